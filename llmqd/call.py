@@ -1,0 +1,106 @@
+"""The nouns that travel: a Call on its way through the daemon, and its Record in the ledger."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Literal
+
+from llmqd.usage import Cost, Usage
+
+Dialect = Literal["openai", "anthropic", "gemini", "ollama"]
+"""Whose wire format a route speaks: decides error shapes, how usage is read, where a key stands."""
+
+SessionSource = Literal["path", "header", "body", "detected", "new", "none"]
+
+Status = Literal["running", "done", "cut", "failed", "cancelled", "abandoned", "refused", "interrupted"]
+"""How a call ended: `done` the upstream answered in full (whatever its HTTP status), `cut` the upstream broke off,
+`failed` no answer came, `cancelled` the client left while it ran, `abandoned` the client left while it waited,
+`refused` llmqd itself said no, `interrupted` the daemon died under it."""
+
+_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_call_id(now: float) -> str:
+    """A time-ordered id: 48 bits of milliseconds and 80 random bits, 26 characters that sort by time (as ULIDs do).
+
+    `now` is the wall clock in seconds since 1970.
+    """
+    value = (int(now * 1000) << 80) | int.from_bytes(os.urandom(10), "big")
+    return "".join([_CROCKFORD[(value >> shift) & 31] for shift in range(125, -1, -5)])
+
+
+@dataclass(slots=True, frozen=True)
+class SessionRef:
+    """The session a call belongs to and how that was recognised."""
+
+    id: str | None = None
+    source: SessionSource = "none"
+
+
+NO_SESSION = SessionRef()
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a client: what is known of it before it is sent upstream.
+
+    `path` is the raw path that the upstream will see, still percent-encoded, without the query (queries can hold keys).
+    `received_at` is the wall clock (Unix seconds) for the ledger, `arrived` the monotonic clock for durations.
+    `priority` is 0 (first) to 9. `max_wait` bounds waiting for a turn, in seconds; None means no bound.
+    """
+
+    id: str
+    received_at: float
+    arrived: float
+    method: str
+    path: str
+    dialect: Dialect
+    operation: str
+    upstream: str
+    model: str | None = None
+    stream: bool = False
+    priority: int = 5
+    max_wait: float | None = None
+    no_queue: bool = False
+    session: SessionRef = NO_SESSION
+    agent: str | None = None
+    user: str | None = None
+    conversation: str | None = None
+    tags: tuple[str, ...] = ()
+    store: str = "full"
+    client: str | None = None
+    client_retry: int = 0
+    request_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a call went: filled while it runs, written when its record closes. Times are milliseconds since arrival.
+
+    `error` is one of llmqd's own error codes, or the kind of failure; None when the upstream's answer passed.
+    `usage` is None where the answer carries none by nature (a model list, a file).
+    """
+
+    status: Status = "running"
+    http_status: int | None = None
+    error: str | None = None
+    lane: str | None = None
+    attempts: int = 0
+    queued_ms: float | None = None
+    first_byte_ms: float | None = None
+    total_ms: float | None = None
+    response_bytes: int = 0
+    response_model: str | None = None
+    provider_id: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    cost: Cost | None = None
+
+
+@dataclass(slots=True)
+class Record:
+    """One line of the ledger: a call and its outcome."""
+
+    call: Call
+    outcome: Outcome = field(default_factory=Outcome)

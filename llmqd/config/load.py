@@ -1,0 +1,182 @@
+"""Loads the configuration: file over environment, command line over both, every fault at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from llmqd.config.drafts import all_drafts
+from llmqd.config.environment import Environment
+from llmqd.config.faults import Faults, nearest
+from llmqd.config.model import SECTIONS, Config, Log, Price, Queue, Route, Server, Sessions, Store, Upstream
+from llmqd.config.places import locate
+from llmqd.config.reading import Table, read_tables
+from llmqd.config.upstreams import UpstreamBuilder
+from llmqd.errors import ConfigError
+
+SYSTEM_FILE = Path("/etc/llmqd/llmqd.toml")
+SYSTEM_STATE = Path("/var/lib/llmqd")
+_TOML_POSITION = re.compile(r" \(at line (\d+), column (\d+)\)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What the command line says; None and () leave a setting alone. Values are written as in the file.
+
+    `base_url`, `type` and `api_key` describe one upstream, which comes first and takes the place of one of its name.
+    """
+
+    listen: tuple[str, ...] = ()
+    base_url: str | None = None
+    type: str | None = None
+    api_key: str | None = None
+    log_level: str | None = None
+    state_directory: str | None = None
+
+
+def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | None = None) -> Config:
+    """The configuration in force. Without a file (`path` None) it comes from environment and command line alone.
+
+    Raises ConfigError with every fault found.
+    """
+    document, faults = _read_file(path)
+    tables = read_tables(document, faults)
+    environment = Environment(environ, faults)
+    overrides = overrides or Overrides()
+    plain = _plain_sections(tables, environment, overrides, path)
+    server, queue = Server(**plain["server"]), Queue(**plain["queue"])
+    builder = UpstreamBuilder(environment, queue, server.addresses, faults)
+    options = {"base_url": overrides.base_url, "type": overrides.type, "api_key": overrides.api_key}
+    drafts = all_drafts(tables["upstream"], environment, options, has_file=path is not None)
+    upstreams = builder.build_all(drafts)
+    routes = tuple(Route(**table.values) for table in tables["route"] if _is_whole(table))
+    _check_routes(tables["route"], tables["upstream"], upstreams, faults)
+    prices = _prices(tables["price"], faults)
+    if len(faults):
+        raise ConfigError(faults.sentences())
+    _warn(server, upstreams, path, faults)
+    return Config(
+        server=server,
+        queue=queue,
+        upstreams=upstreams,
+        routes=routes,
+        sessions=Sessions(**plain["sessions"]),
+        store=Store(**plain["store"]),
+        log=Log(**plain["log"]),
+        prices=prices,
+        source=path,
+        warnings=tuple(faults.warnings),
+    )
+
+
+def _read_file(path: Path | None) -> tuple[dict[str, Any], Faults]:
+    """The parsed file and the collector that knows its lines. Raises ConfigError where it cannot be parsed at all."""
+    if path is None:
+        return {}, Faults("configuration")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {os.strerror(error.errno or 0)}"]) from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError([f"{path} line {line}: not UTF-8 text"]) from error
+    text = text.replace("\r\n", "\n")
+    try:
+        document = tomllib.loads(text, parse_float=Decimal)
+    except RecursionError as error:
+        raise ConfigError([f"{path}: brackets are nested too deeply"]) from error
+    except ValueError as error:
+        raise ConfigError([_syntax_fault(path, str(error), text)]) from error
+    return document, Faults(str(path), locate(text))
+
+
+def _syntax_fault(path: Path, message: str, text: str) -> str:
+    position = _TOML_POSITION.search(message)
+    if position:
+        return f"{path} line {position[1]} column {position[2]}: not TOML: {message[: position.start()]}"
+    reason = message.removesuffix(" (at end of document)")
+    return f"{path} line {text.count(chr(10)) + 1}: not TOML: {reason}, at the end of the file"
+
+
+def _plain_sections(
+    tables: Mapping[str, list[Table]], environment: Environment, overrides: Overrides, path: Path | None
+) -> dict[str, dict[str, Any]]:
+    """Values of the sections that stand once, all three sources laid over each other."""
+    written = {section.name: tables[section.name][0] for section in SECTIONS if tables[section.name]}
+    ordered = _override_values(overrides, environment.faults)
+    taken = {(name, key) for name, values in ordered.items() for key in values}
+    taken |= {(name, key) for name, table in written.items() for key in (*table.values, *table.broken)}
+    plain = environment.values(taken)
+    for name, values in plain.items():
+        if name in written:
+            values.update(written[name].values)
+        values.update(ordered.get(name, {}))
+    plain["server"].setdefault("state_directory", _state_directory(environment, path))
+    return plain
+
+
+def _override_values(overrides: Overrides, faults: Faults) -> dict[str, dict[str, Any]]:
+    options = (
+        ("--listen", "server", "listen", list(overrides.listen) or None),
+        ("--state-directory", "server", "state_directory", overrides.state_directory),
+        ("--log-level", "log", "level", overrides.log_level),
+    )
+    values: dict[str, dict[str, Any]] = {}
+    sections = {section.name: section for section in SECTIONS}
+    for option, section, name, given in options:
+        if given is None:
+            continue
+        try:
+            values.setdefault(section, {})[name] = sections[section].settings[name].kind.read(given)
+        except ValueError as error:
+            faults.add_elsewhere(option, str(error))
+    return values
+
+
+def _state_directory(environment: Environment, path: Path | None) -> Path:
+    """$STATE_DIRECTORY is what systemd made for the unit (systemd.exec(5)): paths separated by colons."""
+    given = environment.get("STATE_DIRECTORY")
+    if given:
+        return Path(given.split(":")[0])
+    return SYSTEM_STATE if path is not None and path.absolute().parent == SYSTEM_FILE.parent else Path("var")
+
+
+def _is_whole(table: Table) -> bool:
+    return all(name in table.values for name, one in table.section.settings.items() if one.required)
+
+
+def _check_routes(routes: list[Table], written: list[Table], built: tuple[Upstream, ...], faults: Faults) -> None:
+    """An upstream that has faults of its own still counts as named, so that one slip is not told twice."""
+    names = {upstream.name.lower() for upstream in built}
+    names |= {str(table.values.get("name", "")).lower() for table in written}
+    for table in routes:
+        for name in table.values.get("upstreams", ()):
+            if name.lower() not in names:
+                hint = nearest(name, names) or (
+                    f"; there are {', '.join(sorted(filter(None, names)))}" if any(names) else "; there is none at all"
+                )
+                faults.add((*table.path, "upstreams"), f'{table.title} upstreams: no upstream is named "{name}"{hint}')
+
+
+def _prices(tables: list[Table], faults: Faults) -> tuple[Price, ...]:
+    for table in tables:
+        if not set(table.values) - {"model"} and not table.broken:
+            faults.add(table.path, f"{table.title}: names no price; give at least input and output")
+    return tuple(Price(**table.values) for table in tables if _is_whole(table))
+
+
+def _warn(server: Server, upstreams: tuple[Upstream, ...], path: Path | None, faults: Faults) -> None:
+    if not upstreams:
+        faults.warn(
+            f"no upstream is configured, so no call can be forwarded: add an [[upstream]] to {path}"
+            " or set the key of a provider in the environment, for example OPENAI_API_KEY"
+        )
+    for address in server.addresses:
+        if not address.loopback:
+            faults.warn(f"listening on {address}: every program that reaches this address can spend your keys")

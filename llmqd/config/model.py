@@ -1,0 +1,371 @@
+"""Every setting, defined once: its type, default, meaning; and the frozen sections that the daemon is built from.
+
+The check, the sample file, `describe` and the documentation all read these definitions. Durations are seconds, sizes
+bytes. A limit of 0 means none.
+"""
+
+# ruff: noqa: RUF009 - setting() makes a dataclass field, as dataclasses.field() does
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from llmqd.call import Dialect
+from llmqd.config.address import Address, parse_address
+from llmqd.config.kinds import Choice, Duration, FilePath, Flag, Integer, Listing, Money, Number, Size, Text
+from llmqd.config.net_kinds import HeaderName, Headers, ListenAddress, Name, Origin, SecretText, Url
+from llmqd.config.secret import Secret
+from llmqd.config.setting import Setting, required, setting, settings_of
+from llmqd.providers.presets import SIM, Preset
+
+FRAMING_HEADERS = (
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+)
+"""Headers that belong to one connection or describe the body (RFC 9110 section 7.6.1); no setting may send them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Where llmqd listens and what it accepts."""
+
+    listen: tuple[str, ...] = setting(
+        Listing(ListenAddress(), least=1),
+        ["127.0.0.1:8080"],
+        'Addresses to listen on: "host:port", "[::1]:8080" or "unix:/path".',
+    )
+    max_body: int = setting(Size(), "512MiB", "Largest request body accepted; larger ones get 413. 0: no limit.")
+    spool_above: int = setting(
+        Size(), "1MiB", "Request bodies larger than this wait for their turn on disk, not in memory."
+    )
+    max_header: int = setting(Size(least=8192), "64KiB", "Largest header field accepted, and the longest request line.")
+    shutdown_grace: float = setting(
+        Duration(), "90s", "How long running calls may go on after a stop was asked for; then they are cut."
+    )
+    allowed_origins: tuple[str, ...] = setting(
+        Listing(Origin()),
+        [],
+        'Web pages that may call from a browser (CORS), as origins: "https://example.org"; "*" is any. Empty: none.',
+    )
+    proxy_from_environment: bool = setting(
+        Flag(), False, "Whether calls to upstreams use HTTPS_PROXY, HTTP_PROXY and NO_PROXY."
+    )
+    state_directory: Path = setting(
+        FilePath(),
+        "var",
+        "Where the database, the journal and waiting bodies lie. Unset: $STATE_DIRECTORY if set, else /var/lib/llmqd\n"
+        "for a configuration in /etc/llmqd, else ./var.",
+        example="/var/lib/llmqd",
+    )
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """`listen`, taken apart."""
+        return tuple(parse_address(text) for text in self.listen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """How calls wait; the limits are those of every upstream key that sets none of its own."""
+
+    requests_per_minute: float = setting(
+        Number(), 60, "Calls let through in a minute, evenly spread. Fractions are allowed: 0.5 is one in two minutes."
+    )
+    burst: int = setting(
+        Integer(least=1), 1, "Calls that may go at once after a pause, before the even spacing begins."
+    )
+    max_concurrent: int = setting(Integer(), 0, "Calls running at the same time. 0: no limit.")
+    max_waiting: int = setting(
+        Integer(), 10000, "Calls that may wait in one lane; the next is refused with 429 queue_full. 0: no limit."
+    )
+    max_waiting_bytes: int = setting(
+        Size(), "256MiB", "Memory that the bodies of waiting calls may take in one lane. 0: no limit."
+    )
+    max_wait: float = setting(
+        Duration(), "10m", "Longest wait for a turn; then the call is refused with 429 deadline_exceeded. 0: no limit."
+    )
+    priority: str = setting(
+        Choice(("high", "normal", "low", "batch"), digits=True),
+        "normal",
+        "Priority of calls that name none: high, normal, low, batch, or 0 (first) to 9.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one lane keeps to. 0 means no limit, except for `burst`, which is at least 1."""
+
+    requests_per_minute: float = 60.0
+    burst: int = 1
+    max_concurrent: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One of several keys of an upstream, with a lane and limits of its own."""
+
+    name: str = required(Name(), "Name of the key in logs, metrics and the queue.", example="second")
+    api_key: Secret | None = setting(
+        SecretText(),
+        None,
+        "The key: env:NAME, file:/path, credential:NAME or the text itself.",
+        example="env:SECOND_KEY",
+    )
+    requests_per_minute: float | None = setting(Number(), None, "As in [[upstream]]; unset: as there.", example=60)
+    burst: int | None = setting(Integer(least=1), None, "As in [[upstream]]; unset: as there.", example=1)
+    max_concurrent: int | None = setting(Integer(), None, "As in [[upstream]]; unset: as there.", example=0)
+
+    limits: Limits = Limits()
+    """What is in force after the upstream's and the queue's settings."""
+    missing: str | None = None
+    """What keeps this key from being usable, as a sentence; None when it is there or when none is wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A provider that calls are forwarded to."""
+
+    name: str = required(
+        Name(),
+        "Name in URLs (/name/v1/...), logs and metrics. The name of a known provider is enough.",
+        example="openai",
+    )
+    type: str = setting(
+        Name(),
+        None,
+        "What it speaks: openai, anthropic, gemini, ollama, or the name of a known provider (GET /providers lists\n"
+        "them), or sim for the built-in simulated one. Unset: as the name.",
+        example="openai",
+    )
+    base_url: str = setting(
+        Url(), None, "Where it is. Unset: the known address of its type.", example="https://api.openai.com"
+    )
+    api_key: Secret | None = setting(
+        SecretText(),
+        None,
+        "The key sent in place of the client's: env:NAME, file:/path, credential:NAME or the text itself.\n"
+        "Unset: the provider's usual environment variable; without that, the client's own key passes.",
+        example="env:OPENAI_API_KEY",
+    )
+    requests_per_minute: float | None = setting(Number(), None, "As in [queue]; unset: as there.", example=60)
+    burst: int | None = setting(Integer(least=1), None, "As in [queue]; unset: as there.", example=1)
+    max_concurrent: int | None = setting(Integer(), None, "As in [queue]; unset: as there.", example=0)
+    timeout: float = setting(
+        Duration(), "10m", "Longest silence of the upstream, before and during its answer. 0: no limit."
+    )
+    connect_timeout: float = setting(Duration(), "10s", "Longest time to connect, TLS included. 0: no limit.")
+    include_usage: bool | None = setting(
+        Flag(),
+        None,
+        "Whether stream_options.include_usage is added to OpenAI chat streams that did not ask for it (and the extra\n"
+        "chunk taken out again), so that their tokens are exact. Unset: as suits the provider.",
+        example=True,
+    )
+    ca_file: Path | None = setting(
+        FilePath(),
+        None,
+        "Certificates (PEM) to trust instead of the system's.",
+        example="/etc/ssl/certs/ca-certificates.crt",
+    )
+    headers: tuple[tuple[str, Secret], ...] = setting(
+        Headers(HeaderName(taken=FRAMING_HEADERS)),
+        {},
+        'Extra request headers; values may be secrets: { OpenAI-Project = "env:PROJECT" }.',
+    )
+
+    keys: tuple[Key, ...] = ()
+    """At least one: the `[[upstream.key]]` tables, or one named `default` with the upstream's own `api_key`."""
+    preset: Preset = SIM
+    """What is known of its type."""
+    price_provider: str | None = None
+    """Its id in genai-prices; None where the address is not the provider's own."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """The wire format it speaks."""
+        return self.preset.dialect
+
+    @property
+    def adds_usage(self) -> bool:
+        """`include_usage` in force."""
+        return self.preset.include_usage if self.include_usage is None else self.include_usage
+
+    @property
+    def missing(self) -> str | None:
+        """The first key that is not there, as a sentence."""
+        return next((key.missing for key in self.keys if key.missing), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Which upstreams serve which models on /v1/...; the first route that matches decides."""
+
+    model: str = required(Text(), "Model name as in the request; * and ? stand for any text.", example="gpt-*")
+    upstreams: tuple[str, ...] = required(
+        Listing(Name(), least=1), "Names of the upstreams, the preferred one first.", example=["openai"]
+    )
+
+
+_SESSION_HEADERS = [
+    "X-Claude-Code-Session-Id",
+    "X-Codex-Session-Id",
+    "session_id",
+    "session-id",
+    "X-OpenCode-Session",
+    "X-Session-Affinity",
+    "X-Litellm-Session-Id",
+    "X-Litellm-Trace-Id",
+    "X-Session-Id",
+]
+"""Of Claude Code, Codex, OpenCode, LiteLLM and others; x-client-request-id is per request, so none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sessions:
+    """How the session of a call is recognised."""
+
+    headers: tuple[str, ...] = setting(
+        Listing(HeaderName(taken=("x-client-request-id", "x-llmqd-session"))),
+        _SESSION_HEADERS,
+        "Request headers that carry a session id, the most trusted first. X-LLMQD-Session goes before all of them.",
+    )
+    max_id_length: int = setting(
+        Integer(least=16, most=4096), 256, "Longest session id accepted, in characters; longer ones are ignored."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """The ledger: where calls are recorded and how safely."""
+
+    backend: str = setting(
+        Choice(("sqlite", "memory")), "sqlite", "sqlite, or memory (nothing on disk, gone at the next start)."
+    )
+    path: Path = setting(FilePath(), "llmqd.db", "The database; a relative path counts from the state directory.")
+    durability: str = setting(
+        Choice(("process", "power")),
+        "process",
+        "process: a record survives the death of the daemon, and a power cut loses sync_every at most.\n"
+        "power: a record is on the disk before the client has its last byte.",
+    )
+    sync_every: float = setting(
+        Duration(least=0.01), "1s", 'How often the journal is forced to the disk with durability = "process".'
+    )
+    batch_every: float = setting(
+        Duration(least=0.01), "200ms", "How often records go from the journal to the database."
+    )
+    journal_segment: int = setting(Size(least=65536), "16MiB", "Size at which the journal begins a new file.")
+    journal_max: int = setting(
+        Size(),
+        "1GiB",
+        "Largest journal while the database cannot be written; beyond it calls are recorded only when they end.\n"
+        "0: no limit.",
+    )
+    buffer: int = setting(
+        Size(least=65536), "16MiB", "Memory for records while not even the journal can be written; then the oldest go."
+    )
+    memory_calls: int = setting(Integer(least=1), 10000, "Calls that the memory backend keeps.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """What is logged and how."""
+
+    level: str = setting(
+        Choice(("debug", "info", "warning", "error")), "info", "Least important level shown: debug info warning error."
+    )
+    format: str = setting(
+        Choice(("auto", "text", "json", "journal")),
+        "auto",
+        "text, json (one object a line), journal (fields for journald), or auto: journal under systemd, else text.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """A price of your own for some models, before the built-in price list; the first match decides."""
+
+    model: str = required(Text(), "Model name; * and ? stand for any text.", example="my-model-*")
+    input: Decimal | None = setting(Money(), None, "USD per million input tokens.", example=2.5)
+    output: Decimal | None = setting(Money(), None, "USD per million output tokens.", example=10.0)
+    cache_read: Decimal | None = setting(
+        Money(), None, "USD per million input tokens read from the provider's cache. Unset: as input.", example=1.25
+    )
+    cache_write: Decimal | None = setting(
+        Money(), None, "USD per million input tokens written to the provider's cache. Unset: as input.", example=2.5
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The whole configuration in force. `source` is the file it came from, None without one."""
+
+    server: Server = Server()
+    queue: Queue = Queue()
+    upstreams: tuple[Upstream, ...] = ()
+    routes: tuple[Route, ...] = ()
+    sessions: Sessions = Sessions()
+    store: Store = Store()
+    log: Log = Log()
+    prices: tuple[Price, ...] = ()
+    source: Path | None = None
+    warnings: tuple[str, ...] = ()
+    """What is worth knowing but stops nothing, as sentences."""
+
+    def upstream(self, name: str) -> Upstream | None:
+        """The upstream of that name, in any case."""
+        return next((one for one in self.upstreams if one.name.lower() == name.lower()), None)
+
+    @property
+    def database(self) -> Path:
+        """Where the database lies."""
+        return self.server.state_directory / self.store.path
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section of the file: `[name]`, or `[[name]]` where it is `repeated`; `attribute` names it in Config.
+
+    `inside` holds the tables that belong to one of it, such as `[[upstream.key]]`.
+    """
+
+    name: str
+    model: type[Any]
+    attribute: str
+    repeated: bool = False
+    inside: tuple[Section, ...] = ()
+
+    @property
+    def settings(self) -> Mapping[str, Setting]:
+        """Its settings by name, in their order."""
+        return settings_of(self.model)
+
+    def title(self, prefix: str = "") -> str:
+        """Its header as written in the file."""
+        return f"[[{prefix}{self.name}]]" if self.repeated else f"[{prefix}{self.name}]"
+
+
+SECTIONS: tuple[Section, ...] = (
+    Section("server", Server, "server"),
+    Section("queue", Queue, "queue"),
+    Section("upstream", Upstream, "upstreams", repeated=True, inside=(Section("key", Key, "keys", repeated=True),)),
+    Section("route", Route, "routes", repeated=True),
+    Section("sessions", Sessions, "sessions"),
+    Section("store", Store, "store"),
+    Section("log", Log, "log"),
+    Section("price", Price, "prices", repeated=True),
+)
+"""Every section, in the order of the sample file."""

@@ -1,0 +1,112 @@
+"""What a client asks of llmqd itself, by the X-LLMQD-* headers of one call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llmqd.errors import BadHeader
+
+PREFIX = "x-llmqd-"
+PRIORITIES = {"high": 1, "normal": 5, "low": 7, "batch": 9}
+"""The named priorities; 0 goes first, 9 last."""
+
+_MAX_TAGS, _MAX_TAG_KEY, _MAX_TAG_VALUE = 50, 64, 512
+_MAX_NAME = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """The control headers of one call, checked. `deadline` is the longest wait in seconds, None when not given."""
+
+    priority: int
+    deadline: float | None = None
+    no_queue: bool = False
+    agent: str | None = None
+    user: str | None = None
+    conversation: str | None = None
+    tags: tuple[str, ...] = ()
+    store: str = "full"
+
+
+def parse_priority(value: str) -> int:
+    """`high`, `normal`, `low`, `batch`, or 0 to 9. Raises ValueError."""
+    text = value.strip().lower()
+    if text in PRIORITIES:
+        return PRIORITIES[text]
+    if len(text) == 1 and text.isascii() and text.isdigit():
+        return int(text)
+    raise ValueError(f"{value!r} is not a priority: high, normal, low, batch, or 0 to 9")
+
+
+def read_controls(headers: Mapping[str, str], *, default_priority: int) -> Controls:
+    """Reads the control headers. Raises BadHeader naming the header, its value and what would be right."""
+    return Controls(
+        priority=_priority(headers.get("X-LLMQD-Priority"), default_priority),
+        deadline=_deadline(headers.get("X-LLMQD-Deadline")),
+        no_queue=_flag("X-LLMQD-No-Queue", headers.get("X-LLMQD-No-Queue")),
+        agent=_name("X-LLMQD-Agent", headers.get("X-LLMQD-Agent")),
+        user=_name("X-LLMQD-User", headers.get("X-LLMQD-User")),
+        conversation=_name("X-LLMQD-Conversation", headers.get("X-LLMQD-Conversation")),
+        tags=parse_tags(headers.get("X-LLMQD-Tags", "")),
+        store=_store(headers.get("X-LLMQD-Store")),
+    )
+
+
+def parse_tags(value: str) -> tuple[str, ...]:
+    """A comma list of `key:value` or bare words: at most 50; keys over 64 characters are dropped, values cut at 512."""
+    tags: list[str] = []
+    for part in value.split(","):
+        key, colon, text = part.strip().partition(":")
+        if not key or len(key) > _MAX_TAG_KEY:
+            continue
+        tags.append(f"{key.strip()}:{text.strip()[:_MAX_TAG_VALUE]}" if colon else key)
+        if len(tags) == _MAX_TAGS:
+            break
+    return tuple(tags)
+
+
+def _priority(value: str | None, default: int) -> int:
+    if value is None:
+        return default
+    try:
+        return parse_priority(value)
+    except ValueError as error:
+        raise BadHeader(f"X-LLMQD-Priority: {error}") from None
+
+
+def _deadline(value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise BadHeader(f"X-LLMQD-Deadline: {value!r} is not a number of seconds (0 or more)")
+    return seconds
+
+
+def _flag(name: str, value: str | None) -> bool:
+    if value is None or value.strip().lower() in ("0", "false", "no"):
+        return False
+    if value.strip().lower() in ("1", "true", "yes"):
+        return True
+    raise BadHeader(f"{name}: {value!r} is neither 1 nor 0")
+
+
+def _name(header: str, value: str | None) -> str | None:
+    text = value.strip() if value is not None else ""
+    if len(text) > _MAX_NAME:
+        raise BadHeader(f"{header} is longer than {_MAX_NAME} characters")
+    return text or None
+
+
+def _store(value: str | None) -> str:
+    if value is None:
+        return "full"
+    mode = value.strip().lower()
+    if mode not in ("full", "usage", "none"):
+        raise BadHeader(f"X-LLMQD-Store: {value!r} is none of full, usage, none")
+    return mode

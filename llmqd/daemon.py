@@ -1,0 +1,180 @@
+"""Builds every part once, runs until a signal, and takes them down in reverse: the only wiring there is."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from llmqd import __version__, log
+from llmqd.errors import ConfigError
+from llmqd.in_force import InForce
+from llmqd.lane.lanes import Lanes
+from llmqd.metrics import Metrics
+from llmqd.prices import Prices
+from llmqd.recorder import Recorder
+from llmqd.sim import Simulator
+from llmqd.store.ledger import Ledger
+from llmqd.systemd import Notifier
+from llmqd.upstream import UpstreamClient
+from llmqd.watch import Watch
+from llmqd.web.app import build_app
+from llmqd.web.cors import Cors
+from llmqd.web.listening import Listening
+from llmqd.web.own import Own
+from llmqd.web.proxy import Proxy
+from llmqd.web.relay import Relay
+
+if TYPE_CHECKING:
+    from llmqd.config.model import Config
+
+logger = logging.getLogger(__name__)
+
+Load = Callable[[], "Config"]
+
+
+class Daemon:
+    """Every part of one daemon, built and started. An async context manager: leaving it stops them in reverse.
+
+    Entering raises ListenError or StoreError when it cannot start.
+    """
+
+    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
+        self._given = config
+        self._parts = AsyncExitStack()
+        self.notifier = Notifier(environ)
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._build(self._given)
+        except BaseException:
+            await self._parts.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._parts.aclose()
+
+    async def _build(self, config: Config) -> None:
+        start, server = self._parts.enter_async_context, config.server
+        clock = asyncio.get_running_loop().time
+        self.simulator = await start(Simulator())
+        self.in_force = InForce.of(self.simulator.placed(config))
+        self.ledger = await start(Ledger(config.store, server.state_directory))
+        client = await start(
+            UpstreamClient(max_header=server.max_header, proxy_from_environment=server.proxy_from_environment)
+        )
+        self.lanes = await start(Lanes(clock=clock))
+        self.lanes.apply(self.in_force.config)
+        metrics, self.prices = Metrics(), Prices(config.prices)
+        metrics.watch(self.lanes, self.ledger.health)
+        recorder = Recorder(self.ledger, self.prices, metrics, clock=clock)
+        self.proxy = Proxy(self.in_force, self.lanes, Relay(client, recorder), recorder, clock=clock, wall=time.time)
+        self.own = Own(self.in_force, self.lanes, self.ledger, metrics, wall=time.time)
+        app = build_app(self.proxy, self.own, Cors(self.in_force))
+        self.watch = await start(Watch(self.notifier, self.lanes, self.ledger))
+        self.listening = await start(
+            Listening(app, server.addresses, grace=server.shutdown_grace, max_header=server.max_header)
+        )
+
+    def stop(self) -> None:
+        """Takes no more calls and sends the waiting ones away; running ones go on until the parts are left."""
+        self.notifier.stopping()
+        self.own.stop()
+        self.proxy.stop()
+        self.lanes.close()
+
+    def reload(self, load: Load) -> None:
+        """Puts a changed configuration in force, whole or not at all."""
+        try:
+            config = load()
+        except ConfigError as error:
+            for fault in error.faults:
+                logger.error("reload refused: %s", fault)
+            self.own.reloaded("; ".join(error.faults))
+            return
+        for warning in config.warnings:
+            logger.warning("%s", warning)
+        config = self.simulator.placed(keep_fixed(self.in_force.config, config))
+        self.lanes.apply(config)
+        self.in_force.replace(config)
+        log.set_level(config.log.level)
+        self.own.reloaded(None)
+        logger.info("reloaded; upstreams: %s", self.upstreams)
+
+    @property
+    def upstreams(self) -> str:
+        """The names of the configured upstreams, for people."""
+        return ", ".join(sorted(self.in_force.routing.names)) or "none"
+
+
+async def serve(config: Config, load: Load, environ: Mapping[str, str]) -> None:
+    """Runs the daemon until SIGTERM or SIGINT. `load` reads the configuration anew, for SIGHUP.
+
+    Raises ListenError or StoreError when it cannot start.
+    """
+    async with Daemon(config, environ) as daemon:
+        signals = Signals()
+        addresses = ", ".join(daemon.listening.addresses)
+        logger.info("llmqd %s ready on %s; upstreams: %s", __version__, addresses, daemon.upstreams)
+        for fault in daemon.own.faults():
+            logger.warning("%s", fault)
+        daemon.notifier.ready()
+        # The price list is large; the first call must not wait for it, nor the start.
+        warming = asyncio.create_task(asyncio.to_thread(daemon.prices.warm))
+        while await signals.next() == signal.SIGHUP:
+            daemon.notifier.reloading()
+            daemon.reload(load)
+            daemon.notifier.ready()
+        logger.info("stopping; %s", daemon.watch.status())
+        daemon.stop()
+        await warming
+    logger.info("stopped")
+
+
+_FIXED_SERVER = ("listen", "max_header", "shutdown_grace", "proxy_from_environment", "state_directory")
+
+
+def keep_fixed(running: Config, changed: Config) -> Config:
+    """The changed configuration with those settings of the running one that only a restart can change."""
+    kept = {name: getattr(running.server, name) for name in _FIXED_SERVER}
+    for name, value in kept.items():
+        if getattr(changed.server, name) != value:
+            logger.warning("[server] %s has changed; this needs a restart", name)
+    for section in ("store", "prices"):
+        if getattr(changed, section) != getattr(running, section):
+            logger.warning("[%s] has changed; this needs a restart", "price" if section == "prices" else section)
+    return dataclasses.replace(
+        changed,
+        server=dataclasses.replace(changed.server, **kept),
+        store=running.store,
+        prices=running.prices,
+    )
+
+
+class Signals:
+    """The signals that the daemon obeys, one after the other. A second stop signal ends it at once."""
+
+    def __init__(self) -> None:
+        self._received: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._received.put_nowait, number)
+
+    async def next(self) -> signal.Signals:
+        """Waits for the next signal. Once it is a stop signal, the default action is back in place."""
+        number = await self._received.get()
+        if number != signal.SIGHUP:
+            loop = asyncio.get_running_loop()
+            for each in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(each)
+            loop.add_signal_handler(signal.SIGHUP, lambda: None)
+        return number

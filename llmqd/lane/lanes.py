@@ -1,0 +1,80 @@
+"""All lanes of the daemon: one for each upstream key, kept in step with the configuration."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from llmqd.lane.lane import Lane
+
+if TYPE_CHECKING:
+    from llmqd.config.model import Config
+
+
+class Lanes:
+    """Owns every lane and its worker task. An async context manager: leaving it ends the workers.
+
+    A lane whose key disappears from the configuration gets no new calls and ends when it is empty.
+    """
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._retired: list[Lane] = []
+        self._workers: dict[Lane, asyncio.Task[None]] = {}
+
+    def apply(self, config: Config) -> None:
+        """Makes the lanes those of `config`: new keys get a lane, known ones are retuned, gone ones retire."""
+        wanted = {(upstream.name, key.name): (upstream, key) for upstream in config.upstreams for key in upstream.keys}
+        for place in [place for place in self._lanes if place not in wanted]:
+            self._retired.append(self._lanes.pop(place))
+        for place, (upstream, key) in wanted.items():
+            if place in self._lanes:
+                self._lanes[place].retune(key, config.queue)
+                continue
+            name = upstream.name if len(upstream.keys) == 1 else f"{upstream.name}/{key.name}"
+            lane = Lane(name, upstream.name, key, config.queue, clock=self._clock)
+            self._lanes[place] = lane
+            self._workers[lane] = asyncio.get_running_loop().create_task(lane.work(), name=f"lane {name}")
+        self._lanes = {place: self._lanes[place] for place in wanted}
+        self._bury()
+
+    def pick(self, upstream: str) -> Lane:
+        """The lane of this upstream with the fewest calls waiting or running; the first of equals."""
+        return min((lane for lane in self._lanes.values() if lane.upstream == upstream), key=lambda lane: lane.load)
+
+    def close(self) -> None:
+        """Sends everybody who waits away with ShuttingDown; running calls go on."""
+        for lane in self:
+            lane.close()
+
+    async def answer(self) -> None:
+        """Returns once every worker loop has come round; raises what ended a worker that died."""
+        self._bury()
+        for worker in self._workers.values():
+            if worker.done():
+                worker.result()
+        await asyncio.gather(*(lane.answer() for lane in self._workers))
+
+    def __iter__(self) -> Iterator[Lane]:
+        """Every lane that still has calls or may get some."""
+        yield from self._lanes.values()
+        yield from self._retired
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers.values():
+            worker.cancel()
+        await asyncio.gather(*self._workers.values(), return_exceptions=True)
+        self._workers.clear()
+
+    def _bury(self) -> None:
+        for lane in [lane for lane in self._retired if not lane.load]:
+            self._retired.remove(lane)
+            self._workers.pop(lane).cancel()

@@ -1,0 +1,65 @@
+"""Puts one handler on the root logger: journal, text or JSON, as configured or as the surroundings suggest."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from typing import Literal, TextIO
+
+from llmqd.log.formats import JsonFormatter, TextFormatter
+from llmqd.log.journal import JournalHandler
+from llmqd.log.redact import RedactSecrets
+
+Format = Literal["auto", "text", "json", "journal"]
+
+_NAME = "llmqd"
+
+
+def configure(
+    level: str, format: Format | str, *, stream: TextIO | None = None, environ: Mapping[str, str] | None = None
+) -> None:
+    """Logs records of `level` (debug, info, warning, error) and above. May be called again; the last call counts.
+
+    `auto` is `journal` where `stream` (stderr unless given) is connected to journald, else `text`. Fields are given as
+    `logger.info("...", extra={"fields": {"request_id": ...}})`. Raises ValueError for an unknown level or format.
+    """
+    out = sys.stderr if stream is None else stream
+    if format == "auto":
+        format = "journal" if _is_journal(out, os.environ if environ is None else environ) else "text"
+    handler: logging.Handler
+    if format == "journal":
+        handler = JournalHandler(out)
+    elif format in ("text", "json"):
+        handler = logging.StreamHandler(out)
+        handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
+    else:
+        raise ValueError(f"log format {format!r} is none of auto, text, json, journal")
+    handler.name = _NAME
+    handler.addFilter(RedactSecrets())
+    set_level(level)
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if each.name == _NAME]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+
+
+def set_level(level: str) -> None:
+    """Changes the level alone. Libraries stay at info or above: their debug lines show headers and SQL."""
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ValueError(f"log level {level!r} is none of debug, info, warning, error")
+    logging.getLogger().setLevel(max(number, logging.INFO))
+    logging.getLogger("llmqd").setLevel(number)
+
+
+def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """systemd.exec(5), $JOURNAL_STREAM: device and inode of the stream, so that a redirected stderr is noticed."""
+    device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return (device, inode) == (str(found.st_dev), str(found.st_ino))

@@ -1,0 +1,180 @@
+"""What is counted: Prometheus metrics in a registry of the daemon's own, also given as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from llmqd import __version__
+from llmqd.usage import PICO
+
+if TYPE_CHECKING:
+    from llmqd.call import Record
+    from llmqd.errors import CallRefused
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_MAX_MODELS = 500
+"""Distinct `model` labels; model names come from clients, so beyond it they are counted as `other`."""
+
+
+class LaneFigures(Protocol):
+    """What the metrics want to know of a lane."""
+
+    name: str
+    upstream: str
+    running: int
+    granted: int
+
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def waiting_bytes(self) -> int: ...
+    @property
+    def requests_per_minute(self) -> float: ...
+
+
+class StoreFigures(Protocol):
+    """What the metrics want to know of the store."""
+
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def behind(self) -> int: ...
+    @property
+    def journal_bytes(self) -> int: ...
+    @property
+    def lost(self) -> int: ...
+
+
+class Metrics:
+    """Every metric of the daemon. Figures that others own (lanes, the store) are asked for when they are scraped."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._models: set[str] = set()
+        self._calls = Counter(
+            "llmqd_calls", "Calls by how they ended", ["upstream", "operation", "status"], registry=self.registry
+        )
+        self._answers = Counter(
+            "llmqd_upstream_answers", "Answers by HTTP status", ["upstream", "status"], registry=self.registry
+        )
+        self._refusals = Counter("llmqd_refusals", "Calls that llmqd refused", ["code"], registry=self.registry)
+        self._tokens = Counter("llmqd_tokens", "Tokens by kind", ["upstream", "model", "kind"], registry=self.registry)
+        self._cost = Counter("llmqd_cost_usd", "Cost in US dollars", ["upstream", "model"], registry=self.registry)
+        self._unpriced = Counter(
+            "llmqd_unpriced_calls", "Calls with usage but no known price", ["upstream", "model"], registry=self.registry
+        )
+        self._wait = Histogram(
+            "llmqd_queue_wait_seconds",
+            "Wait for a turn",
+            ["lane", "priority"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._first = Histogram(
+            "llmqd_time_to_first_byte_seconds",
+            "From arrival to the first byte of the answer, waiting included",
+            ["upstream"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._total = Histogram(
+            "llmqd_call_seconds", "From arrival to the end of the answer", ["upstream"], buckets=_SECONDS,
+            registry=self.registry,
+        )  # fmt: skip
+        ProcessCollector(registry=self.registry)
+
+    def watch(self, lanes: Iterable[LaneFigures], store: Callable[[], StoreFigures]) -> None:
+        """Adds the figures of lanes and store, read anew at every scrape."""
+        self.registry.register(_Watched(lanes, store))
+
+    def refused(self, error: CallRefused) -> None:
+        """Counts a call that llmqd refused."""
+        self._refusals.labels(error.code).inc()
+
+    def ended(self, record: Record) -> None:
+        """Counts a call whose record has closed."""
+        call, outcome = record.call, record.outcome
+        self._calls.labels(call.upstream, call.operation, outcome.status).inc()
+        if outcome.http_status is not None and outcome.attempts:
+            self._answers.labels(call.upstream, str(outcome.http_status)).inc()
+        if outcome.queued_ms is not None and outcome.lane is not None:
+            self._wait.labels(outcome.lane, str(call.priority)).observe(outcome.queued_ms / 1000)
+        if outcome.first_byte_ms is not None:
+            self._first.labels(call.upstream).observe(outcome.first_byte_ms / 1000)
+        if outcome.total_ms is not None and outcome.attempts:
+            self._total.labels(call.upstream).observe(outcome.total_ms / 1000)
+        if outcome.usage is not None and outcome.usage.source != "unknown":
+            self._consumed(record)
+
+    def text(self) -> bytes:
+        """All figures in the Prometheus text format."""
+        return generate_latest(self.registry)
+
+    def figures(self) -> dict[str, list[dict[str, object]]]:
+        """All figures for JSON: `{metric: [{"labels": {...}, "value": n}, ...]}`."""
+        listed: dict[str, list[dict[str, object]]] = {}
+        for metric in self.registry.collect():
+            for sample in metric.samples:
+                listed.setdefault(sample.name, []).append({"labels": dict(sample.labels), "value": sample.value})
+        return listed
+
+    def _consumed(self, record: Record) -> None:
+        outcome, upstream = record.outcome, record.call.upstream
+        usage = outcome.usage
+        assert usage is not None
+        model = self._model_label(outcome.response_model or record.call.model or "unknown")
+        for kind, count in (
+            ("input", usage.input),
+            ("output", usage.output),
+            ("cached", usage.cached),
+            ("cache_write", usage.cache_write_5m + usage.cache_write_1h),
+            ("reasoning", usage.reasoning),
+        ):
+            if count:
+                self._tokens.labels(upstream, model, kind).inc(count)
+        if outcome.cost is None:
+            self._unpriced.labels(upstream, model).inc()
+        else:
+            self._cost.labels(upstream, model).inc(outcome.cost.total / PICO)
+
+    def _model_label(self, model: str) -> str:
+        if model not in self._models:
+            if len(self._models) >= _MAX_MODELS:
+                return "other"
+            self._models.add(model)
+        return model
+
+
+class _Watched(Collector):
+    """Figures whose owners are asked at the moment of the scrape."""
+
+    def __init__(self, lanes: Iterable[LaneFigures], store: Callable[[], StoreFigures]) -> None:
+        self._lanes = lanes
+        self._store = store
+
+    def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily("llmqd_build", "The running version", {"version": __version__})
+        waiting = GaugeMetricFamily("llmqd_lane_waiting", "Calls that wait for a turn", labels=["lane"])
+        size = GaugeMetricFamily("llmqd_lane_waiting_bytes", "Bytes of request bodies that wait", labels=["lane"])
+        running = GaugeMetricFamily("llmqd_lane_running", "Calls that run", labels=["lane"])
+        granted = CounterMetricFamily("llmqd_lane_grants", "Turns granted", labels=["lane"])
+        rate = GaugeMetricFamily("llmqd_lane_requests_per_minute", "The rate in force, 0 is none", labels=["lane"])
+        for lane in self._lanes:
+            waiting.add_metric([lane.name], lane.waiting)
+            size.add_metric([lane.name], lane.waiting_bytes)
+            running.add_metric([lane.name], lane.running)
+            granted.add_metric([lane.name], lane.granted)
+            rate.add_metric([lane.name], lane.requests_per_minute)
+        yield from (waiting, size, running, granted, rate)
+        store = self._store()
+        yield GaugeMetricFamily("llmqd_store_ok", "1 while records reach the database", value=float(store.ok))
+        yield GaugeMetricFamily(
+            "llmqd_store_records_behind", "Records in the journal that the database lacks", value=store.behind
+        )
+        yield GaugeMetricFamily("llmqd_journal_bytes", "Size of the journal", value=store.journal_bytes)
+        yield CounterMetricFamily("llmqd_records_lost", "Records that could not be kept", value=store.lost)

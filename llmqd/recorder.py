@@ -1,0 +1,97 @@
+"""Opens and closes records: times them, prices them, writes them into the ledger, counts them and logs one line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from llmqd.call import Call, Outcome, Record, Status
+from llmqd.log import call_line
+
+if TYPE_CHECKING:
+    from llmqd.errors import CallRefused
+    from llmqd.metrics import Metrics
+    from llmqd.prices import Prices
+    from llmqd.store.ledger import Ledger
+    from llmqd.tap.tap import Reading
+
+logger = logging.getLogger("llmqd.calls")
+
+
+class Recorder:
+    """Every call's record passes here twice. `clock` is the monotonic clock that also gave `call.arrived`."""
+
+    def __init__(self, ledger: Ledger, prices: Prices, metrics: Metrics, *, clock: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._prices = prices
+        self._metrics = metrics
+        self._clock = clock
+
+    def since(self, call: Call) -> float:
+        """Milliseconds since the call arrived."""
+        return round((self._clock() - call.arrived) * 1000, 3)
+
+    def open(self, record: Record) -> None:
+        """A call is about to be sent upstream."""
+        record.outcome.attempts = 1
+        self._ledger.opened(record)
+
+    def close(self, record: Record, status: Status, reading: Reading | None, *, provider: str | None) -> None:
+        """A call that was sent upstream has ended. `provider` is whose prices apply. A second close is ignored."""
+        outcome = record.outcome
+        if outcome.status != "running":
+            return
+        outcome.status = status
+        outcome.total_ms = self.since(record.call)
+        if reading is not None:
+            self._read(record, reading, provider)
+        self._ledger.closed(record)
+        self._ended(record)
+
+    def rejected(self, error: CallRefused) -> None:
+        """A request was refused before it could be understood as a call: counted, not recorded."""
+        self._metrics.refused(error)
+
+    def refused(self, call: Call, error: CallRefused, lane: str | None = None) -> None:
+        """A call got an answer of llmqd's own before it was sent anywhere."""
+        elapsed = self.since(call)
+        self._never_sent(
+            Record(
+                call,
+                Outcome(
+                    "refused", error.status, error.code, lane, queued_ms=elapsed if lane else None, total_ms=elapsed
+                ),
+            )
+        )
+        self._metrics.refused(error)
+
+    def abandoned(self, call: Call, lane: str) -> None:
+        """The client left while its call was waiting."""
+        elapsed = self.since(call)
+        self._never_sent(Record(call, Outcome("abandoned", lane=lane, queued_ms=elapsed, total_ms=elapsed)))
+
+    async def durable(self) -> None:
+        """Waits until what was closed is as durable as `[store] durability` asks."""
+        await self._ledger.durable()
+
+    def _read(self, record: Record, reading: Reading, provider: str | None) -> None:
+        call, outcome = record.call, record.outcome
+        outcome.usage = reading.usage
+        outcome.response_model = reading.model
+        outcome.provider_id = reading.provider_id
+        outcome.finish_reason = reading.finish_reason
+        if reading.error is not None and outcome.error is None:
+            outcome.error = reading.error
+        if reading.usage is not None:
+            model = reading.model or call.model
+            outcome.cost = self._prices.cost(reading.usage, model=model, provider=provider, at=call.received_at)
+
+    def _never_sent(self, record: Record) -> None:
+        self._ledger.unsent(record)
+        self._ended(record)
+
+    def _ended(self, record: Record) -> None:
+        self._metrics.ended(record)
+        message, fields = call_line(record)
+        logger.info("%s", message, extra={"fields": fields})

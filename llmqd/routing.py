@@ -1,0 +1,118 @@
+"""Which upstream a call goes to, which session its URL names, and the URL that the upstream sees."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from llmqd.errors import MissingEndpoint, NotFound, UnknownUpstream
+from llmqd.providers.presets import RESERVED_NAMES
+
+if TYPE_CHECKING:
+    from llmqd.config.model import Config, Upstream
+    from llmqd.providers.operations import Operation
+
+_UNIFIED = frozenset({"v1", "v1beta", "v1alpha"})
+_SESSION = re.compile(r"^(/v1)?/session(?:/([^/]+)|_([^/]+))(/.*)?$")
+_EMPTY_SESSION = re.compile(r"^(/v1)?/session/*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request URL says: the upstream by name (None: to be chosen), the session, and the path to forward.
+
+    `path` is raw, exactly as the client sent it except for the parts that are llmqd's own.
+    """
+
+    path: str
+    upstream: str | None = None
+    session: str | None = None
+
+
+def split_session(path: str) -> tuple[str | None, str]:
+    """Takes a session out of a path: `/v1/session/{id}/tail` gives (id, `/v1/tail`).
+
+    Also `/session/{id}/tail` and `/v1/session_{id}/tail`. The id is percent-decoded, the tail stays raw. A path
+    without a session comes back unchanged; a session without a tail gives the bare prefix with a slash.
+    """
+    found = _SESSION.match(path)
+    if not found:
+        return None, path
+    prefix, by_slash, by_underscore, tail = found.groups()
+    return unquote(by_slash or by_underscore), (prefix or "") + (tail or "/")
+
+
+def parse_target(raw_path: str, upstreams: frozenset[str]) -> Target:
+    """Reads a request path (raw, without query). `upstreams` are the configured names in lower case.
+
+    Raises UnknownUpstream, MissingEndpoint, or NotFound for one of llmqd's own URLs that does not exist.
+    """
+    first, _, rest = raw_path[1:].partition("/")
+    upstream = None
+    path = raw_path
+    if first.lower() in upstreams:
+        upstream, path = first.lower(), "/" + rest
+    elif first in RESERVED_NAMES and first not in _UNIFIED:
+        raise NotFound(f"{raw_path} is not a URL of llmqd")
+    elif first not in _UNIFIED and not (first == "upload" and rest.startswith(("v1beta/", "v1alpha/"))):
+        known = ", ".join(sorted(upstreams)) or "none"
+        raise UnknownUpstream(f"{first!r} is not a configured upstream; configured: {known}")
+    session, path = split_session(path)
+    if (session is not None and path in ("/", "/v1/")) or _EMPTY_SESSION.match(path):
+        raise MissingEndpoint(
+            "Missing OpenAI endpoint. Use format: /v1/session/{session_id}/chat/completions, "
+            "or any other API path behind the session id"
+        )
+    while path.startswith("/v1/v1/"):  # a base_url with /v1 given to an SDK that adds its own
+        path = path[3:]
+    return Target(path, upstream, session)
+
+
+class Routing:
+    """The upstreams and routes of one configuration: answers which upstream serves a call. Immutable."""
+
+    def __init__(self, config: Config) -> None:
+        self._upstreams = {upstream.name.lower(): upstream for upstream in config.upstreams}
+        self._routes = config.routes
+        self.names = frozenset(self._upstreams)
+
+    def choose(self, target: Target, operation: Operation, model: str | None) -> Upstream:
+        """The upstream by the URL's name, else by the model's route, else by the path's dialect, else the first.
+
+        Raises UnknownUpstream when none is configured.
+        """
+        if target.upstream is not None:
+            return self._upstreams[target.upstream]
+        if not self._upstreams:
+            raise UnknownUpstream(
+                "no upstream is configured: add [[upstream]] to the configuration, or put a provider key "
+                "such as OPENAI_API_KEY into the environment, and restart or reload"
+            )
+        if model is not None:
+            for route in self._routes:
+                if fnmatchcase(model, route.model):
+                    return self._upstreams[route.upstreams[0].lower()]
+        if operation.dialect is not None:
+            for upstream in self._upstreams.values():
+                if upstream.dialect == operation.dialect:
+                    return upstream
+        return next(iter(self._upstreams.values()))
+
+
+def upstream_url(upstream: Upstream, target: Target, operation: Operation, query: str) -> str:
+    """The URL to call, still percent-encoded as the client sent it. The host comes from the configuration alone.
+
+    On the common routes (`/v1/...`) `/v1` stands for the place where this provider keeps its OpenAI-style API (Groq:
+    `/openai/v1`); below the upstream's own name the path is taken as it is. A `/v1` that both the base URL and the
+    path carry is kept once.
+    """
+    path = target.path
+    if target.upstream is None and operation.dialect in (None, "openai") and path.startswith("/v1/"):
+        path = upstream.preset.v1 + path[3:]
+    base = upstream.base_url.rstrip("/")
+    if base.endswith("/v1") and (path == "/v1" or path.startswith("/v1/")):
+        path = path[3:]
+    return f"{base}{path}?{query}" if query else base + path

@@ -1,0 +1,78 @@
+"""What a database must be able to do for the ledger, and how it says that it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from llmqd.call import Record, SessionSource
+from llmqd.errors import StoreError
+from llmqd.store.entries import Entry
+from llmqd.store.position import Position
+
+
+class Unavailable(StoreError):
+    """The database cannot be used for now (locked, full, gone); the same attempt may succeed later."""
+
+    def __init__(self, message: str, *, reopen: bool) -> None:
+        super().__init__(message)
+        self.reopen = reopen
+
+
+class Unacceptable(StoreError):
+    """The database is well but refuses these entries, now and for ever."""
+
+
+@dataclass(slots=True, frozen=True)
+class SessionTotals:
+    """What one session has consumed so far.
+
+    `request_count` counts calls that the upstream answered with 2xx, `error_count` all others that ended. Times are
+    Unix seconds. `cost_pico` (1e-12 USD) sums the known costs; `unknown_cost_count` says how many calls with usage
+    could not be priced.
+    """
+
+    session_id: str
+    source: SessionSource
+    first_seen: float
+    last_seen: float
+    request_count: int
+    error_count: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cached_tokens: int
+    cost_pico: int
+    unknown_cost_count: int
+
+
+class Backend(Protocol):
+    """A database that follows one journal.
+
+    `open` and `apply` raise Unavailable when a later attempt may succeed. Questions raise Unavailable likewise.
+    """
+
+    async def open(self, journal: str) -> Position | None:
+        """Connect, bring the schema up to date, and say how far `journal` has been applied; None: not at all.
+
+        Raises StoreError when the database can never be used (NewerDatabase, a file of another program).
+        """
+
+    async def apply(self, entries: Sequence[Entry], position: Position, *, durable: bool) -> None:
+        """Write the entries and `position` in one transaction, all or nothing; entries already known change nothing.
+
+        With `durable` they survive a power cut as soon as this returns. Raises Unacceptable.
+        """
+
+    async def close(self) -> None:
+        """Disconnect."""
+
+    async def call(self, call_id: str) -> Record | None:
+        """The record of one call."""
+
+    async def session_totals(self, limit: int, ids: Sequence[str] | None = None) -> list[SessionTotals]:
+        """The sessions seen last, at most `limit`, or of these the named ones only."""
+
+    async def count_by_status(self) -> dict[str, int]:
+        """How many calls ended in which way. Reads the whole table."""

@@ -1,0 +1,78 @@
+"""What a batch of entries comes to: rows to write and sums to add. (no I/O)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmqd.store.columns import Row
+from llmqd.store.entries import Closed, Entry, Opened, Run, Seen
+
+
+@dataclass(slots=True)
+class Changes:
+    """The entries between two runs, one per call: of several closes of one call the first counts.
+
+    `run` is the run that the following entries tell of; None when the stretch ends with the batch.
+    """
+
+    opened: dict[str, Opened] = field(default_factory=dict)
+    closed: dict[str, Closed] = field(default_factory=dict)
+    run: str | None = None
+
+    def rows_to_open(self) -> list[Row]:
+        """Rows of calls that are still open at the end of the stretch."""
+        return [entry.row for id_, entry in self.opened.items() if id_ not in self.closed]
+
+    def rows_to_close(self, known: set[str]) -> list[Row]:
+        """Rows of calls that ended, but for those that are `known` to have ended before."""
+        return [entry.row for id_, entry in self.closed.items() if id_ not in known]
+
+    def session_rows(self, known: set[str]) -> list[Row]:
+        """What to add to each session, in the order of its columns; all zeros where a call was only opened."""
+        sums: dict[str, list[Any]] = {}
+        for opened in self.opened.values():
+            _seen(sums, opened.seen)
+        for id_, closed in self.closed.items():
+            row = _seen(sums, closed.seen)
+            if row is None or id_ in known:
+                continue
+            tally = closed.tally
+            row[4] += tally.requests
+            row[5] += tally.errors
+            row[6] += tally.input
+            row[7] += tally.output
+            row[8] += tally.input + tally.output
+            row[9] += tally.cached
+            row[10] += tally.cost_pico
+            row[11] += tally.unknown_cost
+        return [tuple(row) for row in sums.values()]
+
+
+def _seen(sums: dict[str, list[Any]], seen: Seen | None) -> list[Any] | None:
+    if seen is None:
+        return None
+    row = sums.get(seen.session)
+    if row is None:
+        row = sums[seen.session] = [seen.session, seen.source, seen.first, seen.last, *([0] * 8)]
+    else:
+        row[2] = min(row[2], seen.first)
+        row[3] = max(row[3], seen.last)
+    return row
+
+
+def changes(entries: Iterable[Entry]) -> Iterator[Changes]:
+    """Cut entries into stretches, each ended by a run's beginning or by the end of the batch."""
+    stretch = Changes()
+    for entry in entries:
+        match entry:
+            case Opened():
+                stretch.opened.setdefault(entry.id, entry)
+            case Closed():
+                stretch.closed.setdefault(entry.id, entry)
+            case Run():
+                stretch.run = entry.id
+                yield stretch
+                stretch = Changes()
+    yield stretch

@@ -1,0 +1,154 @@
+"""Which field of a record stands in which column: the one place that both directions read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from operator import itemgetter
+from typing import Any, TypeVar
+
+import orjson
+
+from llmqd.call import Call, Outcome, Record, SessionRef
+from llmqd.usage import Cost, Usage
+
+_CALL = {
+    "id": "id",
+    "received_at": "received_at",
+    "method": "method",
+    "path": "path",
+    "dialect": "dialect",
+    "operation": "operation",
+    "upstream": "upstream",
+    "model": "model",
+    "stream": "stream",
+    "priority": "priority",
+    "max_wait": "max_wait",
+    "no_queue": "no_queue",
+    "agent": "agent",
+    "user": "user_id",
+    "conversation": "conversation",
+    "store": "store",
+    "client": "client",
+    "client_retry": "client_retry",
+    "request_bytes": "request_bytes",
+}
+_APART = ("session_id", "session_source", "tags")
+_OUTCOME = {
+    "status": "status",
+    "http_status": "http_status",
+    "error": "error",
+    "lane": "lane",
+    "attempts": "attempts",
+    "queued_ms": "queued_ms",
+    "first_byte_ms": "first_byte_ms",
+    "total_ms": "total_ms",
+    "response_bytes": "response_bytes",
+    "response_model": "response_model",
+    "provider_id": "provider_id",
+    "finish_reason": "finish_reason",
+}
+_USAGE = {
+    "source": "usage_source",
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "cached": "cached_tokens",
+    "cache_write_5m": "cache_write_5m_tokens",
+    "cache_write_1h": "cache_write_1h_tokens",
+    "input_audio": "input_audio_tokens",
+    "reasoning": "reasoning_tokens",
+    "output_audio": "output_audio_tokens",
+    "web_searches": "web_searches",
+    "audio_seconds": "audio_seconds",
+    "service_tier": "service_tier",
+    "cost_reported_pico": "cost_reported_pico",
+}
+_COST = {
+    "total": "cost_pico",
+    "input": "cost_input_pico",
+    "output": "cost_output_pico",
+    "cache_read": "cost_cache_read_pico",
+    "cache_write": "cost_cache_write_pico",
+}
+
+CALL_COLUMNS = (*_CALL.values(), *_APART)
+"""Known when a call is opened."""
+OUTCOME_COLUMNS = (*_OUTCOME.values(), *_USAGE.values(), *_COST.values())
+"""Known when it closes; NULL before, but for `status`."""
+
+Json = dict[str, Any]
+Row = tuple[Any, ...]
+
+_LARGEST = 10**15
+"""More than any true count of tokens or bytes; keeps sums over thousands of absurd reports within 64 bits."""
+
+_NO_USAGE: Row = (None,) * len(_USAGE)
+_NO_COST: Row = (None,) * len(_COST)
+
+
+def _getter(names: Mapping[str, str], of: type[Any]) -> Callable[[Json], Row]:
+    """Takes the named fields out of a JSON object; those that an older writer did not know are None."""
+    take = itemgetter(*names)
+    absent: Json = dict.fromkeys(field.name for field in fields(of))
+
+    def get(data: Json) -> Row:
+        try:
+            row: Row = take(data)
+        except KeyError:
+            row = take(absent | data)
+        return tuple(bounded(value) for value in row)
+
+    return get
+
+
+def bounded(value: Any) -> Any:
+    """The value, if it is a whole number kept within what the ledger can add up."""
+    if value.__class__ is int and not -_LARGEST <= value <= _LARGEST:
+        return _LARGEST if value > 0 else -_LARGEST
+    return value
+
+
+_call_fields = _getter(_CALL, Call)
+_outcome_fields = _getter(_OUTCOME, Outcome)
+_usage_fields = _getter(_USAGE, Usage)
+_cost_fields = _getter(_COST, Cost)
+
+
+def call_row(call: Json) -> Row:
+    """The values of CALL_COLUMNS, from a Call as JSON."""
+    session = call.get("session") or {}
+    tags = call.get("tags")
+    return (
+        *_call_fields(call),
+        session.get("id"),
+        session.get("source") or "none",
+        orjson.dumps(tags).decode() if tags else None,
+    )
+
+
+def outcome_row(outcome: Json) -> Row:
+    """The values of OUTCOME_COLUMNS, from an Outcome as JSON."""
+    usage, cost = outcome.get("usage"), outcome.get("cost")
+    return (
+        *_outcome_fields(outcome),
+        *(_usage_fields(usage) if usage else _NO_USAGE),
+        *(_cost_fields(cost) if cost else _NO_COST),
+    )
+
+
+_Noun = TypeVar("_Noun", Call, Outcome, Usage, Cost)
+
+
+def _rebuild(of: type[_Noun], names: Mapping[str, str], row: Mapping[str, Any], **others: Any) -> _Noun:
+    return of(**{field: row[column] for field, column in names.items() if row[column] is not None}, **others)
+
+
+def record(row: Mapping[str, Any]) -> Record:
+    """The record that a row of `calls` holds. Its `arrived` is 0: the monotonic clock of a past run means nothing."""
+    session = SessionRef(row["session_id"], row["session_source"])
+    tags = tuple(orjson.loads(row["tags"])) if row["tags"] else ()
+    call = _rebuild(Call, _CALL, row, arrived=0.0, session=session, tags=tags)
+    call.stream, call.no_queue = bool(call.stream), bool(call.no_queue)
+    usage = None if row["usage_source"] is None else _rebuild(Usage, _USAGE, row)
+    cost = None if row["cost_pico"] is None else _rebuild(Cost, _COST, row)
+    return Record(call, _rebuild(Outcome, _OUTCOME, row, usage=usage, cost=cost))

@@ -1,0 +1,163 @@
+"""What the journal says: a run began, a call opened, a call closed.
+
+Each entry is one JSON object, `{"v":1,"e":"run"|"open"|"close",…}`. A `close` carries the whole record and not only
+its outcome, so that it stands alone where the matching `open` was never written or cannot be read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+
+from llmqd.call import Record
+from llmqd.errors import StoreError
+from llmqd.store.columns import Json, Row, bounded, call_row, outcome_row
+
+VERSION = 1
+
+
+@dataclass(slots=True, frozen=True)
+class Run:
+    """A daemon began to write: calls that another run left open have died with it."""
+
+    id: str
+
+
+@dataclass(slots=True, frozen=True)
+class Seen:
+    """The session that an entry touches, and when (Unix seconds)."""
+
+    session: str
+    source: str
+    first: float
+    last: float
+
+
+@dataclass(slots=True, frozen=True)
+class Opened:
+    """A call was dispatched. `row` holds the values of CALL_COLUMNS."""
+
+    id: str
+    seen: Seen | None
+    row: Row
+
+
+@dataclass(slots=True, frozen=True)
+class Tally:
+    """What one closed call adds to its session."""
+
+    requests: int
+    errors: int
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    cost_pico: int = 0
+    unknown_cost: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Closed:
+    """A call ended. `row` holds the values of CALL_COLUMNS and OUTCOME_COLUMNS."""
+
+    id: str
+    seen: Seen | None
+    row: Row
+    tally: Tally
+
+
+Entry = Run | Opened | Closed
+
+
+def encode_run(run: str) -> bytes:
+    """The entry that begins every segment."""
+    return orjson.dumps({"v": VERSION, "e": "run", "run": run})
+
+
+def encode_opened(record: Record) -> bytes:
+    """The entry for a call that is sent upstream now."""
+    try:
+        return orjson.dumps({"v": VERSION, "e": "open", "call": record.call})
+    except TypeError:
+        return orjson.dumps({"v": VERSION, "e": "open", "call": _plain(asdict(record.call))})
+
+
+def encode_closed(record: Record) -> bytes:
+    """The entry for a call that has ended."""
+    try:
+        return orjson.dumps({"v": VERSION, "e": "close", "call": record.call, "outcome": record.outcome})
+    except TypeError:
+        call, outcome = _plain(asdict(record.call)), _plain(asdict(record.outcome))
+        return orjson.dumps({"v": VERSION, "e": "close", "call": call, "outcome": outcome})
+
+
+def _plain(value: Any) -> Any:
+    """The value without what JSON in UTF-8 cannot hold: lone surrogates, whole numbers beyond 64 bits, other types."""
+    match value:
+        case None | bool() | float():
+            return value
+        case int():
+            return max(-(2**63), min(value, 2**63 - 1))
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case dict():
+            return {_plain(str(key)): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return _plain(str(value))
+
+
+def decode(payload: bytes) -> Entry:
+    """Read an entry. Raises StoreError when it is none, or of a newer llmqd."""
+    try:
+        data = orjson.loads(payload)
+        if data["v"] != VERSION:
+            raise StoreError(f"journal entry of version {data['v']}; this llmqd reads version {VERSION}")
+        match data["e"]:
+            case "run":
+                return Run(data["run"])
+            case "open":
+                return _opened(data["call"])
+            case "close":
+                return _closed(data["call"], data["outcome"])
+            case other:
+                raise StoreError(f"journal entry of unknown kind {other!r}")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(f"journal entry cannot be understood: {error!r}") from error
+
+
+def _opened(call: Json) -> Opened:
+    return Opened(call["id"], _seen(call, None), call_row(call))
+
+
+def _closed(call: Json, outcome: Json) -> Closed:
+    if outcome["status"] == "running":
+        # A close ends the call whatever its writer forgot to say.
+        outcome["status"] = "failed"
+    row = (*call_row(call), *outcome_row(outcome))
+    return Closed(call["id"], _seen(call, outcome.get("total_ms")), row, _tally(outcome))
+
+
+def _seen(call: Json, total_ms: float | None) -> Seen | None:
+    session = call.get("session") or {}
+    if not session.get("id"):
+        return None
+    received = call["received_at"]
+    return Seen(session["id"], session.get("source") or "none", received, received + (total_ms or 0.0) / 1000)
+
+
+def _tally(outcome: Json) -> Tally:
+    """A call that the upstream answered with 2xx is a request, even if it was cut later; any other is an error."""
+    answered = 200 <= (outcome.get("http_status") or 0) < 300
+    usage, cost = outcome.get("usage") or {}, outcome.get("cost") or {}
+    return Tally(
+        requests=int(answered),
+        errors=int(not answered),
+        input=bounded(usage.get("input", 0)),
+        output=bounded(usage.get("output", 0)),
+        cached=bounded(usage.get("cached", 0)),
+        cost_pico=bounded(cost.get("total", 0)),
+        unknown_cost=int(bool(usage) and not cost),
+    )

@@ -1,0 +1,203 @@
+"""The ledger as the daemon sees it: records go in without waiting, questions come out."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from llmqd.call import Record
+from llmqd.config.model import Store
+from llmqd.errors import StoreError
+from llmqd.store.backend import Backend, SessionTotals
+from llmqd.store.durability import Durability
+from llmqd.store.entries import encode_closed, encode_opened, encode_run
+from llmqd.store.intake import Intake
+from llmqd.store.journal import FileJournal, Journal
+from llmqd.store.memory import MemoryJournal
+from llmqd.store.sqlite import SQLite
+from llmqd.store.writer import Writer
+
+_POLL = 0.02
+
+
+@dataclass(slots=True, frozen=True)
+class StoreHealth:
+    """How the store is.
+
+    `reason` says in a sentence what is wrong and what to do; None while `ok`. `behind` counts records of this run that
+    are not in the database yet, `behind_bytes` the part of the journal that is not, `waiting` the records in memory
+    because even the journal cannot be written. Since the start: `lost` records dropped from memory, `set_aside` journal
+    lines that could not be read or stored (kept in `*.bad`), `unopened` calls whose beginning was not written because
+    the journal is over its cap, `closed_twice` closes that were ignored.
+    """
+
+    ok: bool
+    reason: str | None
+    behind: int
+    behind_bytes: int
+    journal_bytes: int
+    waiting: int
+    lost: int
+    set_aside: int
+    unopened: int
+    closed_twice: int
+
+
+class Ledger:
+    """Keeps a record of every call, in a journal first and in the database soon after.
+
+    `opened`, `closed` and `unsent` are for the call path: one write(2), no waiting, no exception, whatever the state of
+    disk and database. Entering it raises StoreError where the store can never work (a newer database, a second
+    daemon on the same directory); a database that is merely away is waited for in the background.
+
+    Past `journal_max` bytes that the database has not taken, the beginnings of calls are no longer written; their ends,
+    which hold everything, still are.
+    """
+
+    def __init__(
+        self,
+        settings: Store,
+        state_directory: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        stuck_after: float = 60.0,
+    ) -> None:
+        header = encode_run(secrets.token_hex(8))
+        self._settings = settings
+        self._journal: Journal
+        backend: Backend
+        if settings.backend == "memory":
+            self._journal = MemoryJournal(limit=settings.buffer, header=header)
+            backend = SQLite(None, keep=settings.memory_calls)
+        else:
+            self._journal = FileJournal(
+                state_directory / "journal", segment_size=settings.journal_segment, header=header
+            )
+            backend = SQLite(state_directory / settings.path)
+        self._backend = backend
+        self._intake = Intake(self._journal, limit=settings.buffer)
+        self._durability = Durability(self._journal, self._intake, every=settings.sync_every)
+        self._writer = Writer(
+            self._journal,
+            self._intake,
+            backend,
+            batch_every=settings.batch_every,
+            clock=clock,
+            stuck_after=stuck_after,
+        )
+        self._running: set[str] = set()
+        self._unopened = 0
+        self._closed_twice = 0
+
+    def __repr__(self) -> str:
+        return f"<Ledger {len(self._running)} running, {self._intake!r}, {self._writer!r}>"
+
+    async def __aenter__(self) -> Self:
+        try:
+            try:
+                self._journal.open()
+            except OSError as error:
+                self._intake.failed(error)
+            await self._writer.open()
+        except StoreError:
+            await self._backend.close()
+            self._journal.close()
+            raise
+        self._writer.start()
+        self._durability.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._writer.stop()
+        await self._durability.stop()
+        self._journal.close()
+
+    def opened(self, record: Record) -> None:
+        """The call is sent upstream now. A call that is never sent has no beginning: see `unsent`."""
+        self._running.add(record.call.id)
+        if self._over_cap():
+            self._unopened += 1
+        else:
+            self._intake.append(encode_opened(record))
+
+    def closed(self, record: Record) -> None:
+        """A call that was opened has ended as its outcome says. Only the first close of a call counts."""
+        if record.call.id not in self._running:
+            self._closed_twice += 1
+            return
+        self._running.discard(record.call.id)
+        self._intake.append(encode_closed(record))
+
+    def unsent(self, record: Record) -> None:
+        """A call ended that was never sent upstream: refused, or abandoned while it waited."""
+        self._intake.append(encode_closed(record))
+
+    def _over_cap(self) -> bool:
+        return 0 < self._settings.journal_max <= self._journal.behind(self._writer.position)
+
+    async def durable(self) -> None:
+        """Return when what was appended so far survives what `[store] durability` promises.
+
+        `process`: at once, as the kernel has it. `power`: after an fsync, which all who wait at that moment share.
+        """
+        if self._settings.durability == "power":
+            await self._durability.durable()
+
+    async def settled(self, timeout: float) -> bool:
+        """Wait until all that was appended before is in the database, so that a question sees it.
+
+        False when that takes longer than `timeout` seconds: then answers may lack the latest records.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout
+        while self._intake.waiting:
+            if asyncio.get_running_loop().time() >= deadline:
+                return False
+            await asyncio.sleep(_POLL)
+        remaining = max(0.0, deadline - asyncio.get_running_loop().time())
+        return await self._writer.reached(self._journal.end, remaining)
+
+    async def call(self, call_id: str) -> Record | None:
+        """The record of one call, None for an unknown id. Raises StoreError when the database cannot answer."""
+        return await self._backend.call(call_id)
+
+    async def session_totals(self, limit: int, ids: Sequence[str] | None = None) -> list[SessionTotals]:
+        """Totals of the sessions seen last, at most `limit`, or of these the named ones only.
+
+        Raises StoreError when the database cannot answer.
+        """
+        return await self._backend.session_totals(limit, ids)
+
+    async def count_by_status(self) -> dict[str, int]:
+        """How many calls ended in which way; reads the whole table. Raises StoreError like the others."""
+        return await self._backend.count_by_status()
+
+    def health(self) -> StoreHealth:
+        """How the store is now."""
+        behind_bytes = self._journal.behind(self._writer.position)
+        reason = self._intake.error or self._writer.error or self._durability.error
+        if reason is None and self._over_cap():
+            reason = f"the journal holds {behind_bytes} bytes that the database has not taken: it is too slow or stuck"
+        return StoreHealth(
+            ok=reason is None,
+            reason=reason,
+            behind=max(0, self._intake.appended + self._intake.waiting - self._writer.applied),
+            behind_bytes=behind_bytes,
+            journal_bytes=self._journal.size,
+            waiting=self._intake.waiting,
+            lost=self._intake.lost,
+            set_aside=self._writer.set_aside,
+            unopened=self._unopened,
+            closed_twice=self._closed_twice,
+        )
+
+    def alive(self) -> bool:
+        """Whether the writer works on, for the watchdog. A database that is away is no reason to be restarted."""
+        return self._writer.alive()

@@ -1,0 +1,145 @@
+"""The SQLite tables, as numbered migrations; refuses a database that a newer llmqd has written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import aiosqlite
+
+from llmqd.errors import NewerDatabase, StoreError
+
+APPLICATION_ID = 0x6C6C6D71
+"""`PRAGMA application_id` of our databases: "llmq"."""
+
+_CALLS_SESSIONS_META = """
+CREATE TABLE calls (
+    id TEXT PRIMARY KEY,                -- our own; sorts by time, so that the table grows at its end
+    received_at REAL NOT NULL,          -- Unix seconds
+    method TEXT NOT NULL,
+    path TEXT NOT NULL,                 -- as the upstream saw it, percent-encoded, without the query
+    dialect TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    upstream TEXT NOT NULL,
+    model TEXT,                         -- as the client asked; response_model is what answered
+    stream INTEGER NOT NULL,            -- 0 or 1
+    priority INTEGER NOT NULL,          -- 0 (first) to 9
+    max_wait REAL,                      -- seconds; NULL: no bound
+    no_queue INTEGER NOT NULL,          -- 0 or 1
+    session_id TEXT,
+    session_source TEXT NOT NULL,       -- path header body detected new none
+    agent TEXT,
+    user_id TEXT,
+    conversation TEXT,
+    tags TEXT,                          -- JSON array of strings; NULL: none
+    store TEXT NOT NULL,                -- what the client allows to be kept: full usage none
+    client TEXT,
+    client_retry INTEGER NOT NULL,      -- which retry of the client's SDK this was
+    request_bytes INTEGER NOT NULL,
+    status TEXT NOT NULL,               -- running done cut failed cancelled abandoned refused interrupted
+    http_status INTEGER,
+    error TEXT,                         -- llmqd's own code or the kind of failure; NULL: the upstream's answer passed
+    lane TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    queued_ms REAL,                     -- these three since the call arrived
+    first_byte_ms REAL,
+    total_ms REAL,
+    response_bytes INTEGER NOT NULL DEFAULT 0,
+    response_model TEXT,
+    provider_id TEXT,                   -- the provider's id of its answer; providers repeat theirs, so never unique
+    finish_reason TEXT,
+    usage_source TEXT,                  -- exact estimated unknown; NULL: this kind of call has no usage
+    input_tokens INTEGER,               -- total; cached, cache writes and audio are parts of it
+    output_tokens INTEGER,              -- total; reasoning and audio are parts of it
+    cached_tokens INTEGER,
+    cache_write_5m_tokens INTEGER,
+    cache_write_1h_tokens INTEGER,
+    input_audio_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    output_audio_tokens INTEGER,
+    web_searches INTEGER,
+    audio_seconds REAL,
+    service_tier TEXT,
+    cost_reported_pico INTEGER,         -- the provider's own price
+    cost_pico INTEGER,                  -- 1e-12 USD, so that sums are exact; NULL: price unknown
+    cost_input_pico INTEGER,            -- neither read from nor written to the cache
+    cost_output_pico INTEGER,
+    cost_cache_read_pico INTEGER,
+    cost_cache_write_pico INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX calls_by_session ON calls (session_id, id) WHERE session_id IS NOT NULL;
+-- Only what is open at the moment: finding what a dead daemon left behind must not read the table.
+CREATE INDEX calls_running ON calls (session_id) WHERE status = 'running';
+
+-- One row a session, kept up with each record, so that totals cost the same however many calls there are.
+CREATE TABLE sessions (
+    session_id TEXT PRIMARY KEY,
+    source TEXT NOT NULL,               -- how its first call was recognised
+    first_seen REAL NOT NULL,
+    last_seen REAL NOT NULL,
+    request_count INTEGER NOT NULL,     -- answered with 2xx
+    error_count INTEGER NOT NULL,       -- ended in any other way
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    total_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    cost_pico INTEGER NOT NULL,         -- of the calls whose price is known
+    unknown_cost_count INTEGER NOT NULL -- calls with usage whose price is not
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_by_last_seen ON sessions (last_seen);
+
+-- journal: the id of the journal that is followed; position: how far it is applied; run: the daemon run it tells of.
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_CALLS_SESSIONS_META,)
+"""Append only: number n brings a database from `user_version` n - 1 to n."""
+
+
+async def migrate(connection: aiosqlite.Connection, path: Path | str, migrations: Sequence[str] = MIGRATIONS) -> None:
+    """Bring the database up to date, each step in a transaction of its own.
+
+    Raises NewerDatabase, StoreError when the file belongs to another program, sqlite3.Error.
+    """
+    version = await _pragma(connection, "user_version")
+    if version > len(migrations):
+        raise NewerDatabase(
+            f"the database {path} has schema version {version}, this llmqd knows versions up to {len(migrations)}: "
+            f"install the newer llmqd again, or name another file in [store] path"
+        )
+    if version == 0:
+        await _claim(connection, path)
+    for number, script in enumerate(migrations[version:], version + 1):
+        await _step(connection, f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+
+
+async def _claim(connection: aiosqlite.Connection, path: Path | str) -> None:
+    tables = [
+        name for (name,) in await connection.execute_fetchall("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    ]
+    if tables:
+        raise StoreError(
+            f"{path} is a database of another program (it holds {', '.join(sorted(tables)[:5])}): "
+            f"name another file in [store] path"
+        )
+    # Can only be chosen while the file is empty; deleted records can then give their space back bit by bit.
+    await connection.execute_fetchall("PRAGMA auto_vacuum = INCREMENTAL")
+    await connection.execute_fetchall(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+async def _step(connection: aiosqlite.Connection, script: str) -> None:
+    try:
+        async with connection.executescript(script):
+            pass
+    except BaseException:
+        if connection.in_transaction:
+            await connection.rollback()
+        raise
+
+
+async def _pragma(connection: aiosqlite.Connection, name: str) -> int:
+    [(value,)] = await connection.execute_fetchall(f"PRAGMA {name}")
+    return int(value)

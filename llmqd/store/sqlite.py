@@ -1,0 +1,267 @@
+"""The ledger in SQLite: one connection that follows the journal, others that only read."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiosqlite
+import orjson
+
+from llmqd.call import Record
+from llmqd.errors import StoreError
+from llmqd.store import statements as sql
+from llmqd.store.backend import SessionTotals, Unacceptable, Unavailable
+from llmqd.store.changes import Changes, changes
+from llmqd.store.columns import record
+from llmqd.store.entries import Entry
+from llmqd.store.position import Position
+from llmqd.store.schema import migrate
+
+_OLDEST_SQLITE = (3, 37, 0)
+"""STRICT tables."""
+_READERS = 2
+_SESSIONS_PER_CALL = 10
+"""Sessions kept in memory for each call kept there: totals are small and outlive the calls."""
+_TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
+"""Failures that leave the connection as good as it was."""
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "another program holds it locked; find it and end its transaction",
+    sqlite3.SQLITE_LOCKED: "another program holds it locked; find it and end its transaction",
+    sqlite3.SQLITE_FULL: "free space on its disk",
+    sqlite3.SQLITE_READONLY: "check its permissions and those of its directory",
+    sqlite3.SQLITE_CANTOPEN: "check its path and its permissions",
+    sqlite3.SQLITE_IOERR: "check its disk and the space left on it",
+    sqlite3.SQLITE_CORRUPT: "restore it from a backup or move it away; a new one is made then",
+    sqlite3.SQLITE_NOTADB: "restore it from a backup or move it away; a new one is made then",
+}
+"""What the operator can do, by SQLite's result code."""
+
+
+class SQLite:
+    """A backend on one SQLite file in WAL mode; with `path` None, in memory and keeping `keep` calls at most.
+
+    A statement that meets a lock waits `busy_timeout` seconds, in its own thread.
+    """
+
+    def __init__(self, path: Path | None, *, keep: int | None = None, busy_timeout: float = 2.0) -> None:
+        self._path = path
+        self._keep = keep
+        self._busy_timeout = busy_timeout
+        self._journal = ""
+        self._writer: aiosqlite.Connection | None = None
+        self._readers: list[aiosqlite.Connection] = []
+        self._free = asyncio.Semaphore(_READERS if path else 1)
+        # In memory there is one connection only: a question must not see half a transaction.
+        self._whole = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<SQLite {self._path or 'in memory'}, {'open' if self._writer else 'closed'}>"
+
+    async def open(self, journal: str) -> Position | None:
+        """Connect and migrate; see Backend.open."""
+        self._journal = journal
+        if self._path is not None:
+            _check_file(self._path)
+        with _translated(self._path, opening=True):
+            if self._writer is None:
+                self._writer = await self._connect()
+            [*found] = await self._writer.execute_fetchall(sql.GET_META, ("journal",))
+            if not found or found[0][0] != journal:
+                return None
+            [(position,)] = await self._writer.execute_fetchall(sql.GET_META, ("position",))
+            return Position.parse(position)
+
+    async def _connect(self) -> aiosqlite.Connection:
+        connection = await aiosqlite.connect(self._path or ":memory:", isolation_level=None, timeout=self._busy_timeout)
+        try:
+            if self._path is not None:
+                await migrate_in_wal(connection, self._path)
+            else:
+                await migrate(connection, "in memory")
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    async def close(self) -> None:
+        """Disconnect; the last connection to close folds the WAL into the database."""
+        connections = [*self._readers, *([] if self._writer is None else [self._writer])]
+        self._readers.clear()
+        self._writer = None
+        for connection in connections:
+            with _translated(self._path):
+                await connection.close()
+
+    async def apply(self, entries: Sequence[Entry], position: Position, *, durable: bool) -> None:
+        """One transaction; see Backend.apply."""
+        with _translated(self._path):
+            if self._writer is None:
+                raise Unavailable(f"the database {self._path} is not open", reopen=True)
+            async with self._whole, _transaction(self._writer, durable=durable):
+                for stretch in changes(entries):
+                    await self._write(self._writer, stretch)
+                    if stretch.run is not None:
+                        await self._begin_run(self._writer, stretch.run)
+                await self._trim(self._writer)
+                meta = [("journal", self._journal), ("position", str(position))]
+                async with self._writer.executemany(sql.SET_META, meta):
+                    pass
+
+    async def _write(self, connection: aiosqlite.Connection, stretch: Changes) -> None:
+        known: set[str] = set()
+        if stretch.closed:
+            ids = orjson.dumps(list(stretch.closed)).decode()
+            known = {id_ for (id_,) in await connection.execute_fetchall(sql.ALREADY_CLOSED, (ids,))}
+        for statement, rows in (
+            (sql.OPEN_CALL, stretch.rows_to_open()),
+            (sql.CLOSE_CALL, stretch.rows_to_close(known)),
+            (sql.ADD_TO_SESSION, stretch.session_rows(known)),
+        ):
+            if rows:
+                async with connection.executemany(statement, rows):
+                    pass
+
+    async def _begin_run(self, connection: aiosqlite.Connection, run: str) -> None:
+        [*found] = await connection.execute_fetchall(sql.GET_META, ("run",))
+        if found and found[0][0] == run:
+            return
+        await connection.execute_fetchall(sql.INTERRUPT_SESSIONS)
+        await connection.execute_fetchall(sql.INTERRUPT_CALLS)
+        await connection.execute_fetchall(sql.SET_META, ("run", run))
+
+    async def _trim(self, connection: aiosqlite.Connection) -> None:
+        if self._keep is not None:
+            await connection.execute_fetchall(sql.TRIM_CALLS, (self._keep,))
+            await connection.execute_fetchall(sql.TRIM_SESSIONS, (self._keep * _SESSIONS_PER_CALL,))
+
+    async def call(self, call_id: str) -> Record | None:
+        """The record of one call."""
+        rows = await self._ask(sql.CALL, call_id) if call_id.isascii() else []
+        return record(rows[0]) if rows else None
+
+    async def session_totals(self, limit: int, ids: Sequence[str] | None = None) -> list[SessionTotals]:
+        """The sessions seen last; see Backend.session_totals."""
+        if ids is None:
+            rows = await self._ask(sql.SESSIONS, limit)
+        else:
+            # An id that UTF-8 cannot hold was never written.
+            wanted = [id_ for id_ in ids if id_.encode("utf-8", "ignore").decode() == id_]
+            rows = await self._ask(sql.SESSIONS_BY_ID, orjson.dumps(wanted).decode(), limit)
+        return [SessionTotals(**row) for row in rows]
+
+    async def count_by_status(self) -> dict[str, int]:
+        """How many calls ended in which way."""
+        return {row["status"]: row["calls"] for row in await self._ask(sql.COUNT_BY_STATUS)}
+
+    async def _ask(self, statement: str, *values: Any) -> list[Mapping[str, Any]]:
+        with _translated(self._path):
+            async with self._reader() as connection, connection.execute(statement, values) as cursor:
+                names = [column[0] for column in cursor.description]
+                return [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncIterator[aiosqlite.Connection]:
+        if self._path is None:
+            if self._writer is None:
+                raise Unavailable("the database in memory is closed", reopen=False)
+            async with self._whole:
+                yield self._writer
+            return
+        async with self._free:
+            connection = self._readers.pop() if self._readers else await self._connect_reader(self._path)
+            try:
+                yield connection
+            except sqlite3.Error:
+                await connection.close()
+                raise
+            except BaseException:
+                self._readers.append(connection)
+                raise
+            self._readers.append(connection)
+
+    async def _connect_reader(self, path: Path) -> aiosqlite.Connection:
+        if not path.exists():
+            raise Unavailable(f"the database {path} does not exist yet", reopen=False)
+        connection = await aiosqlite.connect(
+            f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=self._busy_timeout
+        )
+        await connection.execute_fetchall("PRAGMA query_only = 1")
+        return connection
+
+
+async def migrate_in_wal(connection: aiosqlite.Connection, path: Path) -> None:
+    """Set up the one connection that writes: migrations, then WAL, where a commit waits for no fsync.
+
+    What a power cut takes back from the WAL is in the journal still, as its segments go only after a synced commit.
+    Raises StoreError where the file system cannot share memory between connections.
+    """
+    await migrate(connection, path)
+    [(mode,)] = await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+    if mode != "wal":
+        raise StoreError(f"the database {path} cannot use WAL (its mode stays {mode!r}): put it on a local file system")
+    await connection.execute_fetchall("PRAGMA synchronous = NORMAL")
+    await connection.execute_fetchall(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
+
+
+@asynccontextmanager
+async def _transaction(connection: aiosqlite.Connection, *, durable: bool) -> AsyncIterator[None]:
+    if durable:
+        await connection.execute_fetchall("PRAGMA synchronous = FULL")
+    try:
+        await connection.execute_fetchall("BEGIN IMMEDIATE")
+        try:
+            yield
+            await connection.execute_fetchall("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                await connection.rollback()
+            raise
+    finally:
+        if durable:
+            await connection.execute_fetchall("PRAGMA synchronous = NORMAL")
+
+
+def _check_file(path: Path) -> None:
+    """Create the database file for this user alone. Raises StoreError where that can never work."""
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: version 3.37 or newer is needed")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Never opened here when it exists: closing such a descriptor would drop the locks that SQLite holds on the
+        # file in this process (POSIX advisory locks belong to the process, not to the descriptor).
+        if not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except (NotADirectoryError, FileExistsError, PermissionError) as error:
+        raise StoreError(f"the database {path} cannot be opened: {error.strerror}; see [store] path") from error
+    except OSError as error:
+        raise Unavailable(f"the database {path} cannot be opened: {error.strerror}", reopen=True) from error
+    if not path.is_file() or not os.access(path, os.R_OK | os.W_OK):
+        raise StoreError(f"the database {path} is no file that may be read and written; see [store] path")
+
+
+@contextmanager
+def _translated(path: Path | None, *, opening: bool = False) -> Iterator[None]:
+    """Turn SQLite's errors into the ledger's own, at the one border between them."""
+    where = f"the database {path or 'in memory'}"
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, OverflowError, TypeError) as error:
+        raise Unacceptable(f"{where} refuses a record: {error}") from error
+    except sqlite3.Error as error:
+        if isinstance(error, sqlite3.ProgrammingError) and "binding" in str(error):
+            raise Unacceptable(f"{where} refuses a record: {error}") from error
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if opening and code == sqlite3.SQLITE_NOTADB:
+            raise StoreError(f"{path} is not a database: name another file in [store] path") from error
+        advice = _ADVICE.get(code, "see the log of the system")
+        raise Unavailable(f"{where} cannot be used: {error}: {advice}", reopen=code not in _TRANSIENT) from error
+    except ValueError as error:
+        # How aiosqlite says that a connection was closed meanwhile.
+        raise Unavailable(f"{where} cannot be used: {error}", reopen=True) from error

@@ -1,0 +1,75 @@
+"""The SQL that follows the journal. Contains no decisions."""
+
+from __future__ import annotations
+
+from llmqd.store.columns import CALL_COLUMNS, OUTCOME_COLUMNS
+
+_ALL = (*CALL_COLUMNS, *OUTCOME_COLUMNS)
+
+
+def _insert(columns: tuple[str, ...], extra: str = "") -> str:
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT INTO calls ({', '.join(columns)}{', status' if extra else ''}) VALUES ({marks}{extra})"
+
+
+OPEN_CALL = f"{_insert(CALL_COLUMNS, ', ' + repr('running'))} ON CONFLICT (id) DO NOTHING"
+
+CLOSE_CALL = (
+    f"{_insert(_ALL)} ON CONFLICT (id) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in _ALL if column != "id")
+    + " WHERE calls.status = 'running'"
+)
+
+ALREADY_CLOSED = """
+SELECT id FROM calls WHERE id IN (SELECT value FROM json_each(?)) AND status <> 'running'
+"""
+
+ADD_TO_SESSION = """
+INSERT INTO sessions (
+    session_id, source, first_seen, last_seen, request_count, error_count,
+    prompt_tokens, completion_tokens, total_tokens, cached_tokens, cost_pico, unknown_cost_count
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (session_id) DO UPDATE SET
+    first_seen = min(first_seen, excluded.first_seen),
+    last_seen = max(last_seen, excluded.last_seen),
+    request_count = request_count + excluded.request_count,
+    error_count = error_count + excluded.error_count,
+    prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+    completion_tokens = completion_tokens + excluded.completion_tokens,
+    total_tokens = total_tokens + excluded.total_tokens,
+    cached_tokens = cached_tokens + excluded.cached_tokens,
+    cost_pico = cost_pico + excluded.cost_pico,
+    unknown_cost_count = unknown_cost_count + excluded.unknown_cost_count
+"""
+
+INTERRUPT_SESSIONS = """
+UPDATE sessions SET error_count = error_count + dead.calls
+FROM (SELECT session_id, count(*) AS calls FROM calls WHERE status = 'running' GROUP BY session_id) AS dead
+WHERE sessions.session_id = dead.session_id
+"""
+
+INTERRUPT_CALLS = "UPDATE calls SET status = 'interrupted' WHERE status = 'running'"
+
+SET_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+
+GET_META = "SELECT value FROM meta WHERE key = ?"
+
+TRIM_CALLS = """
+DELETE FROM calls
+WHERE status <> 'running' AND id <= (SELECT id FROM calls ORDER BY id DESC LIMIT 1 OFFSET ?)
+"""
+
+TRIM_SESSIONS = """
+DELETE FROM sessions WHERE session_id IN (SELECT session_id FROM sessions ORDER BY last_seen DESC LIMIT -1 OFFSET ?)
+"""
+
+CALL = "SELECT * FROM calls WHERE id = ?"
+
+SESSIONS = "SELECT * FROM sessions ORDER BY last_seen DESC, session_id LIMIT ?"
+
+SESSIONS_BY_ID = """
+SELECT * FROM sessions WHERE session_id IN (SELECT value FROM json_each(?))
+ORDER BY last_seen DESC, session_id LIMIT ?
+"""
+
+COUNT_BY_STATUS = "SELECT status, count(*) AS calls FROM calls GROUP BY status"

@@ -1,0 +1,243 @@
+"""Follows the journal into the database: one task, one batch a transaction, position and rows together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from llmqd.errors import StoreError
+from llmqd.store.backend import Backend, Unacceptable, Unavailable
+from llmqd.store.entries import Entry, Run, decode
+from llmqd.store.intake import Intake
+from llmqd.store.journal import Journal
+from llmqd.store.position import BEGINNING, Position
+
+logger = logging.getLogger(__name__)
+
+_MAX_BYTES = 512 * 1024
+_MAX_ENTRIES = 500
+"""A batch's bounds: large enough for thousands of records a second, small enough to decode in a few milliseconds."""
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+_PAUSE_WITHOUT_JOURNAL = 1.0
+_STOP_GRACE = 10.0
+
+
+class Decoded(NamedTuple):
+    """A batch that is ready to be applied: each entry with the position behind it."""
+
+    entries: list[tuple[Entry, Position]]
+    next: Position
+
+
+class Writer:
+    """Applies the journal to the database and shortens it.
+
+    When the database cannot be used, the batch at hand is tried again, with growing pauses, until it can; the journal
+    grows meanwhile. An entry that the database can never take is set aside. `stuck_after` is how many seconds one
+    attempt may take before `alive()` says no.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        intake: Intake,
+        backend: Backend,
+        *,
+        batch_every: float,
+        clock: Callable[[], float],
+        stuck_after: float,
+    ) -> None:
+        self._journal = journal
+        self._intake = intake
+        self._backend = backend
+        self._batch_every = batch_every
+        self._clock = clock
+        self._stuck_after = stuck_after
+        self._open = False
+        self._held: Decoded | None = None
+        self._attempt_began: float | None = None
+        self._pause = 0.0
+        self._hurry = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._waiting: list[tuple[Position, asyncio.Future[None]]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._began = BEGINNING
+        self.position = BEGINNING
+        self.applied = 0
+        self.set_aside = 0
+        self.error: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Writer at {self.position}, {self.applied} applied, {self.set_aside} set aside>"
+
+    async def open(self) -> None:
+        """Connect. Raises StoreError where that can never succeed; what may pass is left to the task."""
+        self._began = self._journal.end
+        try:
+            await self._connect()
+        except Unavailable as error:
+            self._failed(error)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._task = asyncio.create_task(self._run(), name="llmqd store writer")
+
+    def alive(self) -> bool:
+        """Whether the task runs and no attempt has been stuck for too long; a database that is away is no reason."""
+        if self._task is None or self._task.done():
+            return False
+        return self._attempt_began is None or self._clock() - self._attempt_began < self._stuck_after
+
+    async def reached(self, position: Position, timeout: float) -> bool:
+        """Wait until everything before `position` is in the database; False when that takes longer."""
+        if self.position >= position:
+            return True
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((position, future))
+        self._hurry.set()
+        try:
+            await asyncio.wait_for(future, timeout)
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting = [(wanted, other) for wanted, other in self._waiting if other is not future]
+        return True
+
+    async def stop(self) -> None:
+        """Apply what is left, if the database takes it at once, and disconnect. The rest waits in the journal."""
+        self._stop.set()
+        self._hurry.set()
+        self._intake.arrived.set()
+        if self._task is not None:
+            done, _ = await asyncio.wait([self._task], timeout=_STOP_GRACE)
+            if not done:
+                self._task.cancel()
+                await asyncio.wait([self._task])
+            self._task = None
+        try:
+            await self._backend.close()
+        except StoreError as error:
+            logger.warning("%s", error)
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                if await self.step():
+                    continue
+                if self._stop.is_set():
+                    return
+                if self.error is not None or self._intake.error is not None:
+                    await _within(self._pause or _PAUSE_WITHOUT_JOURNAL, self._stop)
+                    continue
+                await self._intake.arrived.wait()
+                await _within(self._batch_every, self._hurry)
+                self._hurry.clear()
+                self._intake.arrived.clear()
+        except Exception:
+            logger.exception("the store writer has died of a fault of its own")
+            raise
+
+    async def step(self) -> bool:
+        """One attempt at one batch; whether one was applied. Failures of journal and database end up in `error`."""
+        self._attempt_began = self._clock()
+        try:
+            self._intake.flush()
+            if not self._open:
+                await self._connect()
+            if self._held is None:
+                self._held = await asyncio.to_thread(self._load)
+            if self._held is None:
+                self._recovered()
+                return False
+            await self._apply(self._held)
+        except (StoreError, OSError) as error:
+            self._failed(error)
+            if isinstance(error, StoreError) and getattr(error, "reopen", True):
+                await self._disconnect()
+            return False
+        finally:
+            self._attempt_began = None
+        self._recovered()
+        return True
+
+    async def _connect(self) -> None:
+        self.position = await self._backend.open(self._journal.id) or BEGINNING
+        if self.position > self._journal.end:
+            # The journal was emptied by hand. Reading from its beginning is safe: records are known by their ids.
+            self.position = BEGINNING
+        self._held = None
+        self._open = True
+
+    def _load(self) -> Decoded | None:
+        batch = self._journal.read(self.position, _MAX_BYTES, _MAX_ENTRIES)
+        if batch is None:
+            return None
+        self.set_aside += batch.damaged
+        entries: list[tuple[Entry, Position]] = []
+        for payload, position in batch.entries:
+            try:
+                entries.append((decode(payload), position))
+            except StoreError as error:
+                self._put_aside(position.segment, payload, error)
+        return Decoded(entries, batch.next)
+
+    async def _apply(self, batch: Decoded) -> None:
+        # Finished segments are about to be deleted: what they held must survive a power cut in the database.
+        durable = batch.next.segment > self.position.segment
+        try:
+            await self._backend.apply([entry for entry, _ in batch.entries], batch.next, durable=durable)
+        except Unacceptable:
+            await self._apply_singly(batch)
+        self._held = None
+        self.position = batch.next
+        self.applied += sum(1 for entry, at in batch.entries if at > self._began and not isinstance(entry, Run))
+        for position, future in self._waiting:
+            if position <= self.position and not future.done():
+                future.set_result(None)
+        await self._journal.drop_before(self.position)
+
+    async def _apply_singly(self, batch: Decoded) -> None:
+        """Find the entries that the database refuses, on a fresh connection so that only they can be to blame."""
+        await self._disconnect()
+        await self._backend.open(self._journal.id)
+        self._open = True
+        for entry, position in batch.entries:
+            try:
+                await self._backend.apply([entry], position, durable=False)
+            except Unacceptable as error:
+                self._put_aside(position.segment, repr(entry).encode(), error)
+        await self._backend.apply([], batch.next, durable=True)
+
+    def _put_aside(self, segment: int, entry: bytes, error: StoreError) -> None:
+        logger.error("journal entry set aside: %s", error)
+        self._journal.set_aside(segment, entry)
+        self.set_aside += 1
+
+    async def _disconnect(self) -> None:
+        self._open = False
+        try:
+            await self._backend.close()
+        except StoreError as error:
+            logger.debug("%s", error)
+
+    def _failed(self, error: StoreError | OSError) -> None:
+        if self.error is None:
+            logger.error("%s; records wait in the journal", error)
+        self.error = str(error)
+        self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+
+    def _recovered(self) -> None:
+        if self.error is not None:
+            logger.warning("the database takes records again")
+        self.error = None
+        self._pause = 0.0
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for the event, but not longer."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)

@@ -1,0 +1,102 @@
+"""Tells systemd how the daemon is: ready, reloading, stopping, its status, alive (sd_notify(3))."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+import sdnotify  # type: ignore[import-untyped]
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 1.0
+"""Seconds that a send may wait while systemd's queue is full; the event loop stands still meanwhile."""
+
+
+class _Channel(sdnotify.SystemdNotifier):  # type: ignore[misc]
+    """sdnotify's sender, connected to the address it is given; its own constructor looks into os.environ alone."""
+
+    def __init__(self, address: str) -> None:
+        self.debug = True  # raise, so that a failure can be logged
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self.socket.settimeout(_PATIENCE)
+        try:
+            self.socket.connect("\0" + address[1:] if address.startswith("@") else address)
+        except OSError:
+            self.socket.close()
+            raise
+
+
+class Notifier:
+    """Sends nothing where `$NOTIFY_SOCKET` is not set. A failure is logged once and never stops the daemon.
+
+    `watchdog_interval`: seconds within which `watchdog()` must be called each time, or systemd kills the daemon
+    (`WatchdogSec=`); sd_watchdog_enabled(3) advises to call twice as often. None where no watchdog is wanted.
+    """
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        environ = os.environ if environ is None else environ
+        self.watchdog_interval = _watchdog_interval(environ)
+        self._channel: _Channel | None = None
+        self._failing = False
+        address = environ.get("NOTIFY_SOCKET", "")
+        if not address:
+            return
+        try:
+            self._channel = _Channel(address)
+        except OSError as error:
+            logger.warning("cannot reach systemd at NOTIFY_SOCKET=%s: %s", address, error)
+
+    def ready(self) -> None:
+        """Start-up or a reload is finished: the listeners are open."""
+        self._send("READY=1")
+
+    def reloading(self) -> None:
+        """A reload begins; `ready` ends it. systemd orders the two by the monotonic time that is sent along."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """Shutdown begins."""
+        self._send("STOPPING=1")
+
+    def status(self, text: str) -> None:
+        """The line that `systemctl status` shows. Line breaks become spaces: each line is a message of its own."""
+        self._send(f"STATUS={' '.join(text.split())}")
+
+    def watchdog(self) -> None:
+        """The daemon is alive."""
+        self._send("WATCHDOG=1")
+
+    def close(self) -> None:
+        """Closes the socket; nothing is sent from then on."""
+        if self._channel is not None:
+            self._channel.socket.close()
+            self._channel = None
+
+    def _send(self, state: str) -> None:
+        if self._channel is None:
+            return
+        try:
+            # sdnotify encodes Latin-1, systemd reads UTF-8: this makes the one carry the other.
+            self._channel.notify(state.encode("utf-8", "replace").decode("latin-1"))
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                logger.warning("cannot notify systemd of %s: %s", state.partition("=")[0], error)
+            self._failing = True
+
+
+def _watchdog_interval(environ: Mapping[str, str]) -> float | None:
+    """`$WATCHDOG_USEC` in seconds, unless `$WATCHDOG_PID` means another process (sd_watchdog_enabled(3))."""
+    text, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+    if pid and pid != str(os.getpid()):
+        return None
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) == 0:
+        logger.warning("WATCHDOG_USEC=%s is not a number of microseconds; no watchdog", text)
+        return None
+    return int(text) / 1_000_000

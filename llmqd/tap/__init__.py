@@ -1,0 +1,1 @@
+"""Reads what calls consume from a copy of the bytes that pass."""

@@ -1,0 +1,181 @@
+"""The tap: takes a copy of an answer's passing bytes and tells at the end what the call consumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmqd.call import Dialect
+from llmqd.providers.facts import Facts, Stage
+from llmqd.tap.decoding import Decoder
+from llmqd.tap.reader import MessageReader
+from llmqd.tap.sse import ArraySplitter, LineSplitter, Splitter, SseSplitter
+from llmqd.usage import Source, Usage
+
+_BYTES_PER_TOKEN = 4
+"""English text in current tokenizers; the base of every estimate."""
+
+_STREAM_LIMIT = 8
+"""A compressed stream may decode to so many times `max_body` in all."""
+
+_JSON_LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/stream+json"})
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(slots=True)
+class Reading:
+    """What an answer said about itself.
+
+    `usage` is None where an answer carries none by nature (a model list, a file). `model`, `provider_id` and
+    `finish_reason` are the provider's words. `error` is the kind (code or type) of an error that came inside an answer
+    of status 200.
+    """
+
+    usage: Usage | None = None
+    model: str | None = None
+    provider_id: str | None = None
+    finish_reason: str | None = None
+    error: str | None = None
+
+
+class Tap:
+    """Reads one answer as it goes by. `feed` is given a copy of every chunk and never raises.
+
+    `dialect` is the first guess at the format, `content_type` and `content_encoding` are the answer's headers (empty
+    where missing), `request_bytes` the size of the question, from which a missing input count is estimated. A plain
+    JSON body is kept in memory up to `max_body` bytes, an event up to `max_event`; of what is larger nothing is read.
+    """
+
+    def __init__(
+        self,
+        *,
+        dialect: Dialect,
+        content_type: str,
+        content_encoding: str,
+        request_bytes: int,
+        max_body: int = 8 * 1024 * 1024,
+        max_event: int = 4 * 1024 * 1024,
+    ) -> None:
+        self.received = 0
+        self._reader = MessageReader(dialect)
+        self._request_bytes = request_bytes
+        self._max_body = max_body
+        self._max_event = max_event
+        self._body = bytearray()
+        self._body_overflowed = False
+        self._reading: Reading | None = None
+        media_type = content_type.partition(";")[0].strip().lower()
+        self._splitter = _splitter(media_type, dialect, max_event)
+        self._undecided = self._splitter is None
+        self._sniffing = media_type in ("", "text/plain")
+        self._json = _is_json(media_type)
+        self._ignoring = self._undecided and not (self._json or self._sniffing)
+        self._decoder: Decoder | None = None
+        if content_encoding and content_encoding.strip().lower() != "identity":
+            limit = max_body if self._undecided else max_body * _STREAM_LIMIT
+            self._decoder = Decoder(content_encoding, limit)
+
+    @property
+    def finished(self) -> bool:
+        """The answer's own end marker has been seen: whatever it reports is reported."""
+        return self._reader.facts.finished
+
+    def feed(self, chunk: bytes) -> None:
+        """Take a copy of the next bytes of the answer's body, as they came from the upstream."""
+        self.received += len(chunk)
+        if self._ignoring:
+            return
+        if self._decoder is not None:
+            chunk = self._decoder.feed(chunk)
+        self._read(chunk)
+
+    def close(self, *, complete: bool) -> Reading:
+        """The answer has ended; `complete` says that the upstream ended it cleanly. Later calls return the same."""
+        if self._reading is None:
+            if self._splitter is not None:
+                for _, data in self._splitter.flush():
+                    self._reader.take(data)
+            elif self._body and not self._body_overflowed:
+                self._reader.take(bytes(self._body))
+            self._body.clear()
+            facts = self._reader.facts
+            self._reading = Reading(
+                self._usage(facts, complete), facts.model, facts.provider_id, facts.finish_reason, facts.error
+            )
+        return self._reading
+
+    def _read(self, chunk: bytes) -> None:
+        if self._splitter is not None:
+            take = self._reader.take
+            for _, data in self._splitter.feed(chunk):
+                take(data)
+        elif self._undecided:
+            self._decide(chunk)
+        elif not self._ignoring:
+            self._keep(chunk)
+
+    def _decide(self, chunk: bytes) -> None:
+        """The first byte that is no white space tells how the body is built (a provider may send blank lines ahead)."""
+        head = (bytes(self._body) + chunk).lstrip().removeprefix(_BOM).lstrip()
+        self._body.clear()
+        if _BOM.startswith(head):
+            self._body += head
+            return
+        self._undecided = False
+        if head.startswith(b"["):
+            self._splitter = ArraySplitter(self._max_event)
+        elif head.startswith((b"data:", b"event:", b":")):
+            self._splitter = SseSplitter(self._max_event)
+        elif self._sniffing and not head.startswith(b"{"):
+            self._ignoring = True
+        self._read(head)
+
+    def _keep(self, chunk: bytes) -> None:
+        if len(self._body) + len(chunk) > self._max_body:
+            self._body_overflowed = True
+            self._body.clear()
+        elif not self._body_overflowed:
+            self._body += chunk
+
+    def _usage(self, facts: Facts, complete: bool) -> Usage | None:
+        whole = complete and facts.error is None
+        if facts.stage is Stage.FINAL or (facts.stage is Stage.RUNNING and whole):
+            return _of_source(facts.usage, "exact")
+        skipped = self._body_overflowed or (self._splitter is not None and self._splitter.overflowed > 0)
+        unread = skipped or (self._decoder is not None and self._decoder.failed is not None)
+        measured = facts.text_bytes > 0 or facts.known_output is not None
+        if facts.stage is not Stage.NOTHING or (measured and not unread):
+            return self._estimate(facts)
+        cut = not complete and not self._ignoring
+        return _of_source(facts.usage, "unknown") if facts.generated or unread or cut else None
+
+    def _estimate(self, facts: Facts) -> Usage:
+        """What was reported, where something was; the rest from the sizes of question and answer."""
+        usage = facts.usage
+        if facts.stage is Stage.NOTHING:
+            usage.input = _tokens(self._request_bytes)
+        if facts.stage is not Stage.RUNNING:
+            usage.output = max(usage.output, _tokens(facts.text_bytes))
+        if facts.known_output is not None:
+            usage.output = facts.known_output
+        return _of_source(usage, "estimated")
+
+
+def _splitter(media_type: str, dialect: Dialect, max_event: int) -> Splitter | None:
+    if media_type == "text/event-stream":
+        return SseSplitter(max_event)
+    if media_type in _JSON_LINES or (dialect == "ollama" and media_type == "application/json"):
+        return LineSplitter(max_event)
+    return None
+
+
+def _is_json(media_type: str) -> bool:
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+def _of_source(usage: Usage, source: Source) -> Usage:
+    usage.source = source
+    return usage
+
+
+def _tokens(size: int) -> int:
+    return -(-size // _BYTES_PER_TOKEN)

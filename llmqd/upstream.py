@@ -1,0 +1,107 @@
+"""The one client session towards all upstreams: sends a call and hands back the answer as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import aiohttp
+from aiohttp.connector import AddrInfoType
+from multidict import CIMultiDict
+from yarl import URL
+
+from llmqd.errors import UpstreamTimeout, UpstreamUnreachable
+
+if TYPE_CHECKING:
+    from llmqd.config.model import Upstream
+
+# aiohttp adds these by itself where the client sent none; a proxy adds nothing.
+_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_KEEP_ALIVE_AFTER, _KEEP_ALIVE_EVERY = 30, 30
+"""Seconds of silence after which TCP asks whether the upstream still lives: reasoning models are silent for minutes,
+and middleboxes forget a connection after a few (AWS NAT: 350 s)."""
+
+
+class UpstreamClient:
+    """Owns the connections to all upstreams. An async context manager: leaving it closes them."""
+
+    def __init__(self, *, max_header: int, proxy_from_environment: bool) -> None:
+        self._max_header = max_header
+        self._proxy_from_environment = proxy_from_environment
+        self._contexts: dict[Path, ssl.SSLContext] = {}
+
+    async def send(
+        self,
+        upstream: Upstream,
+        method: str,
+        url: str,
+        headers: CIMultiDict[str],
+        content: bytes | AsyncIterable[bytes] | None,
+        *,
+        upgrade: bool = False,
+    ) -> aiohttp.ClientResponse:
+        """Sends one call and returns the answer once its headers are there; its bytes are still to come, undecoded.
+
+        `url` is used as it is, percent-encoding included. The caller must close the response. Raises
+        UpstreamUnreachable or UpstreamTimeout when no answer came.
+        """
+        try:
+            return await self._session.request(
+                method,
+                URL(url, encoded=True),
+                headers=headers,
+                data=content,
+                allow_redirects=False,
+                ssl=self._context(upstream),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=upstream.connect_timeout or None, sock_read=upstream.timeout or None
+                ),
+                read_until_eof=not upgrade,
+            )
+        except (aiohttp.ServerTimeoutError, TimeoutError) as error:
+            raise UpstreamTimeout(f"Proxy error: {upstream.name} did not answer in time: {_cause(error)}") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise UpstreamUnreachable(f"Proxy error: no answer from {upstream.name}: {_cause(error)}") from error
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=_keep_alive_socket),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=_NOT_ADDED,
+            max_line_size=self._max_header,
+            max_field_size=self._max_header,
+            trust_env=self._proxy_from_environment,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+        await asyncio.sleep(0)  # lets the closed transports say goodbye before the loop ends
+
+    def _context(self, upstream: Upstream) -> ssl.SSLContext | bool:
+        if upstream.ca_file is None:
+            return True
+        if upstream.ca_file not in self._contexts:
+            self._contexts[upstream.ca_file] = ssl.create_default_context(cafile=upstream.ca_file)
+        return self._contexts[upstream.ca_file]
+
+
+def _cause(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def _keep_alive_socket(address: AddrInfoType) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family=family, type=kind, proto=protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE_AFTER)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEP_ALIVE_EVERY)
+    return made

@@ -1,0 +1,61 @@
+"""What one call consumed: tokens by kind, normalised over all providers, and what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Source = Literal["exact", "estimated", "unknown"]
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens of one call.
+
+    `input` and `output` are totals: `cached`, both cache writes and `input_audio` are parts of `input`;
+    `reasoning` and `output_audio` are parts of `output`. Providers that report cached or reasoning tokens beside
+    their totals (Anthropic, Gemini) are converted by their dialect.
+
+    `source` says how far the figures can be trusted: `exact` as the provider reported them at the end of the answer,
+    `estimated` from the bytes that went by (a cut stream, an answer without usage), `unknown` when neither can be.
+    """
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    input_audio: int = 0
+    reasoning: int = 0
+    output_audio: int = 0
+    web_searches: int = 0
+    audio_seconds: float = 0.0
+    """Length of transcribed audio where the provider bills by time (whisper-1)."""
+    service_tier: str | None = None
+    cost_reported_pico: int | None = None
+    """The provider's own price of the call (OpenRouter's `usage.cost`), in 1e-12 USD."""
+    source: Source = "unknown"
+
+    @property
+    def total(self) -> int:
+        """All tokens, in and out."""
+        return self.input + self.output
+
+
+@dataclass(slots=True, frozen=True)
+class Cost:
+    """What one call cost, in picodollars (1e-12 USD): whole numbers, so that sums are exact.
+
+    `input` is the price of the input that was neither read from nor written to the cache. The parts add up to `total`,
+    except where the provider itself reported the total.
+    """
+
+    total: int
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+
+
+PICO = 10**12
+"""Picodollars in one US dollar."""

@@ -1,0 +1,81 @@
+"""Tells systemd how things are: a status line with live figures, and the watchdog after a real look at the parts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from llmqd.lane.lanes import Lanes
+    from llmqd.store.ledger import Ledger
+    from llmqd.systemd import Notifier
+
+logger = logging.getLogger(__name__)
+
+_STATUS_EVERY = 5.0
+
+
+class Watch:
+    """Runs beside the daemon. An async context manager: leaving it ends its tasks.
+
+    The watchdog is fed only after every lane's worker loop has come round and the store's writer has shown that it is
+    not stuck; a daemon that merely has a running event loop is restarted by systemd.
+    """
+
+    def __init__(self, notifier: Notifier, lanes: Lanes, ledger: Ledger) -> None:
+        self._notifier = notifier
+        self._lanes = lanes
+        self._ledger = ledger
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def status(self) -> str:
+        """One line for `systemctl status`."""
+        waiting = sum(lane.waiting for lane in self._lanes)
+        running = sum(lane.running for lane in self._lanes)
+        granted = sum(lane.granted for lane in self._lanes)
+        rates = ", ".join(
+            f"{lane.name} {lane.requests_per_minute:g}/min" for lane in self._lanes if lane.requests_per_minute
+        )
+        store = self._ledger.health()
+        trouble = "" if store.ok else f"; store: {store.reason}"
+        return f"{waiting} waiting, {running} running, {granted} let through; {rates or 'no rate limits'}{trouble}"
+
+    async def check(self, patience: float) -> bool:
+        """Whether lanes and store answer within `patience` seconds."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._lanes.answer()
+        except TimeoutError:
+            logger.error("a lane's worker loop has not answered for %g s", patience)
+            return False
+        if not self._ledger.alive():
+            logger.error("the store's writer is stuck")
+            return False
+        return True
+
+    async def __aenter__(self) -> Self:
+        self._tasks.append(asyncio.create_task(self._report(), name="status"))
+        if self._notifier.watchdog_interval is not None:
+            every = self._notifier.watchdog_interval / 2
+            self._tasks.append(asyncio.create_task(self._feed(every), name="watchdog"))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _report(self) -> None:
+        while True:
+            self._notifier.status(self.status())
+            await asyncio.sleep(_STATUS_EVERY)
+
+    async def _feed(self, every: float) -> None:
+        while True:
+            if await self.check(every / 2):
+                self._notifier.watchdog()
+            await asyncio.sleep(every / 2)

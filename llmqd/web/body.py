@@ -1,0 +1,195 @@
+"""The body of a request: read once, kept in memory while small and on disk while large, and what it says."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import IO, Any, Self
+
+import orjson
+from aiohttp import web
+
+from llmqd.errors import BodyTooLarge
+from llmqd.tap.decoding import decode_all
+
+_PIECE = 256 * 1024
+_MAX_READABLE = 128 * 1024 * 1024
+"""Decoded size up to which a compressed JSON body is looked into; providers take far less."""
+
+
+class Body:
+    """The bytes of one request body. A context manager: leaving it frees the spool file.
+
+    `data` is everything when the body is small; `spool` an anonymous temporary file when it is not; both are None for
+    a request without a body. `size` is in bytes.
+    """
+
+    __slots__ = ("data", "size", "spool")
+
+    def __init__(self, data: bytes | None = None, spool: IO[bytes] | None = None, size: int = 0) -> None:
+        self.data = data
+        self.spool = spool
+        self.size = size
+
+    @property
+    def content(self) -> bytes | AsyncIterator[bytes] | None:
+        """What the upstream client sends; a spooled body can be sent again by asking again."""
+        return self.data if self.spool is None else self._pieces(self.spool)
+
+    @contextmanager
+    def view(self) -> Iterator[bytes | mmap.mmap]:
+        """Everything at once to look at; a spooled body is mapped, not loaded."""
+        if self.spool is None:
+            yield self.data or b""
+            return
+        self.spool.flush()
+        with mmap.mmap(self.spool.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            yield mapped
+
+    def close(self) -> None:
+        """Lets go of the bytes; a long answer must not keep its question in memory."""
+        self.data = None
+        if self.spool is not None:
+            self.spool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @staticmethod
+    async def _pieces(spool: IO[bytes]) -> AsyncIterator[bytes]:
+        spool.seek(0)
+        while piece := spool.read(_PIECE):
+            yield piece
+
+
+def check_length(request: web.BaseRequest, max_body: int) -> None:
+    """Raises BodyTooLarge when the announced length is beyond the limit; 0 means no limit."""
+    if max_body and (request.content_length or 0) > max_body:
+        raise BodyTooLarge(f"the body has {request.content_length} bytes; [server] max_body is {max_body}")
+
+
+async def receive(request: web.BaseRequest, *, max_body: int, spool_above: int) -> Body:
+    """Reads a request body whole; raises BodyTooLarge. The caller must close what it gets."""
+    check_length(request, max_body)
+    if not request.can_read_body:
+        return Body()
+    pieces: list[bytes] = []
+    spool: IO[bytes] | None = None
+    size = 0
+    try:
+        async for piece in request.content.iter_any():
+            size += len(piece)
+            if max_body and size > max_body:
+                raise BodyTooLarge(f"the body has more than {max_body} bytes, which is [server] max_body")
+            if spool is None and size > spool_above:
+                spool = TemporaryFile(prefix="llmqd-body-")  # noqa: SIM115 (owned by the Body)
+                spool.writelines(pieces)
+                pieces.clear()
+            if spool is None:
+                pieces.append(piece)
+            else:
+                spool.write(piece)
+    except BaseException:
+        if spool is not None:
+            spool.close()
+        raise
+    if spool is not None:
+        return Body(None, spool, size)
+    return Body(pieces[0] if len(pieces) == 1 else b"".join(pieces), None, size)
+
+
+class Passing:
+    """A request body that goes upstream as it arrives, for calls that need not wait. Iterable once.
+
+    `too_large` is set when the body turned out to be larger than `max_body`; the iteration then raises it.
+    """
+
+    def __init__(self, request: web.BaseRequest, *, max_body: int) -> None:
+        check_length(request, max_body)
+        self._request = request
+        self._max_body = max_body
+        self.size = 0
+        self.too_large: BodyTooLarge | None = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._request.content.iter_any():
+            self.size += len(piece)
+            if self._max_body and self.size > self._max_body:
+                self.too_large = BodyTooLarge(
+                    f"the body has more than {self._max_body} bytes, which is [server] max_body"
+                )
+                raise self.too_large
+            yield piece
+
+
+KEPT_FIELDS = ("conversation", "metadata", "prompt_cache_key")
+"""Small fields of a JSON body that are looked at later; messages are not kept, they can be megabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a request body says that llmqd needs; nothing of it is ever written back."""
+
+    model: str | None = None
+    stream: bool = False
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Those of KEPT_FIELDS that the body has."""
+
+
+NO_FACTS = Facts()
+
+
+def read_facts(body: Body, content_type: str, content_encoding: str) -> Facts:
+    """Looks into a JSON or multipart body. What can't be read gives no facts: the upstream judges bodies, not llmqd."""
+    if not body.size:
+        return NO_FACTS
+    media = content_type.partition(";")[0].strip().lower()
+    with body.view() as data:
+        if media.startswith("multipart/"):
+            return Facts(_form_field(data, b"model"), _form_field(data, b"stream") == "true")
+        if media in ("application/json", "", "text/plain") or media.endswith("+json"):
+            return _json_facts(data, content_encoding)
+    return NO_FACTS
+
+
+def _json_facts(data: bytes | mmap.mmap, content_encoding: str) -> Facts:
+    if content_encoding:
+        decoded = decode_all(bytes(data), content_encoding, _MAX_READABLE)
+        if decoded is None:
+            return NO_FACTS
+        data = decoded
+    view = memoryview(data)
+    try:
+        fields = orjson.loads(view)
+    except orjson.JSONDecodeError:
+        return NO_FACTS
+    finally:
+        view.release()
+    if not isinstance(fields, dict):
+        return NO_FACTS
+    model = fields.get("model")
+    kept = {name: fields[name] for name in KEPT_FIELDS if name in fields}
+    return Facts(model if isinstance(model, str) else None, fields.get("stream") is True, kept)
+
+
+def _form_field(data: bytes | mmap.mmap, name: bytes) -> str | None:
+    """The value of a plain form field of a multipart body (RFC 7578), wherever in it it stands."""
+    marker = b'name="' + name + b'"'
+    at = data.find(marker)
+    while at != -1:
+        line_end = data.find(b"\r\n", at)
+        head_end = data.find(b"\r\n\r\n", at)
+        if head_end != -1 and b"filename" not in data[at:line_end]:
+            value = data[head_end + 4 : head_end + 4 + 256].partition(b"\r\n")[0]
+            return value.decode("utf-8", "replace").strip() or None
+        at = data.find(marker, at + len(marker))
+    return None

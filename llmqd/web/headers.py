@@ -1,0 +1,118 @@
+"""Which headers pass: hop-by-hop ones end here (RFC 9110 §7.6.1), llmqd's own and the client's key are taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from multidict import CIMultiDict
+
+from llmqd.controls import PREFIX
+from llmqd.providers.presets import Auth
+
+if TYPE_CHECKING:
+    from llmqd.config.model import Key, Upstream
+
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# What a client must not tell an upstream: who it is behind llmqd (added by other proxies in front), its cookies for
+# this host, and what concerns the connection to llmqd only.
+_NOT_FORWARDED = frozenset(
+    {
+        "cf-connecting-ip",
+        "cf-connecting-ipv6",
+        "cf-ipcountry",
+        "cf-pseudo-ipv4",
+        "cf-ray",
+        "content-length",
+        "cookie",
+        "expect",
+        "forwarded",
+        "host",
+        "true-client-ip",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-real-ip",
+    }
+)
+KEY_HEADERS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key", "xi-api-key"})
+"""Every header in which a client may show a key."""
+
+_DROPPED = HOP_BY_HOP | _NOT_FORWARDED
+
+
+def named_in_connection(headers: Mapping[str, str]) -> frozenset[str]:
+    """The header names that `Connection` declares to be hop-by-hop as well."""
+    value = headers.get("Connection")
+    return frozenset(name.strip().lower() for name in value.split(",")) if value else frozenset()
+
+
+def request_headers(headers: CIMultiDict[str], upstream: Upstream, key: Key, url: str) -> CIMultiDict[str]:
+    """What the upstream sees: the client's headers in their order, less what ends here, with the upstream's own key.
+
+    The client's key is replaced where the upstream has one and passed where it has none. `url` is the upstream's.
+    """
+    dropped = _DROPPED | named_in_connection(headers)
+    replaces = key.api_key is not None
+    passed: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers.items():
+        low = name.lower()
+        if low in dropped or low.startswith(PREFIX) or (replaces and low in KEY_HEADERS):
+            continue
+        passed.add(name, value)
+    if key.api_key is not None:
+        # Google's OpenAI-style API takes the same key as a bearer token (Gemini API: "OpenAI compatibility").
+        bearer = upstream.dialect == "gemini" and "/openai/" in url
+        name, value = key_header("bearer" if bearer else upstream.preset.auth, key.api_key.reveal())
+        passed[name] = value
+    for name, secret in upstream.headers:
+        passed[name] = secret.reveal()
+    return passed
+
+
+def key_header(auth: Auth, secret: str) -> tuple[str, str]:
+    """The header that shows a key to a provider."""
+    if auth in ("bearer", "none"):
+        return "Authorization", f"Bearer {secret}"
+    return auth, secret
+
+
+def websocket_headers(headers: CIMultiDict[str], *, replaces_key: bool) -> None:
+    """Completes the headers of a WebSocket handshake in place (RFC 6455 §4.1).
+
+    A browser can show its key only as a subprotocol (OpenAI: "Realtime with WebSockets"); it goes where the key goes.
+    """
+    headers["Connection"] = "Upgrade"
+    headers["Upgrade"] = "websocket"
+    offered = headers.get("Sec-WebSocket-Protocol")
+    if replaces_key and offered is not None:
+        kept = [part for part in offered.split(",") if not part.strip().startswith("openai-insecure-api-key.")]
+        headers["Sec-WebSocket-Protocol"] = ",".join(kept).strip()
+
+
+def without_key(query: str) -> str:
+    """A query without `key=`: where Google's clients put their key, which must not go to an upstream that has one."""
+    return "&".join(part for part in query.split("&") if not part.startswith("key="))
+
+
+def response_headers(headers: Mapping[str, str], pairs: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
+    """What the client sees: the upstream's headers with their duplicates, less the hop-by-hop ones."""
+    dropped = HOP_BY_HOP | named_in_connection(headers)
+    passed: CIMultiDict[str] = CIMultiDict()
+    for name, value in pairs:
+        if name.lower() not in dropped:
+            passed.add(name, value)
+    return passed

@@ -1,0 +1,185 @@
+"""The path of a call: what it is and who it is for, its wait for a turn, then through to its upstream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from llmqd.call import Call, new_call_id
+from llmqd.controls import PRIORITIES, Controls, read_controls
+from llmqd.errors import CallRefused, NotFound, ShuttingDown
+from llmqd.providers.operations import Operation, operation_of
+from llmqd.routing import Target, parse_target
+from llmqd.session import explicit_session
+from llmqd.web.body import NO_FACTS, Body, Facts, Passing, check_length, read_facts, receive
+from llmqd.web.refusal import refusal
+from llmqd.web.relay import Passage, Relay, call_headers
+
+if TYPE_CHECKING:
+    from llmqd.config.model import Config, Upstream
+    from llmqd.in_force import InForce
+    from llmqd.lane.lanes import Lanes
+    from llmqd.recorder import Recorder
+
+_MAX_RETRY_COUNT = 99
+
+
+class Proxy:
+    """Answers every request that is not for llmqd itself. `clock` is monotonic, `wall` Unix time, both in seconds."""
+
+    def __init__(
+        self,
+        in_force: InForce,
+        lanes: Lanes,
+        relay: Relay,
+        recorder: Recorder,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self._in_force = in_force
+        self._lanes = lanes
+        self._relay = relay
+        self._recorder = recorder
+        self._clock = clock
+        self._wall = wall
+        self._stopping = False
+
+    def stop(self) -> None:
+        """From now on new calls get ShuttingDown, and a call that is cancelled counts as interrupted."""
+        self._stopping = True
+        self._relay.stop()
+
+    async def expect(self, request: web.Request) -> web.StreamResponse | None:
+        """Answers `Expect: 100-continue`: a body that would be refused anyway is not asked for."""
+        if request.headers.get("Expect", "").lower() != "100-continue":
+            raise web.HTTPExpectationFailed(text="only 100-continue can be expected")
+        try:
+            check_length(request, self._in_force.config.server.max_body)
+        except CallRefused as error:
+            return refusal(error, operation_of(request.method, request.path).dialect or "openai")
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+        return None
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """One request from its headers to the end of its answer."""
+        arrived = self._clock()
+        path = request.raw_path.partition("?")[0]
+        upgrade = request.method == "GET" and request.headers.get("Upgrade", "").lower() == "websocket"
+        operation = operation_of(request.method, path, upgrade=upgrade)
+        try:
+            if self._stopping:
+                raise ShuttingDown("llmqd is shutting down; try again", retry_after=1.0, retry=True)
+            if not path.startswith("/"):
+                raise NotFound("llmqd serves URL paths, not other request targets")
+            target = parse_target(path, self._in_force.routing.names)
+            operation = operation_of(request.method, target.path, upgrade=upgrade)
+            return await self._call(request, target, operation, arrived)
+        except CallRefused as error:
+            self._recorder.rejected(error)
+            return refusal(error, operation.dialect or "openai")
+
+    async def _call(
+        self, request: web.Request, target: Target, operation: Operation, arrived: float
+    ) -> web.StreamResponse:
+        config, routing = self._in_force.config, self._in_force.routing
+        controls = read_controls(request.headers, default_priority=default_priority(config))
+        facts, body = NO_FACTS, Body()
+        passing: Passing | None = None
+        if operation.queued:
+            body = await receive(request, max_body=config.server.max_body, spool_above=config.server.spool_above)
+        elif request.can_read_body:
+            passing = Passing(request, max_body=config.server.max_body)
+        with body:
+            if body.size:
+                facts = read_facts(
+                    body, request.headers.get("Content-Type", ""), request.headers.get("Content-Encoding", "")
+                )
+            upstream = routing.choose(target, operation, facts.model or operation.model)
+            call = self._describe(request, target, operation, controls, facts, upstream, arrived, config)
+            call.request_bytes = body.size
+            lane = self._lanes.pick(upstream.name)
+            passage = Passage(request, call, upstream, lane, target, operation, facts, body, passing)
+            if not operation.queued:
+                return await self._relay.forward(passage)
+            return await self._wait_and_forward(passage)
+
+    async def _wait_and_forward(self, passage: Passage) -> web.StreamResponse:
+        call, lane = passage.call, passage.lane
+        began = False
+        try:
+            async with lane.turn(call):
+                began = True
+                passage.queued_ms = self._recorder.since(call)
+                return await self._relay.forward(passage)
+        except CallRefused as error:
+            self._recorder.refused(call, error, lane.name)
+            passage.queued_ms = self._recorder.since(call)
+            return refusal(error, call.dialect, call_headers(passage, attempts=0))
+        except asyncio.CancelledError:
+            if not began:
+                self._recorder.abandoned(call, lane.name)
+            raise
+
+    def _describe(
+        self,
+        request: web.Request,
+        target: Target,
+        operation: Operation,
+        controls: Controls,
+        facts: Facts,
+        upstream: Upstream,
+        arrived: float,
+        config: Config,
+    ) -> Call:
+        received_at = self._wall()
+        session = explicit_session(
+            target.session,
+            request.headers,
+            facts.fields,
+            known_headers=config.sessions.headers,
+            max_length=config.sessions.max_id_length,
+        )
+        return Call(
+            id=new_call_id(received_at),
+            received_at=received_at,
+            arrived=arrived,
+            method=request.method,
+            path=target.path,
+            dialect=operation.dialect or upstream.dialect,
+            operation=operation.name,
+            upstream=upstream.name,
+            model=facts.model or operation.model,
+            stream=facts.stream or ":streamGenerateContent" in target.path,
+            priority=controls.priority,
+            max_wait=longest_wait(controls.deadline, config.queue.max_wait),
+            no_queue=controls.no_queue,
+            session=session,
+            agent=controls.agent,
+            user=controls.user,
+            conversation=controls.conversation,
+            tags=controls.tags,
+            store=controls.store,
+            client_retry=_retry_count(request.headers.get("x-stainless-retry-count")),
+        )
+
+
+def default_priority(config: Config) -> int:
+    """The priority of calls that name none."""
+    priority = config.queue.priority
+    return PRIORITIES[priority] if priority in PRIORITIES else int(priority)
+
+
+def longest_wait(deadline: float | None, max_wait: float) -> float | None:
+    """The shorter of the caller's deadline and the setting (0: none)."""
+    bounds = [bound for bound in (deadline, max_wait or None) if bound is not None]
+    return min(bounds, default=None)
+
+
+def _retry_count(value: str | None) -> int:
+    """How often an official SDK has retried this call by itself."""
+    return min(int(value), _MAX_RETRY_COUNT) if value is not None and value.isascii() and value.isdigit() else 0

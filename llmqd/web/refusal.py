@@ -1,0 +1,62 @@
+"""Turns an error of llmqd's own into an answer in the dialect of the route that was called."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import orjson
+from aiohttp import web
+
+from llmqd.call import Dialect
+from llmqd.errors import CallRefused
+
+# Error types as the providers name them for the same status, so that an SDK raises the class its user expects.
+# OpenAI: guide "Error codes"; Anthropic: docs "Errors"; Google: google.rpc.Code.
+_OPENAI_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error",
+                 404: "not_found_error", 413: "invalid_request_error", 429: "rate_limit_error"}  # fmt: skip
+_ANTHROPIC_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error",
+                    404: "not_found_error", 413: "request_too_large", 429: "rate_limit_error",
+                    503: "overloaded_error", 504: "timeout_error"}  # fmt: skip
+_GOOGLE_STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
+                  413: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 502: "UNAVAILABLE", 503: "UNAVAILABLE",
+                  504: "DEADLINE_EXCEEDED"}  # fmt: skip
+
+
+def error_body(dialect: Dialect, status: int, code: str, message: str) -> bytes:
+    """The JSON of an error as clients of this dialect read it. Every dialect carries llmqd's own `code`."""
+    body: dict[str, object]
+    if dialect == "anthropic":
+        kind = _ANTHROPIC_TYPES.get(status, "api_error")
+        body = {"type": "error", "error": {"type": kind, "message": message, "code": code}}
+    elif dialect == "gemini":
+        state = _GOOGLE_STATUS.get(status, "INTERNAL")
+        body = {"error": {"code": status, "message": message, "status": state, "details": [{"reason": code}]}}
+    elif dialect == "ollama":
+        body = {"error": message, "code": code}
+    else:
+        kind = _OPENAI_TYPES.get(status, "server_error")
+        body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    return orjson.dumps(body)
+
+
+def refusal(error: CallRefused, dialect: Dialect, headers: Mapping[str, str] | None = None) -> web.Response:
+    """The answer to a call that llmqd refuses, with the hints that official SDKs obey."""
+    response = web.Response(
+        status=error.status,
+        body=error_body(dialect, error.status, error.code, error.message),
+        content_type="application/json",
+    )
+    if headers:
+        response.headers.update(headers)
+    if error.retry_after is not None:
+        # Whole seconds upwards for everybody, milliseconds for the SDKs that read them first.
+        response.headers["Retry-After"] = str(max(math.ceil(error.retry_after), 1))
+        response.headers["retry-after-ms"] = str(max(math.ceil(error.retry_after * 1000), 1))
+    if error.retry is not None:
+        response.headers["x-should-retry"] = "true" if error.retry else "false"
+    if error.position is not None:
+        response.headers["X-LLMQD-Position"] = str(error.position)
+    if error.eta is not None:
+        response.headers["X-LLMQD-ETA-Ms"] = str(math.ceil(error.eta * 1000))
+    return response

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import orjson
+
+from llmqd.config.describe import describe
+from llmqd.config.load import load
+
+PLANTED = "sk-planted-0123456789"
+
+
+def test_everything_in_force_is_shown_and_no_secret_is(tmp_path: Path) -> None:
+    path = tmp_path / "llmqd.toml"
+    path.write_text(
+        f'[queue]\nmax_wait = "90s"\n[[upstream]]\nname = "openai"\nheaders = {{ X-Key = "{PLANTED}" }}\n'
+        f'[[upstream.key]]\nname = "a"\napi_key = "{PLANTED}"\nburst = 5\n'
+        f'[[upstream.key]]\nname = "b"\napi_key = "env:NOT_SET"\n'
+        f'[[upstream]]\nname = "groq"\napi_key = "{PLANTED}"\n[[price]]\nmodel = "m"\ninput = 0.1\n'
+    )
+    shown = orjson.loads(text := orjson.dumps(describe(load(path, {}))))
+    assert PLANTED.encode() not in text
+    assert b"sk-" not in text
+    assert shown["source"] == str(path)
+    assert shown["server"]["listen"] == ["127.0.0.1:8080"]
+    assert shown["server"]["max_body"] == "512MiB"
+    assert shown["queue"] == {
+        "requests_per_minute": 60,
+        "burst": 1,
+        "max_concurrent": 0,
+        "max_waiting": 10000,
+        "max_waiting_bytes": "256MiB",
+        "max_wait": "90s",
+        "priority": "normal",
+    }
+    openai, groq = shown["upstreams"]
+    assert openai["headers"] == {"X-Key": {"set": True}}
+    assert openai["api_key"] == {"set": False}
+    assert [key["api_key"] for key in openai["keys"]] == [{"set": True}, {"set": False}]
+    assert openai["keys"][0]["limits"] == {"requests_per_minute": 60.0, "burst": 5, "max_concurrent": 0}
+    assert "NOT_SET" in openai["keys"][1]["missing"]
+    assert openai["include_usage"] is True
+    assert groq["api_key"] == {"set": True}
+    assert groq["base_url"] == "https://api.groq.com"
+    assert shown["prices"] == [{"model": "m", "input": "0.1", "output": None, "cache_read": None, "cache_write": None}]
+
+
+def test_the_defaults_can_be_shown() -> None:
+    shown = describe(load(None, {}))
+    assert shown["source"] is None
+    assert [upstream["name"] for upstream in shown["upstreams"]] == ["sim"]
+    assert set(shown) >= {"server", "queue", "upstreams", "routes", "sessions", "store", "log", "prices", "warnings"}

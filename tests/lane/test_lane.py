@@ -1,0 +1,307 @@
+"""A lane in virtual time: who gets a turn when, and that every turn comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from llmqd.call import Call
+from llmqd.config.model import Key, Limits, Queue
+from llmqd.errors import DeadlineExceeded, QueueFull, ShuttingDown
+from llmqd.lane.lane import Lane
+from tests.calls import a_call
+from tests.clock import run_virtual
+
+
+def key(per_minute: float = 60, burst: int = 1, max_concurrent: int = 0) -> Key:
+    return Key(name="default", limits=Limits(per_minute, burst, max_concurrent))
+
+
+@asynccontextmanager
+async def running(limits: Key, queue: Queue | None = None) -> AsyncIterator[Lane]:
+    lane = Lane("test", "test", limits, queue or Queue(), clock=asyncio.get_running_loop().time)
+    worker = asyncio.create_task(lane.work())
+    try:
+        yield lane
+    finally:
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
+
+
+async def passes(lane: Lane, call: Call, log: list[tuple[float, Call]], takes: float = 0.0) -> None:
+    async with lane.turn(call):
+        log.append((asyncio.get_running_loop().time() - 1000.0, call))
+        if takes:
+            await asyncio.sleep(takes)
+
+
+def test_an_idle_lane_lets_the_first_call_go_in_the_same_tick() -> None:
+    async def scenario() -> None:
+        async with running(key()) as lane, lane.turn(a_call()):
+            assert asyncio.get_running_loop().time() == 1000.0
+            assert repr(lane) == "<Lane test: 1 running, <CallQueue 0 waiting>, <Rate 60/min burst 1>>"
+
+    run_virtual(scenario())
+
+
+def test_calls_go_evenly_at_the_rate() -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        async with running(key(600)) as lane:
+            await asyncio.gather(*(passes(lane, a_call(), log) for _ in range(50)))
+        assert [at for at, _ in log] == pytest.approx([number / 10 for number in range(50)])
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("late", [0.0005, 0.003, 0.008])
+def test_6000_a_minute_for_a_minute_are_6000_however_late_timers_fire(late: float) -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        async with running(key(6000)) as lane:
+            waiting = [asyncio.create_task(passes(lane, a_call(), log)) for _ in range(7000)]
+            await asyncio.sleep(60)
+            in_time = len(log)
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        assert 5940 <= in_time <= 6060
+
+    noise = random.Random(1)
+    run_virtual(scenario(), jitter=lambda: noise.uniform(0, 2 * late))
+
+
+def test_a_high_call_passes_a_thousand_waiting_low_ones_at_the_next_grant() -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        high = a_call(priority=0)
+        async with running(key(600)) as lane:
+            low = [asyncio.create_task(passes(lane, a_call(priority=7), log)) for _ in range(1000)]
+            await asyncio.sleep(1.05)
+            await passes(lane, high, log)
+            assert log[-1][1] is high
+            assert log[-1][0] == pytest.approx(1.1)
+            for task in low:
+                task.cancel()
+            await asyncio.gather(*low, return_exceptions=True)
+
+    run_virtual(scenario())
+
+
+def test_max_concurrent_holds_and_a_place_that_is_given_back_is_used_at_once() -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        async with running(key(0, max_concurrent=2)) as lane:
+            await asyncio.gather(*(passes(lane, a_call(), log, takes=1.0) for _ in range(5)))
+            assert lane.running == 0
+        assert [at for at, _ in log] == pytest.approx([0, 0, 1, 1, 2])
+
+    run_virtual(scenario())
+
+
+def test_whoever_leaves_while_waiting_costs_no_turn() -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        async with running(key(60)) as lane:
+            tasks = [asyncio.create_task(passes(lane, a_call(), log)) for _ in range(100)]
+            await asyncio.sleep(0.5)
+            for task in tasks[1:99]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert repr(lane) == "<Lane test: 0 running, <CallQueue 0 waiting>, <Rate 60/min burst 1>>"
+        assert [at for at, _ in log] == pytest.approx([0, 1])
+
+    run_virtual(scenario())
+
+
+def test_granted_and_cancelled_in_the_same_tick_gives_the_turn_to_the_next() -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        async with running(key(60)) as lane:
+            await passes(lane, a_call(), log)
+            victim = asyncio.create_task(passes(lane, a_call(), log))
+            heir = asyncio.create_task(passes(lane, a_call(), log))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0.999)
+            loop = asyncio.get_running_loop()
+            loop.call_at(loop.time() + 0.001, lane._admit)  # grants, and before the waiter runs...
+            loop.call_at(loop.time() + 0.001, victim.cancel)  # ...its client is gone
+            await asyncio.gather(victim, heir, return_exceptions=True)
+            assert victim.cancelled()
+        assert [at for at, _ in log] == pytest.approx([0, 1])
+
+    run_virtual(scenario())
+
+
+def test_cancelled_and_then_due_in_the_same_tick_grants_somebody_who_is_there() -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        async with running(key(60)) as lane:
+            await passes(lane, a_call(), log)
+            victim = asyncio.create_task(passes(lane, a_call(), log))
+            heir = asyncio.create_task(passes(lane, a_call(), log))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0.999)
+            loop = asyncio.get_running_loop()
+            loop.call_at(loop.time() + 0.001, victim.cancel)
+            loop.call_at(loop.time() + 0.001, lane._admit)
+            await asyncio.gather(victim, heir, return_exceptions=True)
+            assert lane.granted == 2
+        assert [at for at, _ in log] == pytest.approx([0, 1])
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("step", range(12))
+def test_half_of_six_cancelled_at_any_step_leaves_the_lane_whole(step: int) -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        async with running(key(0, max_concurrent=2)) as lane:
+            tasks = [asyncio.create_task(passes(lane, a_call(), log, takes=0.001)) for _ in range(6)]
+            for _ in range(step):
+                await asyncio.sleep(0)
+            for task in tasks[::2]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert (lane.running, lane.waiting, lane.waiting_bytes) == (0, 0, 0)
+            assert all(not task.cancelled() for task in tasks[1::2])
+
+    run_virtual(scenario())
+
+
+def test_the_longest_wait_ends_with_a_refusal_that_says_where_it_stood() -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        async with running(key(6)) as lane:
+            await passes(lane, a_call(), log)
+            ahead = asyncio.create_task(passes(lane, a_call(), log))
+            await asyncio.sleep(0)
+            with pytest.raises(DeadlineExceeded) as refused:
+                async with lane.turn(a_call(max_wait=2.5)):
+                    pytest.fail("no turn may come")
+            assert asyncio.get_running_loop().time() == pytest.approx(1002.5)
+            assert refused.value.position == 2
+            assert refused.value.retry_after == pytest.approx(17.5)
+            assert lane.waiting == 1
+            await ahead
+
+    run_virtual(scenario())
+
+
+def test_no_queue_is_refused_at_once_when_no_turn_is_free() -> None:
+    async def scenario() -> None:
+        async with running(key(60)) as lane:
+            async with lane.turn(a_call(no_queue=True)):
+                pass
+            with pytest.raises(QueueFull, match="No-Queue") as refused:
+                async with lane.turn(a_call(no_queue=True)):
+                    pytest.fail("no turn may come")
+            assert refused.value.retry_after == pytest.approx(1.0)
+            assert lane.waiting == 0
+
+    run_virtual(scenario())
+
+
+def test_a_full_lane_says_position_and_wait() -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        async with running(key(60), Queue(max_waiting=2)) as lane:
+            waiting = [asyncio.create_task(passes(lane, a_call(), log)) for _ in range(3)]
+            await asyncio.sleep(0)
+            with pytest.raises(QueueFull, match="max_waiting") as refused:
+                await passes(lane, a_call(), log)
+            assert (refused.value.position, refused.value.eta) == (3, pytest.approx(3.0))
+            await asyncio.gather(*waiting)
+
+    run_virtual(scenario())
+
+
+def test_closing_sends_the_waiting_away_and_lets_the_running_finish() -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        async with running(key(60)) as lane:
+            runs = asyncio.create_task(passes(lane, a_call(), log, takes=5))
+            waits = asyncio.create_task(passes(lane, a_call(), log))
+            await asyncio.sleep(0.1)
+            lane.close()
+            with pytest.raises(ShuttingDown) as refused:
+                await waits
+            assert (refused.value.retry, refused.value.retry_after) == (True, 1.0)
+            with pytest.raises(ShuttingDown):
+                await passes(lane, a_call(), log)
+            await runs
+            assert lane.load == 0
+
+    run_virtual(scenario())
+
+
+def test_a_reload_changes_the_rate_for_those_who_wait_already() -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        async with running(key(6)) as lane:
+            waiting = [asyncio.create_task(passes(lane, a_call(), log)) for _ in range(4)]
+            await asyncio.sleep(10.5)
+            lane.retune(key(600), Queue())
+            await asyncio.gather(*waiting)
+        assert [at for at, _ in log] == pytest.approx([0, 10, 20, 20.1])
+
+    run_virtual(scenario())
+
+
+def test_the_worker_answers_the_watchdog_also_while_everybody_waits() -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        async with running(key(1)) as lane:
+            waiting = [asyncio.create_task(passes(lane, a_call(), log)) for _ in range(2)]
+            await asyncio.sleep(1)
+            await asyncio.wait_for(lane.answer(), 0.1)
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    run_virtual(scenario())
+
+
+def test_a_thousand_of_two_thousand_vanish_at_once_and_nobody_gets_their_turns() -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        calls = [a_call(request_bytes=10) for _ in range(2000)]
+        async with running(key(6000)) as lane:
+            tasks = [asyncio.create_task(passes(lane, call, log)) for call in calls]
+            await asyncio.sleep(0.001)
+            for task in tasks[1::2]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert (lane.granted, lane.waiting, lane.waiting_bytes) == (1000, 0, 0)
+        assert {id(call) for _, call in log} == {id(call) for call in calls[::2]}
+        gaps = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(log)]
+        assert max(gaps) == pytest.approx(0.01)
+
+    run_virtual(scenario())
+
+
+def test_random_arrivals_departures_and_ends_never_lose_a_place() -> None:
+    async def scenario(noise: random.Random, pause: Callable[[], float]) -> None:
+        log: list[tuple[float, Call]] = []
+        async with running(key(3000, burst=5, max_concurrent=4)) as lane:
+            tasks = []
+            for _ in range(400):
+                task = asyncio.create_task(
+                    passes(lane, a_call(priority=noise.randrange(10), max_wait=0.5), log, takes=pause() / 10)
+                )
+                asyncio.get_running_loop().call_later(pause(), task.cancel)
+                tasks.append(task)
+                await asyncio.sleep(pause() / 50)
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert (lane.running, lane.waiting, lane.waiting_bytes) == (0, 0, 0)
+            async with lane.turn(a_call()):
+                assert lane.running == 1
+
+    for seed in range(10):
+        noise = random.Random(seed)
+        run_virtual(scenario(noise, lambda noise=noise: noise.uniform(0, 0.4)))  # type: ignore[misc]

@@ -1,0 +1,89 @@
+"""Planted secrets never reach a log, wherever they stand in a record."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+
+import pytest
+
+from llmqd.log.formats import JsonFormatter, TextFormatter
+from llmqd.log.redact import MASK, RedactSecrets, redact
+
+SECRETS = [
+    "sk-proj-abcDEF123456_7890-xyz",
+    "sk-ant-api03-AbCdEf123456",
+    "gsk_abcdefghijklmnop123",
+    "AIzaSyA-1234567890abcdefghij",
+    "xai-0123456789abcdef",
+    "pplx-0123456789abcdef",
+    "hf_abcdefghijklmnop",
+    "AKIAIOSFODNN7EXAMPLE",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0aa.c2lnbmF0dXJl",
+    "openai-insecure-api-key.plainword",
+]
+
+CARRIERS = [
+    "Authorization: Bearer plainword123",
+    "authorization=plainword123",
+    "Authorization: Basic plainword123",
+    "{'x-api-key': 'plainword123'}",
+    '{"X-Goog-Api-Key": "plainword123"}',
+    "xi-api-key: plainword123",
+    "api-key=plainword123",
+    "GET /v1beta/models?key=plainword123&alt=sse",
+    "bearer plainword123",
+    "api_key = plainword123",
+    "client_secret=plainword123",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_keys_are_masked_by_their_form(secret: str) -> None:
+    assert redact(f"before {secret}, after") == f"before {MASK}, after"
+
+
+@pytest.mark.parametrize("text", CARRIERS)
+def test_values_of_headers_and_query_fields_that_carry_keys_are_masked(text: str) -> None:
+    masked = redact(text)
+    assert "plainword123" not in masked
+    assert MASK in masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "monkey=3, key_by=session, keys: 4, the task-force sk-1",
+        "the api key of upstream openai is not set",
+        "OpenAI API Usage - Request: 01k2, Model: gpt-4o, Tokens: Prompt=1/Completion=2/Total=3",
+        "the lane of key default is paused",
+    ],
+)
+def test_ordinary_text_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_message_arguments_fields_and_traceback_are_masked(formatter: logging.Formatter) -> None:
+    secret = SECRETS[0]
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(formatter)
+    handler.addFilter(RedactSecrets())
+    try:
+        raise ValueError(f"bad key {secret}")
+    except ValueError:
+        trouble = sys.exc_info()
+    record = logging.LogRecord("llmqd", logging.ERROR, __file__, 1, "sent %s", (f"Bearer {secret}",), trouble)
+    record.__dict__["fields"] = {"header": f"x-api-key: {secret}", "api_key": "abc", "count": 3, "none": None}
+    handler.handle(record)
+    assert secret not in out.getvalue()
+    assert "abc" not in out.getvalue()
+    assert out.getvalue().count(MASK) == 4
+
+
+def test_a_message_whose_arguments_do_not_fit_is_logged_all_the_same() -> None:
+    record = logging.LogRecord("llmqd", logging.INFO, __file__, 1, "%d calls", ("many",), None)
+    assert RedactSecrets().filter(record)
+    assert record.getMessage() == "%d calls ('many',)"

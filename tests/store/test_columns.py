@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmqd.call import Call, Outcome, Record, SessionRef
+from llmqd.store.columns import CALL_COLUMNS, OUTCOME_COLUMNS, bounded, call_row, outcome_row, record
+from llmqd.store.schema import MIGRATIONS
+from llmqd.usage import Cost, Usage
+from tests.store.records import answer, make_record
+
+
+def as_json(noun: Any) -> Any:
+    return orjson.loads(orjson.dumps(noun))
+
+
+def through_columns(written: Record) -> Record:
+    row = (*call_row(as_json(written.call)), *outcome_row(as_json(written.outcome)))
+    return record(dict(zip((*CALL_COLUMNS, *OUTCOME_COLUMNS), row, strict=True)))
+
+
+def test_every_column_of_the_table_is_written() -> None:
+    database = sqlite3.connect(":memory:")
+    for script in MIGRATIONS:
+        database.executescript(script)
+    columns = {name for _, name, *_ in database.execute("PRAGMA table_info (calls)")}
+    database.close()
+    assert columns == {*CALL_COLUMNS, *OUTCOME_COLUMNS}
+
+
+counts = st.integers(0, 10**12)
+usages = st.builds(
+    Usage,
+    **{field.name: counts for field in dataclasses.fields(Usage) if field.type == "int"},
+    service_tier=st.none() | st.text(),
+    cost_reported_pico=st.none() | counts,
+    source=st.sampled_from(["exact", "estimated", "unknown"]),
+)
+
+
+@given(st.none() | usages, st.none() | st.builds(Cost, counts, counts, counts, counts, counts), st.booleans())
+def test_a_record_comes_back_as_it_was(usage: Usage | None, cost: Cost | None, flag: bool) -> None:
+    written = make_record(
+        "s", stream=flag, no_queue=not flag, tags=("a", "b") if flag else (), max_wait=2.5, agent="me"
+    )
+    assert through_columns(answer(written, usage=usage, cost=cost)) == written
+
+
+def test_an_entry_of_an_older_writer_lacks_fields_and_is_understood() -> None:
+    call, outcome = as_json(make_record("s").call), as_json(answer(make_record()).outcome)
+    del call["client_retry"], call["agent"], outcome["usage"]["web_searches"], outcome["lane"]
+    assert len(call_row(call)) == len(CALL_COLUMNS)
+    assert len(outcome_row(outcome)) == len(OUTCOME_COLUMNS)
+
+
+@pytest.mark.parametrize(("value", "kept"), [(5, 5), (2**63, 10**15), (-(2**70), -(10**15)), (True, True), ("x", "x")])
+def test_absurd_numbers_are_kept_within_what_can_be_added_up(value: object, kept: object) -> None:
+    assert bounded(value) == kept
+
+
+def test_no_field_of_a_record_is_forgotten() -> None:
+    """A field added to the nouns must get a column, or the reason why it has none must stand here."""
+    without = {"arrived", "session"}  # a clock of this run; session_id and session_source
+    assert {field.name for field in dataclasses.fields(Call)} - without <= {*CALL_COLUMNS, "user"}
+    assert {field.name for field in dataclasses.fields(Outcome)} - {"usage", "cost"} <= {*OUTCOME_COLUMNS}
+    assert {field.name for field in dataclasses.fields(SessionRef)} == {"id", "source"}
+    assert len(dataclasses.fields(Usage)) == sum(1 for c in OUTCOME_COLUMNS if "pico" not in c) - 12 + 1
+    assert len(dataclasses.fields(Cost)) == sum(1 for c in OUTCOME_COLUMNS if "pico" in c) - 1

@@ -1,0 +1,134 @@
+"""Imports point down: every module has its place, and imports only from places below its own."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "llmqd"
+
+LAYERS = (
+    ("__main__",),
+    ("cli",),
+    ("cli.*",),
+    ("daemon",),
+    ("watch",),
+    ("web.app", "web.listening"),
+    ("web.proxy", "web.own", "web.cors"),
+    ("web.relay",),
+    ("web.body", "web.headers", "web.refusal", "web.tunnel"),
+    ("web",),
+    ("recorder", "in_force"),
+    ("metrics", "upstream", "lane.lanes", "store.ledger", "prices", "sim", "sim.*"),
+    ("lane.lane", "store.*", "tap.tap", "tap.include_usage"),
+    ("lane.queue", "lane.rate", "tap.*"),
+    ("lane", "store", "tap"),
+    ("routing", "session", "controls", "systemd"),
+    ("config.*",),
+    ("config",),
+    ("providers.*",),
+    ("providers",),
+    ("log",),
+    ("call",),
+    ("usage", "errors"),
+    ("",),
+)
+"""From the top down; within a line nobody imports a neighbour, except inside one package (`x.*`)."""
+
+
+def modules() -> list[tuple[str, Path]]:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found.append((".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
+    return found
+
+
+def place(module: str) -> int:
+    package = module.rpartition(".")[0]
+    for wanted in (module, f"{package}.*" if package else None):
+        for number, layer in enumerate(LAYERS):
+            if wanted in layer:
+                return number
+    pytest.fail(f"llmqd.{module} has no place in LAYERS: put it where it belongs")
+
+
+def imports(module: str, path: Path) -> Iterator[str]:
+    """The modules of llmqd that are imported at run time; imports for type checkers alone are free."""
+    tree = ast.parse(path.read_text())
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            if node.module == "llmqd" or (node.module or "").startswith("llmqd."):
+                base = (node.module or "").removeprefix("llmqd").removeprefix(".")
+                for alias in node.names:
+                    name = f"{base}.{alias.name}".lstrip(".")
+                    yield name if is_module(name) else base
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("llmqd."):
+                    yield alias.name.removeprefix("llmqd.")
+
+
+def is_module(name: str) -> bool:
+    path = PACKAGE / name.replace(".", "/")
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+def test_imports_point_down(module: str, path: Path) -> None:
+    own = place(module)
+    for imported in imports(module, path):
+        same_package = "." in module and imported.rpartition(".")[0] == module.rpartition(".")[0]
+        below = place(imported) > own or (place(imported) == own and same_package)
+        assert below, f"llmqd.{module} imports llmqd.{imported}, which is not below it"
+
+
+@pytest.mark.parametrize(
+    ("library", "owners"),
+    [
+        ("sqlite3", ("store.",)),
+        ("aiosqlite", ("store.",)),
+        ("aiohttp.web", ("web.", "sim")),
+        ("genai_prices", ("prices",)),
+        ("prometheus_client", ("metrics",)),
+        ("tomllib", ("config.",)),
+        ("sdnotify", ("systemd",)),
+    ],
+)
+def test_a_technology_stays_in_its_room(library: str, owners: tuple[str, ...]) -> None:
+    for module, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+            if library in names:
+                assert module.startswith(owners), f"llmqd.{module} imports {library}"
+
+
+def test_files_and_functions_can_be_read_in_one_sitting() -> None:
+    for module, path in modules():
+        source = path.read_text()
+        assert source.count("\n") <= 400, f"llmqd.{module} has {source.count(chr(10))} lines"
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                size = (node.end_lineno or 0) - node.lineno + 1
+                assert size <= 60, f"llmqd.{module}.{node.name} has {size} lines"
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_module_says_its_job_in_its_first_line(module: str, path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+    assert docstring, f"llmqd.{module} has no docstring"
+    assert docstring.splitlines()[0].endswith("."), f"llmqd.{module}: the first line is not a sentence"

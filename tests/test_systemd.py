@@ -1,0 +1,99 @@
+"""What systemd is told, received on a socket of the test's own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from llmqd.systemd import Notifier
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
+    """A socket in systemd's place and the value of NOTIFY_SOCKET for it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        abstract = request.param == "abstract"
+        name = f"@llmqd-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+        sock.bind("\0" + name[1:] if abstract else name)
+        sock.settimeout(5)
+        yield sock, name
+
+
+Said = list[tuple[Callable[[Notifier], None], bytes]]
+
+SAID: Said = [
+    (Notifier.ready, b"READY=1"),
+    (Notifier.stopping, b"STOPPING=1"),
+    (Notifier.watchdog, b"WATCHDOG=1"),
+    (lambda notifier: notifier.status("3 waiting · 1 läuft"), "STATUS=3 waiting · 1 läuft".encode()),
+    (lambda notifier: notifier.status("a\nREADY=1"), b"STATUS=a READY=1"),
+]
+
+
+def test_each_state_is_one_datagram(manager: tuple[socket.socket, str]) -> None:
+    sock, name = manager
+    notifier = Notifier({"NOTIFY_SOCKET": name})
+    for call, expected in SAID:
+        call(notifier)
+        assert sock.recv(4096) == expected
+    notifier.close()
+
+
+def test_reloading_carries_the_monotonic_time_in_microseconds(manager: tuple[socket.socket, str]) -> None:
+    sock, name = manager
+    notifier = Notifier({"NOTIFY_SOCKET": name})
+    before = time.monotonic_ns() // 1000
+    notifier.reloading()
+    state, _, stamp = sock.recv(4096).decode().partition("\n")
+    assert state == "RELOADING=1"
+    assert before <= int(stamp.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
+    notifier.close()
+
+
+def test_without_the_socket_nothing_is_sent_and_nothing_fails() -> None:
+    notifier = Notifier({})
+    for call, _ in SAID:
+        call(notifier)
+    notifier.reloading()
+    notifier.close()
+    assert notifier.watchdog_interval is None
+
+
+def test_an_unreachable_socket_is_said_once_and_does_not_stop_the_daemon(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).ready()
+    assert "cannot reach systemd" in caplog.text
+
+
+def test_a_manager_that_goes_away_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(path)
+        notifier = Notifier({"NOTIFY_SOCKET": path})
+    with caplog.at_level(logging.WARNING):
+        notifier.watchdog()
+        notifier.watchdog()
+    notifier.close()
+    assert caplog.text.count("cannot notify systemd of WATCHDOG") == 1
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "60000000"}, 60.0),
+        ({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": str(os.getpid())}, 0.5),
+        ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+    ],
+)
+def test_watchdog_interval_is_for_this_process_only(environ: dict[str, str], expected: float | None) -> None:
+    assert Notifier(environ).watchdog_interval == expected
