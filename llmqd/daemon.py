@@ -65,6 +65,7 @@ class Daemon:
 
     async def _build(self, config: Config) -> None:
         start, server = self._parts.enter_async_context, config.server
+        self._parts.callback(self.notifier.close)
         clock = asyncio.get_running_loop().time
         self.simulator = await start(Simulator())
         self.in_force = InForce.of(self.simulator.placed(config))

@@ -9,6 +9,7 @@ LlmqdError
     ├── MissingEndpoint       400 missing_endpoint
     ├── UnknownUpstream       404 unknown_upstream
     ├── NotFound              404 not_found
+    ├── MethodNotAllowed      405 method_not_allowed
     ├── BodyTooLarge          413 body_too_large
     ├── QueueFull             429 queue_full
     ├── DeadlineExceeded      429 deadline_exceeded
@@ -92,6 +93,12 @@ class NotFound(CallRefused):
     """One of llmqd's own URLs that does not exist."""
 
     status, code = 404, "not_found"
+
+
+class MethodNotAllowed(CallRefused):
+    """One of llmqd's own URLs, asked with a method that it does not have."""
+
+    status, code = 405, "method_not_allowed"
 
 
 class BodyTooLarge(CallRefused):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +41,20 @@ class DaemonUnderTest(Daemon):
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
+    @property
+    def waiting(self) -> int:
+        return sum(lane.waiting for lane in self.lanes)
+
+    @property
+    def running(self) -> int:
+        return sum(lane.running for lane in self.lanes)
+
+    async def until(self, predicate: Callable[[], bool], within: float = 5.0) -> None:
+        """Lets the daemon work until the predicate holds."""
+        async with asyncio.timeout(within):
+            while not predicate():  # noqa: ASYNC110 (the daemon has no events for tests)
+                await asyncio.sleep(0.001)
+
     async def record(self, call_id: str) -> Record:
         """The record of a call, once the database has it."""
         assert await self.ledger.settled(5)
@@ -50,7 +64,9 @@ class DaemonUnderTest(Daemon):
 
 
 @asynccontextmanager
-async def running(tmp_path: Path, toml: str, *, store: str = "memory", server: str = "") -> AsyncIterator[DaemonUnderTest]:
+async def running(
+    tmp_path: Path, toml: str, *, store: str = "memory", server: str = ""
+) -> AsyncIterator[DaemonUnderTest]:
     """The daemon on a free port with this configuration."""
     path = tmp_path / "llmqd.toml"
     path.write_text(
@@ -97,7 +113,12 @@ class RawClient:
             writer.close()
 
     async def send(
-        self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None, version: str = "1.1"
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        version: str = "1.1",
     ) -> None:
         lines = [f"{method} {target} HTTP/{version}", "Host: llmqd.test"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]

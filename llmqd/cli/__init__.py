@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmqd import __version__
-
-DONE, FAILED, USED_WRONGLY = 0, 1, 2
+from llmqd.cli.codes import DONE, USED_WRONGLY
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from llmqd.cli import DONE, FAILED
+from llmqd.cli.codes import DONE, FAILED
 from llmqd.cli.options import load_config
 from llmqd.config.model import Config, Key, Limits, Upstream
 from llmqd.config.quantities import format_duration

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from llmqd.cli import DONE, FAILED
+from llmqd.cli.codes import DONE, FAILED
 from llmqd.config.sample import sample
 
 _MODE = 0o640

@@ -83,8 +83,10 @@ def parse_source(text: str) -> SecretSource:
 def read_source(source: SecretSource, environ: Mapping[str, str]) -> Secret:
     """The secret itself.
 
-    `credential:NAME` is the file NAME in `$CREDENTIALS_DIRECTORY`, as systemd's `LoadCredential=` provides it
-    (systemd.exec(5)). Raises SecretMissing where nothing is there, SecretError for everything else.
+    `credential:NAME` is the file NAME in `$CREDENTIALS_DIRECTORY`, as systemd's `LoadCredential=NAME:...` provides it,
+    or `llmqd_NAME`, as `LoadCredential=llmqd:DIRECTORY` names the files of a whole directory (systemd.exec(5)).
+
+    Raises SecretMissing where nothing is there, SecretError for everything else.
     """
     if source.text is not None:
         return source.text
@@ -98,7 +100,8 @@ def read_source(source: SecretSource, environ: Mapping[str, str]) -> Secret:
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
     if not directory:
         raise SecretMissing(f"{source}: $CREDENTIALS_DIRECTORY is not set (systemd sets it for LoadCredential=)")
-    return _read_file(Path(directory, source.where), str(source))
+    of_directory = Path(directory, f"llmqd_{source.where}")
+    return _read_file(of_directory if of_directory.exists() else Path(directory, source.where), str(source))
 
 
 def _read_file(path: Path, source: str) -> Secret:

@@ -19,8 +19,8 @@ def matches(message: Message) -> bool:
 def read(message: Message, facts: Facts) -> None:
     """Merge one body or chunk. Every chunk reports cumulative usage, so the last one counts.
 
-    The format has no end marker: the chunk with a finish reason and the output's size is normally the last, but what
-    comes after it still counts.
+    The format has no end marker, only the end of the body: the chunk with a finish reason is normally the last, but
+    what comes after it still counts. So `finished` is never set.
     """
     facts.generated = True
     facts.name(model=message.get("modelVersion"), provider_id=message.get("responseId"))
@@ -31,9 +31,7 @@ def read(message: Message, facts: Facts) -> None:
     facts.finish(member(message, "promptFeedback").get("blockReason"))
     usage = usage_of(member(message, "usageMetadata"))
     if usage is not None:
-        done = facts.finish_reason is not None
-        facts.report(usage, Stage.FINAL if done else Stage.RUNNING)
-        facts.finished = facts.finished or done
+        facts.report(usage, Stage.RUNNING if facts.finish_reason is None else Stage.FINAL)
 
 
 def usage_of(figures: Message) -> Usage | None:

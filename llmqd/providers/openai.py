@@ -12,9 +12,7 @@ from llmqd.usage import Usage
 
 _DELTA_TEXT = ("content", "reasoning_content", "reasoning", "refusal")
 _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
-_LAST_EVENTS = frozenset(
-    {"transcript.text.done", "speech.audio.done", "image_generation.completed", "image_edit.completed", "response.done"}
-)
+_LAST_EVENTS = frozenset({"transcript.text.done", "speech.audio.done"})
 _RUNNING_STATES = frozenset({"queued", "in_progress"})
 
 
@@ -29,7 +27,7 @@ def read(message: Message, facts: Facts) -> None:
     response = message.get("response")
     if isinstance(response, dict):
         _read_response(response, facts)
-        facts.finished = facts.finished or kind in _TERMINAL or kind in _LAST_EVENTS
+        facts.finished = facts.finished or kind in _TERMINAL
         return
     if message.get("object") == "response":
         _read_response(message, facts)

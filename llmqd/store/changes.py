@@ -1,4 +1,4 @@
-"""What a batch of entries comes to: rows to write and sums to add. (no I/O)"""
+"""What a batch of entries comes to: rows to write and sums to add."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ def build_app(proxy: Proxy, own: Own, cors: Cors) -> web.Application:
         ("/sessions/status", own.sessions_status),
     ):
         app.router.add_get(path, handler)
+        app.router.add_route("*", path, own.wrong_method)
     app.router.add_route("*", "/{tail:.*}", cors.preflight(proxy.handle), expect_handler=proxy.expect)
     app.on_response_prepare.append(_signature)
     app.on_response_prepare.append(cors.allow)

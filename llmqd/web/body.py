@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any, Self
@@ -17,6 +19,8 @@ from llmqd.errors import BodyTooLarge
 from llmqd.tap.decoding import decode_all
 
 _PIECE = 256 * 1024
+_MAX_PART_HEAD, _MAX_FIELD = 4096, 256
+"""Bytes of a part's headers that are looked at, and of a form field's value."""
 _MAX_READABLE = 128 * 1024 * 1024
 """Decoded size up to which a compressed JSON body is looked into; providers take far less."""
 
@@ -155,7 +159,8 @@ def read_facts(body: Body, content_type: str, content_encoding: str) -> Facts:
     media = content_type.partition(";")[0].strip().lower()
     with body.view() as data:
         if media.startswith("multipart/"):
-            return Facts(_form_field(data, b"model"), _form_field(data, b"stream") == "true")
+            boundary = _boundary(content_type)
+            return Facts(_form_field(data, boundary, b"model"), _form_field(data, boundary, b"stream") == "true")
         if media in ("application/json", "", "text/plain") or media.endswith("+json"):
             return _json_facts(data, content_encoding)
     return NO_FACTS
@@ -181,15 +186,25 @@ def _json_facts(data: bytes | mmap.mmap, content_encoding: str) -> Facts:
     return Facts(model if isinstance(model, str) else None, fields.get("stream") is True, kept)
 
 
-def _form_field(data: bytes | mmap.mmap, name: bytes) -> str | None:
+def _boundary(content_type: str) -> bytes:
+    parser = Message()
+    parser["Content-Type"] = content_type
+    return str(parser.get_param("boundary", "")).encode()
+
+
+def _form_field(data: bytes | mmap.mmap, boundary: bytes, name: bytes) -> str | None:
     """The value of a plain form field of a multipart body (RFC 7578), wherever in it it stands."""
-    marker = b'name="' + name + b'"'
-    at = data.find(marker)
-    while at != -1:
-        line_end = data.find(b"\r\n", at)
-        head_end = data.find(b"\r\n\r\n", at)
-        if head_end != -1 and b"filename" not in data[at:line_end]:
-            value = data[head_end + 4 : head_end + 4 + 256].partition(b"\r\n")[0]
-            return value.decode("utf-8", "replace").strip() or None
-        at = data.find(marker, at + len(marker))
+    delimiter = b"--" + boundary
+    wanted = re.compile(rb'[;\s]name="?' + re.escape(name) + rb'"?\s*(;|\r|$)')
+    start = data.find(delimiter)
+    while start != -1:
+        start += len(delimiter)
+        end = data.find(b"\r\n" + delimiter, start)
+        head_end = data.find(b"\r\n\r\n", start, min(start + _MAX_PART_HEAD, end if end != -1 else len(data)))
+        if end == -1 or head_end == -1:
+            return None
+        head = data[start:head_end]
+        if wanted.search(head) and b"filename" not in head:
+            return data[head_end + 4 : min(end, head_end + 4 + _MAX_FIELD)].decode("utf-8", "replace").strip() or None
+        start = end + 2
     return None

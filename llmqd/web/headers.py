@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
@@ -60,7 +60,13 @@ def named_in_connection(headers: Mapping[str, str]) -> frozenset[str]:
     return frozenset(name.strip().lower() for name in value.split(",")) if value else frozenset()
 
 
-def request_headers(headers: CIMultiDict[str], upstream: Upstream, key: Key, url: str) -> CIMultiDict[str]:
+RawHeaders = Iterable[tuple[bytes, bytes]]
+"""Headers as they stood on the wire: aiohttp's parsed ones have lost the spelling of well-known names."""
+
+
+def request_headers(
+    headers: Mapping[str, str], raw: RawHeaders, upstream: Upstream, key: Key, url: str
+) -> CIMultiDict[str]:
     """What the upstream sees: the client's headers in their order, less what ends here, with the upstream's own key.
 
     The client's key is replaced where the upstream has one and passed where it has none. `url` is the upstream's.
@@ -68,7 +74,7 @@ def request_headers(headers: CIMultiDict[str], upstream: Upstream, key: Key, url
     dropped = _DROPPED | named_in_connection(headers)
     replaces = key.api_key is not None
     passed: CIMultiDict[str] = CIMultiDict()
-    for name, value in headers.items():
+    for name, value in _decoded(raw):
         low = name.lower()
         if low in dropped or low.startswith(PREFIX) or (replaces and low in KEY_HEADERS):
             continue
@@ -108,11 +114,16 @@ def without_key(query: str) -> str:
     return "&".join(part for part in query.split("&") if not part.startswith("key="))
 
 
-def response_headers(headers: Mapping[str, str], pairs: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
+def response_headers(headers: Mapping[str, str], raw: RawHeaders) -> CIMultiDict[str]:
     """What the client sees: the upstream's headers with their duplicates, less the hop-by-hop ones."""
     dropped = HOP_BY_HOP | named_in_connection(headers)
     passed: CIMultiDict[str] = CIMultiDict()
-    for name, value in pairs:
+    for name, value in _decoded(raw):
         if name.lower() not in dropped:
             passed.add(name, value)
     return passed
+
+
+def _decoded(raw: RawHeaders) -> Iterator[tuple[str, str]]:
+    for name, value in raw:
+        yield name.decode("ascii", "surrogateescape"), value.decode("utf-8", "surrogateescape")

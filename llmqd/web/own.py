@@ -12,8 +12,10 @@ from aiohttp import web
 
 from llmqd import __version__
 from llmqd.config.describe import describe
+from llmqd.errors import MethodNotAllowed
 from llmqd.providers.presets import PRESETS
 from llmqd.usage import PICO
+from llmqd.web.refusal import refusal
 
 if TYPE_CHECKING:
     from llmqd.in_force import InForce
@@ -82,6 +84,12 @@ class Own:
             raise web.HTTPFound("/dashboard")
         links = ("/health", "/metrics", "/config", "/providers", "/sessions/status")
         return json_response({"name": "llmqd", "version": __version__, "links": {link[1:]: link for link in links}})
+
+    async def wrong_method(self, request: web.Request) -> web.StreamResponse:
+        """llmqd's own URLs are read with GET."""
+        response = refusal(MethodNotAllowed(f"{request.path} is read with GET, not {request.method}"), "openai")
+        response.headers["Allow"] = "GET, HEAD"
+        return response
 
     async def health(self, _: web.Request) -> web.StreamResponse:
         """200 while calls are served, degraded or not; 503 only when they are not."""

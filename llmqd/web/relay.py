@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
 from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -108,7 +110,7 @@ class Relay:
         if key.api_key is not None and upstream.dialect == "gemini":
             query = without_key(query)
         url = upstream_url(upstream, passage.target, passage.operation, query)
-        headers = request_headers(CIMultiDict(request.headers), upstream, key, url)
+        headers = request_headers(request.headers, request.raw_headers, upstream, key, url)
         edited = self._asking_for_usage(passage)
         content: bytes | AsyncIterable[bytes] | None
         if passage.passing is not None:
@@ -148,18 +150,19 @@ class Relay:
             return add_include_usage(bytes(data))
 
     async def _upgrade(self, passage: Passage, record: Record, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-        headers = response_headers({}, answer.headers.items())
+        headers = response_headers({}, answer.raw_headers)
         headers.update(call_headers(passage))
-        record.outcome.first_byte_ms = self._recorder.since(passage.call)
-        status: Status = "done"
+        outcome = record.outcome
+        outcome.first_byte_ms = self._recorder.since(passage.call)
+
+        def received(count: int) -> None:
+            outcome.response_bytes += count
+
         try:
-            response, count = await tunnel(passage.request, answer, headers)
-            record.outcome.response_bytes = count
-            return response
-        except asyncio.CancelledError:
-            status = self._left()
-            raise
+            return await tunnel(passage.request, answer, headers, received=received)
         finally:
+            # A WebSocket ends when one side leaves it: that is no failure, whichever side it was.
+            status: Status = "interrupted" if self._stopping else "done"
             self._recorder.close(record, status, None, provider=passage.upstream.price_provider)
 
     def _left(self) -> Status:
@@ -191,7 +194,7 @@ class _Answer:
     async def relay(self, left: Callable[[], Status]) -> web.StreamResponse:
         """Passes everything on. `left` says what it means when this task is cancelled."""
         answer = self._answer
-        headers = response_headers(answer.headers, answer.headers.items())
+        headers = response_headers(answer.headers, answer.raw_headers)
         headers.update(call_headers(self._passage))
         if self._strip is not None:
             headers.popall("Content-Length", None)
@@ -264,7 +267,9 @@ class _Answer:
         if transport is None:
             return
         if self._passage.request.version < HttpVersion11 and response.content_length is None:
-            transport.abort()  # there a clean close would be the end of the body
+            # There a clean close would be the end of the body: the connection is reset instead.
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
         else:
             transport.close()
 

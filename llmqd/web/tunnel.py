@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import aiohttp
@@ -32,11 +33,16 @@ class _Inlet:
 
 
 async def tunnel(
-    request: web.Request, answer: aiohttp.ClientResponse, headers: CIMultiDict[str]
-) -> tuple[web.StreamResponse, int]:
+    request: web.Request,
+    answer: aiohttp.ClientResponse,
+    headers: CIMultiDict[str],
+    *,
+    received: Callable[[int], None],
+) -> web.StreamResponse:
     """Passes the upstream's 101 on and then every byte in both directions until one side ends.
 
-    Gives the response (nothing more is to be written) and the number of bytes that the upstream sent.
+    `received` is told how many bytes came from the upstream, piece by piece. Gives the response; nothing more is to
+    be written to it.
     """
     connection = answer.connection
     assert connection is not None
@@ -44,6 +50,8 @@ async def tunnel(
     assert connection.protocol is not None
     assert request.transport is not None
     headers["Connection"] = "Upgrade"
+    headers["Upgrade"] = "websocket"
+    to_close = request.transport  # a client that vanishes takes it out of the request
     response = web.StreamResponse(status=101, reason=answer.reason, headers=headers)
     await response.prepare(request)
     loop = asyncio.get_running_loop()
@@ -51,8 +59,8 @@ async def tunnel(
     to_client, to_upstream = StreamWriter(request.protocol, loop), StreamWriter(connection.protocol, loop)
     request.protocol.set_parser(cast("Any", from_client))  # typed for WebSocketReader, used as a parser
     connection.protocol.set_parser(from_upstream, from_upstream)
-    up = loop.create_task(_pump(from_client.stream, to_upstream))
-    down = loop.create_task(_pump(from_upstream.stream, to_client))
+    up = loop.create_task(_pump(from_client.stream, to_upstream, lambda _: None))
+    down = loop.create_task(_pump(from_upstream.stream, to_client, received))
     try:
         await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
         # Whoever closed first is done; what the other one still said (a close frame) has been passed on by then.
@@ -60,14 +68,12 @@ async def tunnel(
         up.cancel()
         down.cancel()
         await asyncio.gather(up, down, return_exceptions=True)
-        request.transport.close()
+        to_close.close()
         answer.close()
-    return response, down.result() if not down.cancelled() and down.exception() is None else 0
+    return response
 
 
-async def _pump(source: asyncio.StreamReader, sink: StreamWriter) -> int:
-    count = 0
+async def _pump(source: asyncio.StreamReader, sink: StreamWriter, passed: Callable[[int], None]) -> None:
     while data := await source.read(_PIECE):
         await sink.write(data)
-        count += len(data)
-    return count
+        passed(len(data))

@@ -94,7 +94,9 @@ async def test_no_control_header_and_no_key_of_the_client_reaches_the_upstream(
     assert upstream.requests[0].header("cookie") is None
 
 
-async def test_the_answer_passes_with_status_reason_and_headers(daemon: DaemonUnderTest, upstream: FakeUpstream) -> None:
+async def test_the_answer_passes_with_status_reason_and_headers(
+    daemon: DaemonUnderTest, upstream: FakeUpstream
+) -> None:
     upstream.play(
         Answer(
             status=418,
@@ -168,7 +170,8 @@ async def test_multipart_is_never_re_encoded_and_its_model_is_read_wherever_it_s
     daemon: DaemonUnderTest, upstream: FakeUpstream
 ) -> None:
     body = (
-        b'--B oundary\r\nContent-Disposition: form-data; name="file"; filename="model"\r\n\r\nname="model"\r\n\r\nRIFF\r\n'
+        b'--B oundary\r\nContent-Disposition: form-data; name="file"; filename="model"\r\n'
+        b'\r\nname="model"\r\n\r\nRIFF\r\n'
         b'--B oundary\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--B oundary--\r\n'
     )
     headers = {"Content-Type": 'multipart/form-data; boundary="B oundary"'}
@@ -221,9 +224,7 @@ async def test_a_body_beyond_the_limit_is_refused_before_it_is_sent(tmp_path: Pa
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/files"])
-async def test_an_unannounced_body_beyond_the_limit_is_refused_too(
-    tmp_path: Path, path: str
-) -> None:
+async def test_an_unannounced_body_beyond_the_limit_is_refused_too(tmp_path: Path, path: str) -> None:
     async with (
         FakeUpstream(json_answer({}), tolerant=True) as upstream,
         running(tmp_path, upstream_toml("openai", upstream.url), server='max_body = "1KiB"') as daemon,
@@ -291,9 +292,13 @@ async def test_model_lists_pass_while_calls_wait(tmp_path: Path, upstream: FakeU
     async with running(tmp_path, toml) as daemon:
         await call(daemon.port, "POST", CHAT, BODY, JSON)
         waiting = asyncio.create_task(call(daemon.port, "POST", CHAT, BODY, JSON))
-        while not sum(lane.waiting for lane in daemon.lanes):
-            await asyncio.sleep(0)
-        for method, path in (("GET", "/v1/models"), ("HEAD", "/v1/models"), ("POST", "/v1/files"), ("GET", "/v1/batches")):
+        await daemon.until(lambda: daemon.waiting == 1)
+        for method, path in (
+            ("GET", "/v1/models"),
+            ("HEAD", "/v1/models"),
+            ("POST", "/v1/files"),
+            ("GET", "/v1/batches"),
+        ):
             assert (await call(daemon.port, method, path)).status == 200
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
@@ -307,16 +312,16 @@ async def test_a_client_that_leaves_while_waiting_costs_no_call_and_stands_in_th
         await call(daemon.port, "POST", CHAT, BODY, JSON)
         async with RawClient.to(daemon.port) as client:
             await client.send("POST", CHAT, BODY, JSON)
-            while not sum(lane.waiting for lane in daemon.lanes):
-                await asyncio.sleep(0)
-        while sum(lane.waiting for lane in daemon.lanes):
-            await asyncio.sleep(0)
+            await daemon.until(lambda: daemon.waiting == 1)
+        await daemon.until(lambda: daemon.waiting == 0)
         assert await daemon.ledger.settled(5)
         assert await daemon.ledger.count_by_status() == {"done": 1, "abandoned": 1}
     assert len(upstream.requests) == 1
 
 
-async def test_a_refused_wait_is_429_with_hints_and_stands_in_the_ledger(tmp_path: Path, upstream: FakeUpstream) -> None:
+async def test_a_refused_wait_is_429_with_hints_and_stands_in_the_ledger(
+    tmp_path: Path, upstream: FakeUpstream
+) -> None:
     toml = upstream_toml("openai", upstream.url).replace("requests_per_minute = 0", "requests_per_minute = 1")
     async with running(tmp_path, toml) as daemon:
         await call(daemon.port, "POST", CHAT, BODY, JSON)
@@ -344,10 +349,12 @@ async def test_an_unreachable_upstream_is_502_and_recorded(tmp_path: Path) -> No
 
 
 async def test_a_silent_upstream_is_504(tmp_path: Path) -> None:
-    async with FakeUpstream(Answer(end="hang", headers_sent=False)) as upstream:
-        async with running(tmp_path, upstream_toml("openai", upstream.url, 'timeout = "100ms"')) as daemon:
-            response = await call(daemon.port, "POST", CHAT, BODY, JSON)
-            assert (response.status, orjson.loads(response.body)["error"]["code"]) == (504, "upstream_timeout")
+    async with (
+        FakeUpstream(Answer(end="hang", headers_sent=False)) as upstream,
+        running(tmp_path, upstream_toml("openai", upstream.url, 'timeout = "100ms"')) as daemon,
+    ):
+        response = await call(daemon.port, "POST", CHAT, BODY, JSON)
+        assert (response.status, orjson.loads(response.body)["error"]["code"]) == (504, "upstream_timeout")
 
 
 async def test_an_upstream_that_resets_is_502_for_the_caller_only(tmp_path: Path) -> None:

@@ -61,7 +61,9 @@ async def test_the_first_byte_goes_out_while_the_rest_is_still_to_come(
             pass
 
 
-async def test_headers_go_out_before_the_first_byte_of_the_body(daemon: DaemonUnderTest, upstream: FakeUpstream) -> None:
+async def test_headers_go_out_before_the_first_byte_of_the_body(
+    daemon: DaemonUnderTest, upstream: FakeUpstream
+) -> None:
     gate = asyncio.Event()
     upstream.play(openai.chat_stream(include_usage=True).paused(gate, after=0))
     async with RawClient.to(daemon.port) as client:
@@ -90,7 +92,7 @@ async def test_any_chunking_gives_the_same_bytes_and_the_same_usage(
     assert response.body == answer.data
     usage = (await daemon.record(id_of(response))).outcome.usage
     assert usage is not None
-    assert (usage.source, usage.input, usage.output) == ("exact", openai.USAGE["prompt_tokens"], openai.USAGE["completion_tokens"])  # fmt: skip
+    assert (usage.source, usage.input, usage.output) == ("exact", 19, 11)
 
 
 async def test_a_client_that_did_not_ask_for_usage_sees_none_but_the_ledger_has_it(
@@ -120,7 +122,11 @@ async def test_usage_is_not_asked_for_where_the_setting_forbids_it(tmp_path: Pat
     [
         (CHAT, PLAIN, openai.chat()),
         ("/v1/completions", PLAIN, openai.completion()),
-        ("/v1/embeddings", b'{"model":"text-embedding-3-small","input":"x"}', openai.embeddings("text-embedding-3-small")),
+        (
+            "/v1/embeddings",
+            b'{"model":"text-embedding-3-small","input":"x"}',
+            openai.embeddings("text-embedding-3-small"),
+        ),
         ("/v1/responses", b'{"model":"gpt-4o","input":"x"}', openai.response()),
         ("/v1/responses", b'{"model":"gpt-4o","input":"x","stream":true}', openai.response_stream()),
         ("/v1/messages", b'{"model":"claude-sonnet-4-6","messages":[]}', anthropic.message()),
@@ -147,7 +153,9 @@ async def test_every_dialect_passes_byte_for_byte_with_exact_usage(
     assert record.call.model is not None
 
 
-async def test_gzip_streams_pass_as_they_are_and_are_still_read(daemon: DaemonUnderTest, upstream: FakeUpstream) -> None:
+async def test_gzip_streams_pass_as_they_are_and_are_still_read(
+    daemon: DaemonUnderTest, upstream: FakeUpstream
+) -> None:
     answer = compressed(anthropic.message_stream())
     upstream.play(answer)
     response = await ask(daemon, b'{"model":"claude-sonnet-4-6","messages":[],"stream":true}', "/v1/messages")
@@ -183,11 +191,12 @@ async def test_a_cut_is_no_clean_end_for_an_http_1_0_client_either(
         await client.send("POST", CHAT, STREAM, JSON, version="1.0")
         await client.head()
         with pytest.raises(ConnectionResetError):
-            while await client.reader.read(65536):
-                pass
+            await client.reader.read()
 
 
-async def test_an_answer_that_ends_with_its_connection_is_whole(daemon: DaemonUnderTest, upstream: FakeUpstream) -> None:
+async def test_an_answer_that_ends_with_its_connection_is_whole(
+    daemon: DaemonUnderTest, upstream: FakeUpstream
+) -> None:
     upstream.play(openai.chat_stream(include_usage=True).but(framing="close"))
     response = await ask(daemon)
     assert response.complete
@@ -215,8 +224,7 @@ async def test_a_client_that_leaves_cancels_the_upstream_in_every_phase(
         if phase == "mid-stream":
             await client._chunk()
     await upstream.until(lambda: upstream.cancelled == 1)
-    while sum(lane.running for lane in daemon.lanes):
-        await asyncio.sleep(0)
+    await daemon.until(lambda: daemon.running == 0)
     assert await daemon.ledger.settled(5)
     assert await daemon.ledger.count_by_status() == {"cancelled": 1}
 

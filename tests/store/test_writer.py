@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from llmqd.errors import StoreError
+from llmqd.store.entries import Entry, encode_closed, encode_opened, encode_run
+from llmqd.store.intake import Intake
+from llmqd.store.journal import FileJournal
+from llmqd.store.position import BEGINNING, Position
+from llmqd.store.sqlite import SQLite
+from llmqd.store.writer import Writer
+from tests.clock import ManualClock
+from tests.store.records import answer, make_record
+
+
+class WatchedSQLite(SQLite):
+    """Notes how it was asked to write, and can be made to hang."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, busy_timeout=0.02)
+        self.writes: list[tuple[Position, bool]] = []
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def apply(self, entries: Sequence[Entry], position: Position, *, durable: bool) -> None:
+        await self.go.wait()
+        await super().apply(entries, position, durable=durable)
+        self.writes.append((position, durable))
+
+
+class Rig:
+    """A journal, a database and a writer between them that moves when the test says so."""
+
+    def __init__(self, directory: Path, run: str, segment_size: int) -> None:
+        self.directory = directory
+        self.clock = ManualClock()
+        self.journal = FileJournal(directory / "journal", segment_size=segment_size, header=encode_run(run))
+        self.intake = Intake(self.journal, limit=1 << 20)
+        self.database = WatchedSQLite(directory / "llmqd.db")
+        self.writer = Writer(
+            self.journal, self.intake, self.database, batch_every=0.01, clock=self.clock, stuck_after=30.0
+        )
+
+    async def settle(self) -> None:
+        while await self.writer.step():
+            pass
+
+    def add(self, count: int = 1, session: str = "s") -> None:
+        for _ in range(count):
+            record = make_record(session)
+            self.intake.append(encode_opened(record))
+            self.intake.append(encode_closed(answer(record)))
+
+    async def requests(self) -> int:
+        return sum(totals.request_count for totals in await self.database.session_totals(10_000))
+
+
+@asynccontextmanager
+async def rig(directory: Path, run: str = "r1", segment_size: int = 1 << 20) -> AsyncIterator[Rig]:
+    parts = Rig(directory, run, segment_size)
+    parts.journal.open()
+    await parts.writer.open()
+    yield parts
+    await parts.writer.stop()
+    parts.journal.close()
+
+
+async def test_more_than_one_batch_arrives_in_full(tmp_path: Path) -> None:
+    async with rig(tmp_path) as parts:
+        parts.add(1234)
+        await parts.settle()
+        assert await parts.requests() == 1234
+        assert await parts.database.count_by_status() == {"done": 1234}
+        assert parts.writer.position == parts.journal.end
+        assert parts.writer.applied == 2468
+
+
+async def test_reading_goes_on_where_the_last_run_stopped(tmp_path: Path) -> None:
+    async with rig(tmp_path) as parts:
+        parts.add(5)
+        await parts.settle()
+    async with rig(tmp_path, "r2") as parts:
+        parts.add(3)
+        await parts.settle()
+        assert await parts.requests() == 8
+        assert parts.writer.applied == 6
+
+
+@pytest.mark.parametrize("lost", ["the position", "the database"])
+async def test_a_journal_read_twice_gives_the_same_rows(tmp_path: Path, lost: str) -> None:
+    async with rig(tmp_path) as parts:
+        parts.add(40)
+        await parts.settle()
+        parts.add(40)
+        await parts.settle()
+        totals = await parts.database.session_totals(10)
+    if lost == "the database":
+        (tmp_path / "llmqd.db").unlink()
+    else:
+        database = sqlite3.connect(tmp_path / "llmqd.db")
+        database.execute("DELETE FROM meta WHERE key <> 'run'")
+        database.commit()
+        database.close()
+    async with rig(tmp_path, "r2") as parts:
+        await parts.settle()
+        assert await parts.database.session_totals(10) == totals
+        assert await parts.database.count_by_status() == {"done": 80}
+
+
+async def test_a_journal_emptied_by_hand_is_followed_from_its_beginning(tmp_path: Path) -> None:
+    async with rig(tmp_path, segment_size=2000) as parts:
+        parts.add(20)
+        await parts.settle()
+    for path in (tmp_path / "journal").glob("*.journal"):
+        path.unlink()
+    async with rig(tmp_path, "r2") as parts:
+        assert parts.writer.position == BEGINNING
+        parts.add(3)
+        await parts.settle()
+        assert await parts.requests() == 23
+
+
+async def test_another_machines_database_does_not_hide_what_this_journal_holds(tmp_path: Path) -> None:
+    async with rig(tmp_path / "other", segment_size=2000) as parts:
+        parts.add(50)
+        await parts.settle()
+    async with rig(tmp_path / "here") as parts:
+        parts.add(7)
+    (tmp_path / "here" / "llmqd.db").unlink()
+    shutil.copy(tmp_path / "other" / "llmqd.db", tmp_path / "here" / "llmqd.db")
+    async with rig(tmp_path / "here", "r2") as parts:
+        await parts.settle()
+        assert await parts.requests() == 57
+
+
+async def test_segments_go_only_after_a_commit_that_survives_a_power_cut(tmp_path: Path) -> None:
+    async with rig(tmp_path, segment_size=4000) as parts:
+        for _ in range(30):
+            parts.add(2)
+            before = parts.writer.position.segment
+            await parts.settle()
+            newer = [durable for position, durable in parts.database.writes if position.segment > before]
+            assert newer[:1] in ([], [True])
+            parts.database.writes.clear()
+        assert parts.journal.end.segment > 5
+        assert len(list((tmp_path / "journal").glob("*.journal"))) == 1
+
+
+async def test_a_locked_database_is_waited_for_and_nothing_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with rig(tmp_path) as parts:
+        parts.add(10)
+        await parts.settle()
+        other = sqlite3.connect(tmp_path / "llmqd.db", isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        for _ in range(3):
+            parts.add(10)
+            assert not await parts.writer.step()
+            assert "locked" in str(parts.writer.error)
+        other.execute("ROLLBACK")
+        other.close()
+        await parts.settle()
+        assert str(parts.writer.error) == "None"
+        assert await parts.requests() == 40
+        said = [record.getMessage() for record in caplog.records if record.name == "llmqd.store.writer"]
+        assert len(said) == 2
+        assert "records wait in the journal" in said[0]
+        assert "takes records again" in said[1]
+
+
+async def test_a_database_locked_at_the_start_is_waited_for(tmp_path: Path) -> None:
+    async with rig(tmp_path) as parts:
+        parts.add(1)
+        await parts.settle()
+    other = sqlite3.connect(tmp_path / "llmqd.db", isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    async with rig(tmp_path, "r2") as parts:
+        assert "locked" in str(parts.writer.error)
+        parts.add(1)
+        other.close()
+        await parts.settle()
+        assert await parts.requests() == 2
+
+
+async def test_a_damaged_database_that_is_replaced_is_followed_anew(tmp_path: Path) -> None:
+    path = tmp_path / "llmqd.db"
+    async with rig(tmp_path) as parts:
+        parts.add(20)
+        await parts.settle()
+    whole = path.read_bytes()
+    async with rig(tmp_path, "r2") as parts:
+        parts.add(20)
+        await parts.writer._disconnect()
+        path.write_bytes(b"rubbish" * 1000)
+        assert not await parts.writer.step()
+        assert "not a database" in str(parts.writer.error)
+        path.write_bytes(whole)
+        await parts.settle()
+        assert await parts.requests() == 40
+
+
+async def test_entries_that_nobody_understands_are_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
+    wrong_type = b'{"v":1,"e":"open","call":{"id":"x","received_at":"noon","session":null}}'
+    async with rig(tmp_path) as parts:
+        parts.add(2)
+        parts.intake.append(b'{"v":99}')
+        parts.add(2)
+        parts.intake.append(wrong_type)
+        parts.add(2)
+        await parts.settle()
+        assert await parts.requests() == 6
+        assert parts.writer.set_aside == 2
+        assert str(parts.writer.error) == "None"
+        [bad] = (tmp_path / "journal").glob("*.bad")
+        assert b'{"v":99}' in bad.read_bytes()
+        assert b"noon" in bad.read_bytes()
+        parts.add(1)
+        await parts.settle()
+        assert await parts.requests() == 7
+
+
+async def test_the_watchdog_hears_of_an_attempt_that_hangs_but_not_of_a_database_that_is_away(tmp_path: Path) -> None:
+    async with rig(tmp_path) as parts:
+        assert not parts.writer.alive()
+        parts.writer.start()
+        parts.add(1)
+        assert await parts.writer.reached(parts.journal.end, 5)
+        assert parts.writer.alive()
+        parts.database.go.clear()
+        parts.add(1)
+        assert not await parts.writer.reached(parts.journal.end, 0.1)
+        parts.clock.advance(29)
+        assert parts.writer.alive()
+        parts.clock.advance(2)
+        assert not parts.writer.alive()
+        parts.database.go.set()
+        assert await parts.writer.reached(parts.journal.end, 5)
+        assert parts.writer.alive()
+
+
+async def test_a_writer_that_died_is_not_alive(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class BrokenSQLite(SQLite):
+        async def apply(self, entries: Sequence[Entry], position: Position, *, durable: bool) -> None:
+            raise RuntimeError("a fault of the program")
+
+    async with rig(tmp_path) as parts:
+        parts.writer._backend = BrokenSQLite(tmp_path / "other.db")
+        parts.add(1)
+        parts.writer.start()
+        assert not await parts.writer.reached(parts.journal.end, 0.2)
+        assert not parts.writer.alive()
+        assert "a fault of the program" in caplog.text
+        with pytest.raises(RuntimeError):
+            parts.writer._task.result()  # type: ignore[union-attr]
+
+
+async def test_stopping_applies_what_is_left(tmp_path: Path) -> None:
+    async with rig(tmp_path) as parts:
+        parts.writer.start()
+        parts.add(700)
+    database = sqlite3.connect(tmp_path / "llmqd.db")
+    assert database.execute("SELECT count(*) FROM calls").fetchone() == (700,)
+    database.close()
+
+
+async def test_stopping_with_the_database_away_leaves_the_rest_to_the_next_start(tmp_path: Path) -> None:
+    async with rig(tmp_path) as parts:
+        await parts.settle()
+        other = sqlite3.connect(tmp_path / "llmqd.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        parts.writer.start()
+        parts.add(5)
+        async with asyncio.timeout(5):
+            await parts.writer.stop()
+        other.close()
+    async with rig(tmp_path, "r2") as parts:
+        await parts.settle()
+        assert await parts.requests() == 5
+
+
+async def test_a_database_that_can_never_serve_is_refused_at_the_start(tmp_path: Path) -> None:
+    database = sqlite3.connect(tmp_path / "llmqd.db")
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    parts = Rig(tmp_path, "r1", 1 << 20)
+    parts.journal.open()
+    with pytest.raises(StoreError, match="schema version 99"):
+        await parts.writer.open()
+    parts.journal.close()
