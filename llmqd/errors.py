@@ -2,6 +2,8 @@
 
 LlmqdError
 ├── ConfigError           the configuration cannot be used; says every fault
+├── LaneDead              a lane's worker loop has ended; nobody gets a turn there
+├── ListenError           an address cannot be listened on
 ├── StoreError            the database cannot be used
 │   └── NewerDatabase     written by a newer llmqd
 └── CallRefused           llmqd answers instead of an upstream (status, code, retry hints)
@@ -34,6 +36,14 @@ class ConfigError(LlmqdError):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+
+
+class LaneDead(LlmqdError):
+    """A worker loop has ended, which never happens unless there is a bug; the watchdog must not be fed."""
+
+
+class ListenError(LlmqdError):
+    """An address cannot be listened on; the text says which, why, and what to do."""
 
 
 class StoreError(LlmqdError):

@@ -11,14 +11,18 @@ from llmqd.providers.facts import Facts, Message, Stage, amount, error_kind, fir
 from llmqd.usage import Usage
 
 _DELTA_TEXT = ("content", "reasoning_content", "reasoning", "refusal")
+_MEDIA_EVENTS = ("transcript.", "speech.", "image_")
+_EVENTS = ("response.", *_MEDIA_EVENTS)
 _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _LAST_EVENTS = frozenset({"transcript.text.done", "speech.audio.done"})
 _RUNNING_STATES = frozenset({"queued", "in_progress"})
 
 
 def matches(message: Message) -> bool:
-    """Everything that no other format claims."""
-    return "choices" in message or "object" in message or "usage" in message
+    """Whether this looks like one of the family's bodies, chunks or events. Other formats have a `usage` too."""
+    kind = message.get("type")
+    named = isinstance(kind, str) and kind.startswith(_EVENTS)
+    return named or "choices" in message or "object" in message or "usage" in message
 
 
 def read(message: Message, facts: Facts) -> None:
@@ -45,7 +49,7 @@ def read(message: Message, facts: Facts) -> None:
 def _read_event(kind: str, message: Message, facts: Facts) -> None:
     if kind.startswith("response.") and kind.endswith(".delta"):
         facts.add_text("delta", message.get("delta"))
-    elif kind.startswith(("transcript.", "speech.", "image_")):
+    elif kind.startswith(_MEDIA_EVENTS):
         # What was heard, said or painted is not measured by the size of the request or of the answer.
         facts.generated = True
     if kind in _LAST_EVENTS:

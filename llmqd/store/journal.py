@@ -207,10 +207,12 @@ class FileJournal:
 
     def behind(self, position: Position) -> int:
         """Bytes from `position` to the end."""
-        later = sum(size for number, size in self._finished.items() if number > position.segment)
         if position.segment == self._end.segment:
             return self._end.offset - position.offset
-        return later + self._end.offset + max(0, self._finished.get(position.segment, 0) - position.offset)
+        rest = max(0, self._finished.get(position.segment, 0) - position.offset)
+        return (
+            rest + sum(size for number, size in self._finished.items() if number > position.segment) + self._end.offset
+        )
 
     def sync(self) -> None:
         """fsync(2) what was appended, new file names included. One call at a time; safe in another thread.

@@ -13,17 +13,13 @@ from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
-from llmqd.errors import LlmqdError
+from llmqd.errors import ListenError
 
 if TYPE_CHECKING:
     from llmqd.config.address import Address
 
 _BACKLOG = 4096
 _UNIX_MODE = 0o660
-
-
-class ListenError(LlmqdError):
-    """An address cannot be listened on; the text says which, why, and what to do."""
 
 
 class Listening:

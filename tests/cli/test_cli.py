@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from llmqd import __version__
-from llmqd.cli import DONE, FAILED, USED_WRONGLY, main
+from llmqd.cli import main
+from llmqd.cli.codes import DONE, FAILED, USED_WRONGLY
 from llmqd.config.sample import sample
 
 

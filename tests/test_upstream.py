@@ -1,0 +1,90 @@
+"""The client session towards upstreams: failures become llmqd's own, and only trusted certificates are."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from multidict import CIMultiDict
+
+from llmqd.config.model import Upstream
+from llmqd.errors import UpstreamTimeout, UpstreamUnreachable
+from llmqd.upstream import UpstreamClient
+from tests.fake_upstream import Answer, FakeUpstream, json_answer
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[UpstreamClient]:
+    async with UpstreamClient(max_header=65536, proxy_from_environment=False) as running:
+        yield running
+
+
+async def get(client: UpstreamClient, upstream: Upstream, url: str) -> bytes:
+    answer = await client.send(upstream, "GET", url, CIMultiDict(), None)
+    try:
+        return await answer.read()
+    finally:
+        answer.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:9/x", "http://does-not-exist.invalid/x", "http://127.0.0.1:99999/x"],
+)
+async def test_whoever_cannot_be_reached_is_named(client: UpstreamClient, url: str) -> None:
+    with pytest.raises(UpstreamUnreachable, match="Proxy error: no answer from acme: "):
+        await get(client, Upstream(name="acme"), url)
+
+
+async def test_what_is_no_http_is_unreachable(client: UpstreamClient) -> None:
+    async with FakeUpstream(Answer(raw=True, body=[b"SSH-2.0-OpenSSH_9.2\r\n"])) as upstream:
+        with pytest.raises(UpstreamUnreachable):
+            await get(client, Upstream(name="acme"), upstream.url)
+
+
+async def test_silence_is_a_timeout(client: UpstreamClient) -> None:
+    async with FakeUpstream(Answer(end="hang", headers_sent=False)) as upstream:
+        with pytest.raises(UpstreamTimeout, match="acme did not answer in time"):
+            await get(client, Upstream(name="acme", timeout=0.05), upstream.url)
+
+
+async def test_long_headers_pass_up_to_the_limit(client: UpstreamClient) -> None:
+    async with FakeUpstream(json_answer({}, 200, ("X-Long", "v" * 60_000))) as upstream:
+        answer = await client.send(Upstream(name="acme"), "GET", upstream.url, CIMultiDict(), None)
+        assert len(answer.headers["X-Long"]) == 60_000
+        answer.close()
+    async with FakeUpstream(json_answer({}, 200, ("X-Long", "v" * 70_000))) as upstream:
+        with pytest.raises(UpstreamUnreachable):
+            await get(client, Upstream(name="acme"), upstream.url)
+
+
+async def test_more_than_a_hundred_calls_run_at_once(client: UpstreamClient) -> None:
+    async with FakeUpstream(Answer(end="hang", body=[b"x"], framing="chunked")) as upstream:
+        answers = [
+            await client.send(Upstream(name="acme"), "GET", upstream.url, CIMultiDict(), None) for _ in range(150)
+        ]
+        assert upstream.active == 150
+        for answer in answers:
+            answer.close()
+
+
+async def test_a_certificate_is_checked_and_an_own_authority_can_be_trusted(
+    client: UpstreamClient, tmp_path: Path
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+        + ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    async with FakeUpstream(json_answer({"safe": True}), tls=context) as upstream:
+        with pytest.raises(UpstreamUnreachable, match="certificate verify failed"):
+            await get(client, Upstream(name="acme"), upstream.url)
+        trusting = Upstream(name="acme", ca_file=certificate)
+        assert await get(client, trusting, upstream.url) == b'{"safe":true}'
