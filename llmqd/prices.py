@@ -161,7 +161,8 @@ def _find(model: str, provider: str | None) -> tuple[Provider, ModelInfo] | None
 
     if len(model) > _LONGEST_NAME:
         return None
-    name = model.lower().rpartition("models/")[2]
+    # Gemini names its models by their resource, models/x or publishers/google/models/x.
+    name = model.lower().rpartition("/models/")[2].removeprefix("models/")
     sellers = get_snapshot().providers
     if provider is not None:
         seller = find_provider_by_id(sellers, provider)

@@ -13,7 +13,8 @@ import sdnotify  # type: ignore[import-untyped]
 logger = logging.getLogger(__name__)
 
 _PATIENCE = 1.0
-"""Seconds that a send may wait while systemd's queue is full; the event loop stands still meanwhile."""
+"""Seconds that a change of state may wait while systemd's queue is full. What is said again and again does not wait:
+the event loop would stand still meanwhile, and every stream with it."""
 
 
 class _Channel(sdnotify.SystemdNotifier):  # type: ignore[misc]
@@ -22,7 +23,6 @@ class _Channel(sdnotify.SystemdNotifier):  # type: ignore[misc]
     def __init__(self, address: str) -> None:
         self.debug = True  # raise, so that a failure can be logged
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self.socket.settimeout(_PATIENCE)
         try:
             self.socket.connect("\0" + address[1:] if address.startswith("@") else address)
         except OSError:
@@ -64,11 +64,11 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """The line that `systemctl status` shows. Line breaks become spaces: each line is a message of its own."""
-        self._send(f"STATUS={' '.join(text.split())}")
+        self._send(f"STATUS={' '.join(text.split())}", patience=0)
 
     def watchdog(self) -> None:
         """The daemon is alive."""
-        self._send("WATCHDOG=1")
+        self._send("WATCHDOG=1", patience=0)
 
     def close(self) -> None:
         """Closes the socket; nothing is sent from then on."""
@@ -76,10 +76,11 @@ class Notifier:
             self._channel.socket.close()
             self._channel = None
 
-    def _send(self, state: str) -> None:
+    def _send(self, state: str, patience: float = _PATIENCE) -> None:
         if self._channel is None:
             return
         try:
+            self._channel.socket.settimeout(patience)
             # sdnotify encodes Latin-1, systemd reads UTF-8: this makes the one carry the other.
             self._channel.notify(state.encode("utf-8", "replace").decode("latin-1"))
             self._failing = False

@@ -7,6 +7,8 @@ import logging
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from llmqd.errors import LaneDead
+
 if TYPE_CHECKING:
     from llmqd.lane.lanes import Lanes
     from llmqd.store.ledger import Ledger
@@ -50,6 +52,9 @@ class Watch:
         except TimeoutError:
             logger.error("a lane's worker loop has not answered for %g s", patience)
             return False
+        except LaneDead as error:
+            logger.error("%s", error)
+            return False
         if not self._ledger.alive():
             logger.error("the store's writer is stuck")
             return False
@@ -70,8 +75,11 @@ class Watch:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _report(self) -> None:
+        said = ""
         while True:
-            self._notifier.status(self.status())
+            if (status := self.status()) != said:
+                self._notifier.status(status)
+                said = status
             await asyncio.sleep(_STATUS_EVERY)
 
     async def _feed(self, every: float) -> None:

@@ -29,6 +29,10 @@ class LlmqdProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._notify: socket.socket | None = None
 
+    def arguments(self) -> list[str]:
+        """What stands behind `llmqd serve`."""
+        return ["--config", str(self.config)]
+
     def write(self, toml: str, server: str = "") -> None:
         """Another configuration, for the next start or a reload."""
         self.config.write_text(
@@ -58,8 +62,7 @@ class LlmqdProcess:
                 "-m",
                 "llmqd",
                 "serve",
-                "--config",
-                str(self.config),
+                *self.arguments(),
                 env={"PATH": os.environ["PATH"], "NOTIFY_SOCKET": str(path)} | self.environ,
                 stdout=log,
                 stderr=log,

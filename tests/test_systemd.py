@@ -97,3 +97,15 @@ def test_a_manager_that_goes_away_is_said_once(tmp_path: Path, caplog: pytest.Lo
 )
 def test_watchdog_interval_is_for_this_process_only(environ: dict[str, str], expected: float | None) -> None:
     assert Notifier(environ).watchdog_interval == expected
+
+
+def test_a_full_queue_never_holds_the_daemon_up(manager: tuple[socket.socket, str]) -> None:
+    """A manager that does not read: what is said again and again is dropped instead of waited for."""
+    _, name = manager
+    notifier = Notifier({"NOTIFY_SOCKET": name})
+    began = time.monotonic()
+    for number in range(100):
+        notifier.status(f"{number} waiting")
+        notifier.watchdog()
+    assert time.monotonic() - began < 50  # waiting a second for each would take minutes
+    notifier.close()

@@ -24,7 +24,7 @@ async def test_a_stuck_lane_is_not_well(tmp_path: Path, caplog: pytest.LogCaptur
         await asyncio.gather(worker, return_exceptions=True)
         with caplog.at_level(logging.ERROR):
             assert not await daemon.watch.check(0.01)
-        assert "lane" in caplog.text
+        assert "the worker loop of lane openai has ended" in caplog.text
 
 
 async def test_the_status_line_shows_rates_and_trouble(tmp_path: Path) -> None:

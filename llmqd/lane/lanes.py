@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from llmqd.errors import LaneDead
 from llmqd.lane.lane import Lane
 
 if TYPE_CHECKING:
     from llmqd.config.model import Config
+
+logger = logging.getLogger(__name__)
 
 
 class Lanes:
@@ -37,7 +41,9 @@ class Lanes:
             name = upstream.name if len(upstream.keys) == 1 else f"{upstream.name}/{key.name}"
             lane = Lane(name, upstream.name, key, config.queue, clock=self._clock)
             self._lanes[place] = lane
-            self._workers[lane] = asyncio.get_running_loop().create_task(lane.work(), name=f"lane {name}")
+            worker = asyncio.get_running_loop().create_task(lane.work(), name=f"lane {name}")
+            worker.add_done_callback(_obituary)
+            self._workers[lane] = worker
         self._lanes = {place: self._lanes[place] for place in wanted}
         self._bury()
 
@@ -51,11 +57,11 @@ class Lanes:
             lane.close()
 
     async def answer(self) -> None:
-        """Returns once every worker loop has come round; raises what ended a worker that died."""
+        """Returns once every worker loop has come round. Raises LaneDead when one has ended."""
         self._bury()
-        for worker in self._workers.values():
+        for lane, worker in self._workers.items():
             if worker.done():
-                worker.result()
+                raise LaneDead(f"the worker loop of lane {lane.name} has ended")
         await asyncio.gather(*(lane.answer() for lane in self._workers))
 
     def __iter__(self) -> Iterator[Lane]:
@@ -78,3 +84,8 @@ class Lanes:
         for lane in [lane for lane in self._retired if not lane.load]:
             self._retired.remove(lane)
             self._workers.pop(lane).cancel()
+
+
+def _obituary(worker: asyncio.Task[None]) -> None:
+    if not worker.cancelled() and (error := worker.exception()) is not None:
+        logger.critical("the worker loop of %s has died", worker.get_name(), exc_info=error)

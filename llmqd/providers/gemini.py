@@ -22,7 +22,7 @@ def read(message: Message, facts: Facts) -> None:
     The format has no end marker, only the end of the body: the chunk with a finish reason is normally the last, but
     what comes after it still counts. So `finished` is never set.
     """
-    facts.generated = True
+    facts.generated = facts.generated or matches(message)
     facts.name(model=message.get("modelVersion"), provider_id=message.get("responseId"))
     for candidate in members(message, "candidates"):
         facts.finish(candidate.get("finishReason"))

@@ -20,7 +20,7 @@ def read(message: Message, facts: Facts) -> None:
     Without `prompt_eval_count` (Ollama leaves it out when the whole prompt was cached) the input stays unknown, and so
     the report is not final.
     """
-    facts.generated = True
+    facts.generated = facts.generated or matches(message)
     facts.name(model=message.get("model"))
     facts.add_text("response", message.get("response"))
     said = member(message, "message")

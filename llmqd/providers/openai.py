@@ -31,7 +31,7 @@ def read(message: Message, facts: Facts) -> None:
     response = message.get("response")
     if isinstance(response, dict):
         _read_response(response, facts)
-        facts.finished = facts.finished or kind in _TERMINAL
+        facts.finished = facts.finished or text(kind) in _TERMINAL
         return
     if message.get("object") == "response":
         _read_response(message, facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from llmqd.call import Dialect
@@ -10,6 +11,8 @@ from llmqd.tap.decoding import Decoder
 from llmqd.tap.reader import MessageReader
 from llmqd.tap.sse import ArraySplitter, LineSplitter, Splitter, SseSplitter
 from llmqd.usage import Source, Usage
+
+logger = logging.getLogger(__name__)
 
 _BYTES_PER_TOKEN = 4
 """English text in current tokenizers; the base of every estimate."""
@@ -62,6 +65,7 @@ class Tap:
         self._max_event = max_event
         self._body = bytearray()
         self._body_overflowed = False
+        self._faulty = False
         self._reading: Reading | None = None
         media_type = content_type.partition(";")[0].strip().lower()
         self._splitter = _splitter(media_type, dialect, max_event)
@@ -82,26 +86,40 @@ class Tap:
     def feed(self, chunk: bytes) -> None:
         """Take a copy of the next bytes of the answer's body, as they came from the upstream."""
         self.received += len(chunk)
-        if self._ignoring:
+        if self._ignoring or self._faulty:
             return
-        if self._decoder is not None:
-            chunk = self._decoder.feed(chunk)
-        self._read(chunk)
+        try:
+            if self._decoder is not None:
+                chunk = self._decoder.feed(chunk)
+            self._read(chunk)
+        except Exception:
+            # A fault in metering must not become a fault in passing on.
+            self._faulty = True
+            logger.exception("an answer could not be metered")
 
     def close(self, *, complete: bool) -> Reading:
         """The answer has ended; `complete` says that the upstream ended it cleanly. Later calls return the same."""
         if self._reading is None:
-            if self._splitter is not None:
-                for _, data in self._splitter.flush():
-                    self._reader.take(data)
-            elif self._body and not self._body_overflowed:
-                self._reader.take(bytes(self._body))
+            try:
+                self._read_rest()
+            except Exception:
+                self._faulty = True
+                logger.exception("an answer could not be metered")
             self._body.clear()
             facts = self._reader.facts
             self._reading = Reading(
                 self._usage(facts, complete), facts.model, facts.provider_id, facts.finish_reason, facts.error
             )
         return self._reading
+
+    def _read_rest(self) -> None:
+        if self._faulty:
+            return
+        if self._splitter is not None:
+            for _, data in self._splitter.flush():
+                self._reader.take(data)
+        elif self._body and not self._body_overflowed:
+            self._reader.take(bytes(self._body))
 
     def _read(self, chunk: bytes) -> None:
         if self._splitter is not None:
@@ -141,7 +159,7 @@ class Tap:
         if facts.stage is Stage.FINAL or (facts.stage is Stage.RUNNING and whole):
             return _of_source(facts.usage, "exact")
         skipped = self._body_overflowed or (self._splitter is not None and self._splitter.overflowed > 0)
-        unread = skipped or (self._decoder is not None and self._decoder.failed is not None)
+        unread = skipped or self._faulty or (self._decoder is not None and self._decoder.failed is not None)
         measured = facts.text_bytes > 0 or facts.known_output is not None
         if facts.stage is not Stage.NOTHING or (measured and not unread):
             return self._estimate(facts)

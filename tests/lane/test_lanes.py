@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from llmqd.config.model import Config, Key, Limits, Upstream
+from llmqd.errors import LaneDead
 from llmqd.lane.lanes import Lanes
 from tests.calls import a_call
 from tests.clock import run_virtual
@@ -68,7 +69,7 @@ def test_a_dead_worker_is_not_called_alive() -> None:
             worker = next(task for task in asyncio.all_tasks() if task.get_name() == "lane openai")
             worker.cancel()
             await asyncio.sleep(0)
-            with pytest.raises(asyncio.CancelledError):
+            with pytest.raises(LaneDead, match="lane openai"):
                 await lanes.answer()
 
     run_virtual(scenario())

@@ -31,8 +31,10 @@ def closed(record: Record) -> Entry:
 async def database(path: Path | None, *, keep: int | None = None) -> AsyncIterator[SQLite]:
     backend = SQLite(path, keep=keep, busy_timeout=0.05)
     await backend.open("journal")
-    yield backend
-    await backend.close()
+    try:
+        yield backend
+    finally:
+        await backend.close()
 
 
 async def test_the_position_is_kept_with_the_rows_and_belongs_to_one_journal(tmp_path: Path) -> None:

@@ -67,9 +67,11 @@ async def rig(directory: Path, run: str = "r1", segment_size: int = 1 << 20) -> 
     parts = Rig(directory, run, segment_size)
     parts.journal.open()
     await parts.writer.open()
-    yield parts
-    await parts.writer.stop()
-    parts.journal.close()
+    try:
+        yield parts
+    finally:
+        await parts.writer.stop()
+        parts.journal.close()
 
 
 async def test_more_than_one_batch_arrives_in_full(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmqd.call import Dialect
@@ -20,72 +20,18 @@ ANY_JSON = st.recursive(
     max_leaves=8,
 )
 KEYS = (
-    # fmt: off
-    "usage",
-    "usageMetadata",
-    "type",
-    "message",
-    "response",
-    "choices",
-    "delta",
-    "error",
-    "model",
-    "id",
-    "object",
-    "candidates",
-    "content",
-    "parts",
-    "text",
-    "finish_reason",
-    "status",
-    "service_tier",
-    "x_groq",
-    "meta",
-    "done",
-    "billed_units",
-    "tokens",
-    "timings",
-    "stop",
-    "output",
-    "cache_creation",
-    "iterations",
-    "prompt_eval_count",
-    "prompt_tokens",
-    "completion_tokens",
-    "input_tokens",
-    "output_tokens",
-    "total_tokens",
-    "cost",
-    "cost_details",
-    "prompt_tokens_details",
-    "cached_tokens",
-    "promptTokenCount",
-    "promptTokensDetails",
-    "inputTokens",
-    "cacheDetails",
-    "tokens_predicted",
-    "tokens_evaluated",
-    "event_type",
-    "tool_usage",
-    "seconds",
-    "is_byok",
+    "usage", "usageMetadata", "type", "message", "response", "choices", "delta", "error", "model", "id", "object",
+    "candidates", "content", "parts", "text", "finish_reason", "status", "service_tier", "x_groq", "meta", "done",
+    "billed_units", "tokens", "timings", "stop", "output", "cache_creation", "iterations", "prompt_eval_count",
+    "prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens", "cost", "cost_details",
+    "prompt_tokens_details", "cached_tokens", "promptTokenCount", "promptTokensDetails", "inputTokens",
+    "cacheDetails", "tokens_predicted", "tokens_evaluated", "event_type", "tool_usage", "seconds", "is_byok",
     "tool_calls",
-    # fmt: on
-)
+)  # fmt: skip
 TYPES = (
-    # fmt: off
-    "message",
-    "message_start",
-    "message_delta",
-    "content_block_delta",
-    "response.completed",
-    "response.x.delta",
-    "message-end",
-    "error",
-    "duration",
-    "transcript.text.done",
-    # fmt: on
-)
+    "message", "message_start", "message_delta", "content_block_delta", "response.completed", "response.x.delta",
+    "message-end", "error", "duration", "transcript.text.done",
+)  # fmt: skip
 HOSTILE = st.recursive(
     ANY_JSON | st.sampled_from(TYPES),
     lambda children: st.lists(children, max_size=2) | st.dictionaries(st.sampled_from(KEYS), children, max_size=5),
@@ -93,6 +39,7 @@ HOSTILE = st.recursive(
 )
 
 
+@settings(max_examples=500)
 @given(st.sampled_from(["openai", "anthropic", "gemini", "ollama"]), st.lists(HOSTILE, max_size=4))
 def test_no_json_makes_the_reader_raise_or_count_below_zero(dialect: Dialect, messages: list[object]) -> None:
     reader = MessageReader(dialect)

@@ -224,6 +224,13 @@ def test_answers_that_carry_no_usage_by_nature_have_none(body: bytes) -> None:
     assert read(body).usage is None
 
 
+@pytest.mark.parametrize(
+    ("dialect", "body"), [("gemini", b'{"totalTokens":5}'), ("ollama", b'{"status":"pulling manifest"}\n')]
+)
+def test_counts_and_downloads_of_other_dialects_have_none_either(dialect: Dialect, body: bytes) -> None:
+    assert read(body, dialect=dialect).usage is None
+
+
 @pytest.mark.parametrize("content_type", ["audio/mpeg", "text/html", "application/octet-stream", "text/plain"])
 def test_other_content_is_only_counted(content_type: str) -> None:
     tap = Tap(dialect="openai", content_type=content_type, content_encoding="", request_bytes=1)
@@ -240,6 +247,18 @@ def test_chat_answer_without_usage_is_estimated_from_its_text() -> None:
 
 def test_transcription_without_usage_is_unknown() -> None:
     assert read(b'{"text":"hello"}').usage == Usage(source="unknown")
+
+
+def test_ollama_without_its_input_count_is_estimated_on_that_side() -> None:
+    body = b'{"model":"q","response":"abcd","done":true,"eval_count":7}'
+    for content_type in ("application/json; charset=utf-8", "application/x-ndjson"):
+        usage = read(body, dialect="ollama", content_type=content_type).usage
+        assert usage == Usage(100, 7, source="estimated")
+
+
+def test_error_in_a_gemini_array_is_told() -> None:
+    reading = read(b'[{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}]', dialect="gemini")
+    assert reading == Reading(error="UNAVAILABLE")
 
 
 def test_body_over_the_cap_is_unknown() -> None:
@@ -290,6 +309,24 @@ def test_another_dialects_body_is_recognised_by_its_form() -> None:
     for recording in STREAMS:
         if recording.content_type.startswith("text/event-stream"):
             assert read(recording.body, dialect="ollama", content_type="text/event-stream") == recording.reading
+
+
+class Cursed(bytes):
+    """Bytes that a fault of ours is found with."""
+
+    def endswith(self, *_: object) -> bool:
+        raise RuntimeError("fault")
+
+
+def test_fault_in_metering_is_logged_and_does_not_reach_the_caller(caplog: pytest.LogCaptureFixture) -> None:
+    tap = Tap(dialect="openai", content_type="text/event-stream", content_encoding="", request_bytes=1)
+    tap.feed(OPENAI_CHAT.body[:-200])
+    tap.feed(Cursed(b"data: {}\n\n"))
+    tap.feed(OPENAI_CHAT.body)
+    usage = tap.close(complete=True).usage
+    assert usage is not None
+    assert usage.source == "unknown"
+    assert [record.message for record in caplog.records] == ["an answer could not be metered"]
 
 
 def test_closing_again_gives_the_same_reading_and_later_bytes_change_nothing() -> None:

@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 
 from llmqd.config.address import Address
-from llmqd.web.listening import ListenError, Listening
+from llmqd.errors import ListenError
+from llmqd.web.listening import Listening
 
 
 def listening(*addresses: Address) -> Listening:
