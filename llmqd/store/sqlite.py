@@ -56,6 +56,7 @@ class SQLite:
         self._busy_timeout = busy_timeout
         self._journal = ""
         self._writer: aiosqlite.Connection | None = None
+        self._file: tuple[int, int] | None = None
         self._readers: list[aiosqlite.Connection] = []
         self._free = asyncio.Semaphore(_READERS if path else 1)
         # In memory there is one connection only: a question must not see half a transaction.
@@ -72,6 +73,7 @@ class SQLite:
         with _translated(self._path, opening=True):
             if self._writer is None:
                 self._writer = await self._connect()
+                self._file = _identity(self._path)
             [*found] = await self._writer.execute_fetchall(sql.GET_META, ("journal",))
             if not found or found[0][0] != journal:
                 return None
@@ -94,7 +96,7 @@ class SQLite:
         """Disconnect; the last connection to close folds the WAL into the database."""
         connections = [*self._readers, *([] if self._writer is None else [self._writer])]
         self._readers.clear()
-        self._writer = None
+        self._writer = self._file = None
         for connection in connections:
             with _translated(self._path):
                 await connection.close()
@@ -104,6 +106,9 @@ class SQLite:
         with _translated(self._path):
             if self._writer is None:
                 raise Unavailable(f"the database {self._path} is not open", reopen=True)
+            if _identity(self._path) != self._file:
+                # SQLite itself would go on writing to the file that no longer has a name.
+                raise Unavailable(f"the database {self._path} was moved or deleted; it is opened anew", reopen=True)
             async with self._whole, _transaction(self._writer, durable=durable):
                 for stretch in changes(entries):
                     await self._write(self._writer, stretch)
@@ -175,16 +180,20 @@ class SQLite:
                 yield self._writer
             return
         async with self._free:
+            file = self._file
             connection = self._readers.pop() if self._readers else await self._connect_reader(self._path)
+            sound = True
             try:
                 yield connection
             except sqlite3.Error:
-                await connection.close()
+                sound = False
                 raise
-            except BaseException:
-                self._readers.append(connection)
-                raise
-            self._readers.append(connection)
+            finally:
+                # Closed or opened anew meanwhile: then this connection belongs to the past.
+                if sound and self._writer is not None and self._file == file:
+                    self._readers.append(connection)
+                else:
+                    await connection.close()
 
     async def _connect_reader(self, path: Path) -> aiosqlite.Connection:
         if not path.exists():
@@ -244,6 +253,15 @@ def _check_file(path: Path) -> None:
         raise Unavailable(f"the database {path} cannot be opened: {error.strerror}", reopen=True) from error
     if not path.is_file() or not os.access(path, os.R_OK | os.W_OK):
         raise StoreError(f"the database {path} is no file that may be read and written; see [store] path")
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Which file the path names now; None for none."""
+    try:
+        status = path.stat() if path else None
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if status else None
 
 
 @contextmanager

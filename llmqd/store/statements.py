@@ -14,10 +14,8 @@ def _insert(columns: tuple[str, ...], extra: str = "") -> str:
 
 OPEN_CALL = f"{_insert(CALL_COLUMNS, ', ' + repr('running'))} ON CONFLICT (id) DO NOTHING"
 
-CLOSE_CALL = (
-    f"{_insert(_ALL)} ON CONFLICT (id) DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in _ALL if column != "id")
-    + " WHERE calls.status = 'running'"
+CLOSE_CALL = f"{_insert(_ALL)} ON CONFLICT (id) DO UPDATE SET " + ", ".join(
+    f"{column} = excluded.{column}" for column in _ALL if column != "id"
 )
 
 ALREADY_CLOSED = """

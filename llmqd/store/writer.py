@@ -17,8 +17,8 @@ from llmqd.store.position import BEGINNING, Position
 
 logger = logging.getLogger(__name__)
 
-_MAX_BYTES = 512 * 1024
-_MAX_ENTRIES = 500
+_MAX_BYTES = 256 * 1024
+_MAX_ENTRIES = 200
 """A batch's bounds: large enough for thousands of records a second, small enough to decode in a few milliseconds."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0

@@ -46,6 +46,7 @@ class Tap:
     `dialect` is the first guess at the format, `content_type` and `content_encoding` are the answer's headers (empty
     where missing), `request_bytes` the size of the question, from which a missing input count is estimated. A plain
     JSON body is kept in memory up to `max_body` bytes, an event up to `max_event`; of what is larger nothing is read.
+    `received` counts the bytes; `faulty` becomes True when reading failed through a fault of llmqd itself.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Tap:
         self._max_event = max_event
         self._body = bytearray()
         self._body_overflowed = False
-        self._faulty = False
+        self.faulty = False
         self._reading: Reading | None = None
         media_type = content_type.partition(";")[0].strip().lower()
         self._splitter = _splitter(media_type, dialect, max_event)
@@ -86,7 +87,7 @@ class Tap:
     def feed(self, chunk: bytes) -> None:
         """Take a copy of the next bytes of the answer's body, as they came from the upstream."""
         self.received += len(chunk)
-        if self._ignoring or self._faulty:
+        if self._ignoring or self.faulty:
             return
         try:
             if self._decoder is not None:
@@ -94,7 +95,7 @@ class Tap:
             self._read(chunk)
         except Exception:
             # A fault in metering must not become a fault in passing on.
-            self._faulty = True
+            self.faulty = True
             logger.exception("an answer could not be metered")
 
     def close(self, *, complete: bool) -> Reading:
@@ -103,7 +104,7 @@ class Tap:
             try:
                 self._read_rest()
             except Exception:
-                self._faulty = True
+                self.faulty = True
                 logger.exception("an answer could not be metered")
             self._body.clear()
             facts = self._reader.facts
@@ -113,7 +114,7 @@ class Tap:
         return self._reading
 
     def _read_rest(self) -> None:
-        if self._faulty:
+        if self.faulty:
             return
         if self._splitter is not None:
             for _, data in self._splitter.flush():
@@ -159,7 +160,7 @@ class Tap:
         if facts.stage is Stage.FINAL or (facts.stage is Stage.RUNNING and whole):
             return _of_source(facts.usage, "exact")
         skipped = self._body_overflowed or (self._splitter is not None and self._splitter.overflowed > 0)
-        unread = skipped or self._faulty or (self._decoder is not None and self._decoder.failed is not None)
+        unread = skipped or self.faulty or (self._decoder is not None and self._decoder.failed is not None)
         measured = facts.text_bytes > 0 or facts.known_output is not None
         if facts.stage is not Stage.NOTHING or (measured and not unread):
             return self._estimate(facts)

@@ -194,7 +194,7 @@ async def test_a_locked_database_slows_nobody_and_misses_nothing(tmp_path: Path)
             ledger.closed(answer(record))
             slowest = max(slowest, time.perf_counter() - began)
             await asyncio.sleep(0)
-        assert slowest < 0.1
+        assert slowest < 0.5
         assert not await ledger.settled(0.05)
         assert ledger.health().behind == 4000
         assert ledger.alive()

@@ -184,3 +184,13 @@ async def test_memory_keeps_the_latest_calls_and_those_that_run_and_all_totals()
         assert await backend.call(ids[0]) is None
         totals = await backend.session_totals(1000)
         assert sum(one.request_count for one in totals) == 100
+
+
+async def test_a_question_under_way_while_the_database_closes_leaves_no_connection_behind(tmp_path: Path) -> None:
+    path = tmp_path / "llmqd.db"
+    async with database(path) as backend:
+        async with backend._reader():
+            await backend.close()
+        assert [entry.name for entry in tmp_path.iterdir()] == ["llmqd.db"]
+        assert await backend.open("journal") is None
+        assert await backend.count_by_status() == {}

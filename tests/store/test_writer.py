@@ -193,19 +193,34 @@ async def test_a_database_locked_at_the_start_is_waited_for(tmp_path: Path) -> N
         assert await parts.requests() == 2
 
 
-async def test_a_damaged_database_that_is_replaced_is_followed_anew(tmp_path: Path) -> None:
-    path = tmp_path / "llmqd.db"
+async def test_a_database_deleted_under_the_daemon_is_made_anew(tmp_path: Path) -> None:
     async with rig(tmp_path) as parts:
         parts.add(20)
         await parts.settle()
-    whole = path.read_bytes()
+        (tmp_path / "llmqd.db").unlink()
+        parts.add(20)
+        assert not await parts.writer.step()
+        assert "was moved or deleted" in str(parts.writer.error)
+        await parts.settle()
+        assert str(parts.writer.error) == "None"
+        assert await parts.requests() == 40
+
+
+async def test_a_database_that_is_no_longer_one_is_waited_for(tmp_path: Path) -> None:
+    path, kept = tmp_path / "llmqd.db", tmp_path / "kept.db"
+    async with rig(tmp_path) as parts:
+        parts.add(20)
+        await parts.settle()
+    path.rename(kept)
     async with rig(tmp_path, "r2") as parts:
         parts.add(20)
-        await parts.writer._disconnect()
+        path.unlink()
         path.write_bytes(b"rubbish" * 1000)
-        assert not await parts.writer.step()
+        for _ in range(3):
+            assert not await parts.writer.step()
         assert "not a database" in str(parts.writer.error)
-        path.write_bytes(whole)
+        path.unlink()
+        kept.rename(path)
         await parts.settle()
         assert await parts.requests() == 40
 
@@ -255,6 +270,7 @@ async def test_a_writer_that_died_is_not_alive(tmp_path: Path, caplog: pytest.Lo
             raise RuntimeError("a fault of the program")
 
     async with rig(tmp_path) as parts:
+        await parts.database.close()
         parts.writer._backend = BrokenSQLite(tmp_path / "other.db")
         parts.add(1)
         parts.writer.start()

@@ -320,7 +320,7 @@ class Cursed(bytes):
 
 def test_fault_in_metering_is_logged_and_does_not_reach_the_caller(caplog: pytest.LogCaptureFixture) -> None:
     tap = Tap(dialect="openai", content_type="text/event-stream", content_encoding="", request_bytes=1)
-    tap.feed(OPENAI_CHAT.body[:-200])
+    tap.feed(sse(*[chunk({"content": word}) for word in WORDS]))
     tap.feed(Cursed(b"data: {}\n\n"))
     tap.feed(OPENAI_CHAT.body)
     usage = tap.close(complete=True).usage
@@ -357,3 +357,4 @@ def test_no_bytes_make_the_tap_raise(content_type: str, encoding: str, chunks: l
         tap.feed(part)
     tap.close(complete=complete)
     assert tap.received == sum(map(len, chunks))
+    assert not tap.faulty
