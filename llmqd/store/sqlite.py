@@ -81,7 +81,7 @@ class SQLite:
             return Position.parse(position)
 
     async def _connect(self) -> aiosqlite.Connection:
-        connection = await aiosqlite.connect(self._path or ":memory:", isolation_level=None, timeout=self._busy_timeout)
+        connection = await _connection(self._path or ":memory:", timeout=self._busy_timeout)
         try:
             if self._path is not None:
                 await migrate_in_wal(connection, self._path)
@@ -198,11 +198,20 @@ class SQLite:
     async def _connect_reader(self, path: Path) -> aiosqlite.Connection:
         if not path.exists():
             raise Unavailable(f"the database {path} does not exist yet", reopen=False)
-        connection = await aiosqlite.connect(
-            f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=self._busy_timeout
-        )
-        await connection.execute_fetchall("PRAGMA query_only = 1")
+        connection = await _connection(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=self._busy_timeout)
+        try:
+            await connection.execute_fetchall("PRAGMA query_only = 1")
+        except BaseException:
+            await connection.close()
+            raise
         return connection
+
+
+def _connection(database: Path | str, *, timeout: float, uri: bool = False) -> aiosqlite.Connection:
+    """A connection to be awaited. Its thread cannot keep a process alive that is ending because of a bug elsewhere."""
+    connection = aiosqlite.connect(database, uri=uri, isolation_level=None, timeout=timeout)
+    connection._thread.daemon = True
+    return connection
 
 
 async def migrate_in_wal(connection: aiosqlite.Connection, path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 
 @pytest.mark.background
+@pytest.mark.timeout(1000)
 def test_a_ten_minute_stream_with_minutes_of_silence_and_a_byte_a_second(
     long_stream: subprocess.Popen[str] | None,
 ) -> None:
