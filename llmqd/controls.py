@@ -42,6 +42,9 @@ def parse_priority(value: str) -> int:
 
 def read_controls(headers: Mapping[str, str], *, default_priority: int) -> Controls:
     """Reads the control headers. Raises BadHeader naming the header, its value and what would be right."""
+    for name, value in headers.items():
+        if not value.isascii() and name.lower().startswith(PREFIX):
+            _check_text(name, value)
     return Controls(
         priority=_priority(headers.get("X-LLMQD-Priority"), default_priority),
         deadline=_deadline(headers.get("X-LLMQD-Deadline")),
@@ -65,6 +68,13 @@ def parse_tags(value: str) -> tuple[str, ...]:
         if len(tags) == _MAX_TAGS:
             break
     return tuple(tags)
+
+
+def _check_text(name: str, value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadHeader(f"{name} is not UTF-8") from None
 
 
 def _priority(value: str | None, default: int) -> int:

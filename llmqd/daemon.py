@@ -70,7 +70,7 @@ class Daemon:
         self.simulator = await start(Simulator())
         self.in_force = InForce.of(self.simulator.placed(config))
         self.ledger = await start(Ledger(config.store, server.state_directory))
-        client = await start(
+        client = self.client = await start(
             UpstreamClient(max_header=server.max_header, proxy_from_environment=server.proxy_from_environment)
         )
         self.lanes = await start(Lanes(clock=clock))
@@ -106,6 +106,7 @@ class Daemon:
             logger.warning("%s", warning)
         config = self.simulator.placed(keep_fixed(self.in_force.config, config))
         self.lanes.apply(config)
+        self.client.forget_certificates()
         self.in_force.replace(config)
         log.set_level(config.log.level)
         self.own.reloaded(None)

@@ -4,6 +4,8 @@ LlmqdError
 ├── ConfigError           the configuration cannot be used; says every fault
 ├── LaneDead              a lane's worker loop has ended; nobody gets a turn there
 ├── ListenError           an address cannot be listened on
+├── DaemonUnreachable     a command finds no running daemon
+├── DaemonRefused         the running daemon says no to a command
 ├── StoreError            the database cannot be used
 │   └── NewerDatabase     written by a newer llmqd
 └── CallRefused           llmqd answers instead of an upstream (status, code, retry hints)
@@ -18,7 +20,11 @@ LlmqdError
     ├── WouldExceedDeadline   429 would_exceed_deadline
     ├── UpstreamUnreachable   502 upstream_unreachable
     ├── UpstreamTimeout       504 upstream_timeout
-    └── ShuttingDown          503 shutting_down
+    ├── ShuttingDown          503 shutting_down
+    ├── Cancelled             499 cancelled
+    ├── AlreadyRunning        409 already_running
+    ├── BadBody               400 bad_body
+    └── BadField              422 bad_field
 """
 
 from __future__ import annotations
@@ -44,6 +50,14 @@ class LaneDead(LlmqdError):
 
 class ListenError(LlmqdError):
     """An address cannot be listened on; the text says which, why, and what to do."""
+
+
+class DaemonUnreachable(LlmqdError):
+    """A command that asks the running daemon finds none; the text says where it looked, why there, and what to do."""
+
+
+class DaemonRefused(LlmqdError):
+    """The running daemon answered a command with an error, which the text is."""
 
 
 class StoreError(LlmqdError):
@@ -151,3 +165,30 @@ class ShuttingDown(CallRefused):
     """The daemon is stopping; a retry reaches its successor."""
 
     status, code = 503, "shutting_down"
+
+
+class Cancelled(CallRefused):
+    """An operator has taken this call out of the queue.
+
+    Never to be retried: 499 is what google.rpc.Code gives CANCELLED, and a status that no official SDK retries.
+    """
+
+    status, code = 499, "cancelled"
+
+
+class AlreadyRunning(CallRefused):
+    """A call has its turn already, so its place in the queue cannot be changed any more."""
+
+    status, code = 409, "already_running"
+
+
+class BadBody(CallRefused):
+    """The body of a request to one of llmqd's own URLs is not a JSON object."""
+
+    status, code = 400, "bad_body"
+
+
+class BadField(CallRefused):
+    """A field or query parameter of a request to one of llmqd's own URLs has no usable value; names it."""
+
+    status, code = 422, "bad_field"

@@ -164,12 +164,16 @@ class _Watched(Collector):
         running = GaugeMetricFamily("llmqd_lane_running", "Calls that run", labels=["lane"])
         granted = CounterMetricFamily("llmqd_lane_grants", "Turns granted", labels=["lane"])
         rate = GaugeMetricFamily("llmqd_lane_requests_per_minute", "The rate in force, 0 is none", labels=["lane"])
+        by_name: dict[str, list[LaneFigures]] = {}
         for lane in self._lanes:
-            waiting.add_metric([lane.name], lane.waiting)
-            size.add_metric([lane.name], lane.waiting_bytes)
-            running.add_metric([lane.name], lane.running)
-            granted.add_metric([lane.name], lane.granted)
-            rate.add_metric([lane.name], lane.requests_per_minute)
+            by_name.setdefault(lane.name, []).append(lane)
+        # A key that was taken out and put back has two lanes for a while; a sample must not stand there twice.
+        for name, lanes in by_name.items():
+            waiting.add_metric([name], sum(lane.waiting for lane in lanes))
+            size.add_metric([name], sum(lane.waiting_bytes for lane in lanes))
+            running.add_metric([name], sum(lane.running for lane in lanes))
+            granted.add_metric([name], sum(lane.granted for lane in lanes))
+            rate.add_metric([name], lanes[0].requests_per_minute)
         yield from (waiting, size, running, granted, rate)
         store = self._store()
         yield GaugeMetricFamily("llmqd_store_ok", "1 while records reach the database", value=float(store.ok))

@@ -85,7 +85,10 @@ class Recorder:
             outcome.error = reading.error
         if reading.usage is not None:
             model = reading.model or call.model
-            outcome.cost = self._prices.cost(reading.usage, model=model, provider=provider, at=call.received_at)
+            try:
+                outcome.cost = self._prices.cost(reading.usage, model=model, provider=provider, at=call.received_at)
+            except Exception:  # a fault in a price list must not cost the record; the price stays unknown
+                logger.exception("cannot price call %s of model %s", call.id, model)
 
     def _never_sent(self, record: Record) -> None:
         self._ledger.unsent(record)

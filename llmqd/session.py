@@ -15,7 +15,8 @@ SESSION_HEADER = "X-LLMQD-Session"
 
 # Claude Code writes `user_<hash>_account_<uuid>_session_<uuid>` into metadata.user_id, newer versions a JSON object.
 _CLAUDE_SESSION = re.compile(r"_session_([A-Za-z0-9-]{8,})$")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Control characters, and what stands for bytes that are not UTF-8.
+_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def explicit_session(
@@ -76,10 +77,10 @@ def _claude_session(user_id: object) -> str | None:
 
 
 def _usable(session_id: str, max_length: int) -> bool:
-    return 0 < len(session_id) <= max_length and not _CONTROL.search(session_id)
+    return 0 < len(session_id) <= max_length and not _UNUSABLE.search(session_id)
 
 
 def _own_id(session_id: str, where: str, max_length: int) -> str:
     if not _usable(session_id, max_length):
-        raise BadHeader(f"{where} must be 1 to {max_length} characters without control characters")
+        raise BadHeader(f"{where} must be 1 to {max_length} characters of UTF-8 without control characters")
     return session_id

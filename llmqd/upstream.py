@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterable
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
@@ -20,11 +23,26 @@ from llmqd.errors import UpstreamTimeout, UpstreamUnreachable
 if TYPE_CHECKING:
     from llmqd.config.model import Upstream
 
+logger = logging.getLogger(__name__)
+
 # aiohttp adds these by itself where the client sent none; a proxy adds nothing.
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _KEEP_ALIVE_AFTER, _KEEP_ALIVE_EVERY = 30, 30
 """Seconds of silence after which TCP asks whether the upstream still lives: reasoning models are silent for minutes,
 and middleboxes forget a connection after a few (AWS NAT: 350 s)."""
+
+
+_STALE_WITHIN = 2.0
+"""Seconds within which a kept connection that the upstream has closed meanwhile shows it. What ends later was a call
+under way, which may have been charged for."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What is known of one sending of a call."""
+
+    reused: bool = False
+    """Whether it went over a connection that had carried another call before."""
 
 
 class UpstreamClient:
@@ -44,31 +62,56 @@ class UpstreamClient:
         content: bytes | AsyncIterable[bytes] | None,
         *,
         upgrade: bool = False,
+        replayable: bool = True,
     ) -> aiohttp.ClientResponse:
         """Sends one call and returns the answer once its headers are there; its bytes are still to come, undecoded.
 
-        `url` is used as it is, percent-encoding included. The caller must close the response. Raises
-        UpstreamUnreachable or UpstreamTimeout when no answer came.
+        `url` is used as it is, percent-encoding included. The caller must close the response. A call that met a kept
+        connection just as the upstream closed it is sent once more, if it is `replayable`: its content can be iterated
+        again. Raises UpstreamUnreachable or UpstreamTimeout when no answer came.
         """
+        loop = asyncio.get_running_loop()
+        began, attempt = loop.time(), _Attempt()
         try:
-            return await self._session.request(
-                method,
-                URL(url, encoded=True),
-                headers=headers,
-                data=content,
-                allow_redirects=False,
-                ssl=self._context(upstream),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=upstream.connect_timeout or None, sock_read=upstream.timeout or None
-                ),
-                read_until_eof=not upgrade,
-            )
+            try:
+                return await self._request(upstream, method, url, headers, content, upgrade, attempt)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                if not (replayable and attempt.reused and _stale(error) and loop.time() - began < _STALE_WITHIN):
+                    raise
+                logger.debug("%s had closed a kept connection; sending again", upstream.name)
+            return await self._request(upstream, method, url, headers, content, upgrade, _Attempt())
         except (aiohttp.ServerTimeoutError, TimeoutError) as error:
             raise UpstreamTimeout(f"Proxy error: {upstream.name} did not answer in time: {_cause(error)}") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamUnreachable(f"Proxy error: no answer from {upstream.name}: {_cause(error)}") from error
 
+    async def _request(
+        self,
+        upstream: Upstream,
+        method: str,
+        url: str,
+        headers: CIMultiDict[str],
+        content: bytes | AsyncIterable[bytes] | None,
+        upgrade: bool,
+        attempt: _Attempt,
+    ) -> aiohttp.ClientResponse:
+        return await self._session.request(
+            method,
+            URL(url, encoded=True),
+            headers=headers,
+            data=content,
+            allow_redirects=False,
+            ssl=self._context(upstream),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=upstream.connect_timeout or None, sock_read=upstream.timeout or None
+            ),
+            read_until_eof=not upgrade,
+            trace_request_ctx=attempt,
+        )
+
     async def __aenter__(self) -> Self:
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_note_reuse)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=_keep_alive_socket),
             auto_decompress=False,
@@ -77,6 +120,7 @@ class UpstreamClient:
             max_line_size=self._max_header,
             max_field_size=self._max_header,
             trust_env=self._proxy_from_environment,
+            trace_configs=[trace],
         )
         return self
 
@@ -86,6 +130,10 @@ class UpstreamClient:
         await self._session.close()
         await asyncio.sleep(0)  # lets the closed transports say goodbye before the loop ends
 
+    def forget_certificates(self) -> None:
+        """Reads every `ca_file` anew for the connections that are made from now on."""
+        self._contexts.clear()
+
     def _context(self, upstream: Upstream) -> ssl.SSLContext | bool:
         if upstream.ca_file is None:
             return True
@@ -94,7 +142,28 @@ class UpstreamClient:
         return self._contexts[upstream.ca_file]
 
 
+async def _note_reuse(
+    _: aiohttp.ClientSession, trace: SimpleNamespace, __: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    trace.trace_request_ctx.reused = True
+
+
+def _stale(error: aiohttp.ServerDisconnectedError | aiohttp.ClientOSError) -> bool:
+    """Whether a connection ended as one does that was closed before the call came: without a byte of an answer."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return isinstance(error.message, str)  # else it is the part of the headers that has come
+    return not isinstance(error, aiohttp.ClientConnectorError)
+
+
 def _cause(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"what it sent is not valid HTTP: {error.message.partition(':')[0]}"
+    if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
+        return "it broke off in the middle of its headers"
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return "no connection came about"
+    if isinstance(error, aiohttp.ClientOSError) and not isinstance(error, aiohttp.ClientConnectorError):
+        return os.strerror(error.errno) if error.errno else "the connection broke"
     return str(error) or type(error).__name__
 
 

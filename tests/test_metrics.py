@@ -93,3 +93,11 @@ def test_lanes_and_store_are_asked_at_the_scrape() -> None:
     ):
         assert line in text
     assert metrics.figures()["llmqd_lane_waiting"] == [{"labels": {"lane": "openai"}, "value": 8}]
+
+
+def test_two_lanes_of_one_name_are_one_sample() -> None:
+    metrics = Metrics()
+    metrics.watch([FakeLane(), FakeLane(running=1, waiting=0)], FakeStore)
+    text = metrics.text().decode()
+    assert text.count('llmqd_lane_running{lane="openai"}') == 1
+    assert value(metrics, "llmqd_lane_running", lane="openai") == 3

@@ -86,3 +86,71 @@ async def test_a_certificate_is_checked_and_an_own_authority_can_be_trusted(
             await get(client, Upstream(name="acme"), upstream.url)
         trusting = Upstream(name="acme", ca_file=certificate)
         assert await get(client, trusting, upstream.url) == b'{"safe":true}'
+
+
+class Restless:
+    """An upstream that closes a connection on its second request without a byte of an answer."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for turn in range(2):
+            head = await reader.readuntil(b"\r\n\r\n")
+            size = next((int(line[16:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")), 0)
+            self.bodies.append(await reader.readexactly(size))
+            if turn == 0:
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+
+async def pieces() -> AsyncIterator[bytes]:
+    yield b"abc"
+
+
+async def test_a_call_that_met_a_kept_connection_just_closed_is_sent_once_more(client: UpstreamClient) -> None:
+    restless = Restless()
+    async with await asyncio.start_server(restless.serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+        for _ in range(3):
+            answer = await client.send(Upstream(name="acme"), "POST", url, CIMultiDict(), b"abc")
+            assert await answer.read() == b"{}"
+    assert restless.bodies == [b"abc"] * 5
+
+
+async def test_a_body_that_is_gone_is_not_sent_again(client: UpstreamClient) -> None:
+    restless = Restless()
+    async with await asyncio.start_server(restless.serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+        headers = CIMultiDict({"Content-Length": "3"})
+        answer = await client.send(Upstream(name="acme"), "POST", url, headers, pieces(), replayable=False)
+        await answer.read()
+        with pytest.raises(UpstreamUnreachable):
+            await client.send(Upstream(name="acme"), "POST", url, headers, pieces(), replayable=False)
+    assert restless.bodies == [b"abc"] * 2
+
+
+async def test_a_call_that_failed_on_a_connection_of_its_own_is_not_sent_again(client: UpstreamClient) -> None:
+    async with FakeUpstream(Answer(end="cut", headers_sent=False)) as upstream:
+        with pytest.raises(UpstreamUnreachable):
+            await client.send(Upstream(name="acme"), "POST", upstream.url, CIMultiDict(), b"abc")
+        assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(raw=True, body=[b"SSH-2.0-OpenSSH_9.2\r\n"]),
+        Answer(raw=True, body=[b"HTTP/1.1 200 OK\r\nContent-Le"]),
+        Answer(end="reset", headers_sent=False),
+    ],
+    ids=["no HTTP", "half a head", "reset"],
+)
+async def test_the_reason_says_neither_the_address_nor_the_parser_s_insides(
+    client: UpstreamClient, answer: Answer
+) -> None:
+    async with FakeUpstream(answer) as upstream:
+        with pytest.raises(UpstreamUnreachable) as caught:
+            await client.send(Upstream(name="acme"), "POST", upstream.url, CIMultiDict(), b"abc")
+    for inside in ("127.0.0.1", "\n", "RawResponseMessage", "CIMultiDict"):
+        assert inside not in caught.value.message

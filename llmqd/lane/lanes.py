@@ -12,38 +12,38 @@ from llmqd.errors import LaneDead
 from llmqd.lane.lane import Lane
 
 if TYPE_CHECKING:
-    from llmqd.config.model import Config
+    from llmqd.config.model import Config, Key, Queue, Upstream
 
 logger = logging.getLogger(__name__)
+
+_MAX_RETIRED = 32
 
 
 class Lanes:
     """Owns every lane and its worker task. An async context manager: leaving it ends the workers.
 
-    A lane whose key disappears from the configuration gets no new calls and ends when it is empty.
+    A lane whose key disappears from the configuration gets no new calls; should the key come back, so does its lane, with
+    all that it has used up.
     """
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lanes: dict[tuple[str, str], Lane] = {}
-        self._retired: list[Lane] = []
+        self._retired: dict[tuple[str, str], Lane] = {}
         self._workers: dict[Lane, asyncio.Task[None]] = {}
 
     def apply(self, config: Config) -> None:
         """Makes the lanes those of `config`: new keys get a lane, known ones are retuned, gone ones retire."""
         wanted = {(upstream.name, key.name): (upstream, key) for upstream in config.upstreams for key in upstream.keys}
         for place in [place for place in self._lanes if place not in wanted]:
-            self._retired.append(self._lanes.pop(place))
+            self._retired[place] = self._lanes.pop(place)
         for place, (upstream, key) in wanted.items():
+            if place in self._retired:  # the key is back: what it has used up is used up
+                self._lanes[place] = self._retired.pop(place)
             if place in self._lanes:
                 self._lanes[place].retune(key, config.queue)
-                continue
-            name = upstream.name if len(upstream.keys) == 1 else f"{upstream.name}/{key.name}"
-            lane = Lane(name, upstream.name, key, config.queue, clock=self._clock)
-            self._lanes[place] = lane
-            worker = asyncio.get_running_loop().create_task(lane.work(), name=f"lane {name}")
-            worker.add_done_callback(_obituary)
-            self._workers[lane] = worker
+            else:
+                self._lanes[place] = self._open(upstream, key, config.queue)
         self._lanes = {place: self._lanes[place] for place in wanted}
         self._bury()
 
@@ -67,7 +67,7 @@ class Lanes:
     def __iter__(self) -> Iterator[Lane]:
         """Every lane that still has calls or may get some."""
         yield from self._lanes.values()
-        yield from self._retired
+        yield from (lane for lane in self._retired.values() if lane.load)
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,10 +80,21 @@ class Lanes:
         await asyncio.gather(*self._workers.values(), return_exceptions=True)
         self._workers.clear()
 
+    def _open(self, upstream: Upstream, key: Key, queue: Queue) -> Lane:
+        name = upstream.name if len(upstream.keys) == 1 else f"{upstream.name}/{key.name}"
+        lane = Lane(name, upstream.name, key, queue, clock=self._clock)
+        worker = asyncio.get_running_loop().create_task(lane.work(), name=f"lane {name}")
+        worker.add_done_callback(_obituary)
+        self._workers[lane] = worker
+        return lane
+
     def _bury(self) -> None:
-        for lane in [lane for lane in self._retired if not lane.load]:
-            self._retired.remove(lane)
-            self._workers.pop(lane).cancel()
+        """Ends the oldest of the empty lanes whose keys are gone; some are kept, as their keys may come back."""
+        while len(self._retired) > _MAX_RETIRED:
+            place = next((place for place, lane in self._retired.items() if not lane.load), None)
+            if place is None:
+                return
+            self._workers.pop(self._retired.pop(place)).cancel()
 
 
 def _obituary(worker: asyncio.Task[None]) -> None:

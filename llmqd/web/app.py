@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from llmqd import __version__
+from llmqd.errors import CallRefused, MethodNotAllowed, NotFound
 from llmqd.web.cors import Cors
+from llmqd.web.refusal import refusal
 from llmqd.web.relay import PassedResponse
 
 if TYPE_CHECKING:
@@ -15,9 +19,12 @@ if TYPE_CHECKING:
     from llmqd.web.proxy import Proxy
 
 
+logger = logging.getLogger(__name__)
+
+
 def build_app(proxy: Proxy, own: Own, cors: Cors) -> web.Application:
     """All routes; what is not llmqd's own goes to the proxy, whatever its method and path."""
-    app = web.Application()
+    app = web.Application(middlewares=[_own_words])
     for path, handler in (
         ("/", own.root),
         ("/health", own.health),
@@ -32,6 +39,36 @@ def build_app(proxy: Proxy, own: Own, cors: Cors) -> web.Application:
     app.on_response_prepare.append(_signature)
     app.on_response_prepare.append(cors.allow)
     return app
+
+
+@web.middleware
+async def _own_words(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answers what no route takes, and faults of llmqd's own, in llmqd's own shape of an error."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        return _no_url(request)
+    except (web.HTTPException, ConnectionError):
+        raise
+    except Exception:
+        if request.writer.output_size:
+            raise  # an answer has begun; all that is left is to cut it
+        logger.exception("internal error in %s %s", request.method, request.path)
+        response = refusal(CallRefused("internal error; llmqd's log has the details"), "openai")
+        response.force_close()
+        return response
+
+
+def _no_url(request: web.Request) -> web.Response:
+    if request.method == "OPTIONS" and request.raw_path == "*":
+        return web.Response(status=204)  # the server as a whole (RFC 9110 §9.3.7)
+    if request.method == "CONNECT":
+        response = refusal(MethodNotAllowed("llmqd is no forward proxy; point a base_url at it"), "openai")
+        response.force_close()
+        return response
+    return refusal(NotFound(f"{request.raw_path} is not a URL of llmqd"), "openai")
 
 
 async def _signature(_: web.Request, response: web.StreamResponse) -> None:

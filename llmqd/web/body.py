@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import mmap
+import os
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
+from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any, Self
@@ -15,7 +17,7 @@ from typing import IO, Any, Self
 import orjson
 from aiohttp import web
 
-from llmqd.errors import BodyTooLarge
+from llmqd.errors import BodyTooLarge, QueueFull
 from llmqd.tap.decoding import decode_all
 
 _PIECE = 256 * 1024
@@ -32,17 +34,19 @@ class Body:
     a request without a body. `size` is in bytes.
     """
 
-    __slots__ = ("data", "size", "spool")
+    __slots__ = ("_released", "_sending", "data", "size", "spool")
 
     def __init__(self, data: bytes | None = None, spool: IO[bytes] | None = None, size: int = 0) -> None:
         self.data = data
         self.spool = spool
         self.size = size
+        self._sending = False
+        self._released = False
 
     @property
-    def content(self) -> bytes | AsyncIterator[bytes] | None:
-        """What the upstream client sends; a spooled body can be sent again by asking again."""
-        return self.data if self.spool is None else self._pieces(self.spool)
+    def content(self) -> bytes | AsyncIterable[bytes] | None:
+        """What the upstream client sends; a spooled body can be iterated again."""
+        return self.data if self.spool is None else self
 
     @contextmanager
     def view(self) -> Iterator[bytes | mmap.mmap]:
@@ -54,10 +58,29 @@ class Body:
         with mmap.mmap(self.spool.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             yield mapped
 
+    def release(self) -> None:
+        """Lets go of the bytes as soon as they are sent; a long answer must not keep its question."""
+        self._released = True
+        self.data = None
+        if self.spool is not None and not self._sending:
+            self.spool.close()
+
     def close(self) -> None:
-        """Lets go of the bytes; a long answer must not keep its question in memory."""
+        """Lets go of the bytes now."""
         self.data = None
         if self.spool is not None:
+            self.spool.close()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        assert self.spool is not None
+        self.spool.flush()
+        self._sending = True
+        offset = 0
+        while piece := os.pread(self.spool.fileno(), _PIECE, offset):
+            offset += len(piece)
+            yield piece
+        self._sending = False
+        if self._released:  # the upstream has answered before it had read everything
             self.spool.close()
 
     def __enter__(self) -> Self:
@@ -68,12 +91,6 @@ class Body:
     ) -> None:
         self.close()
 
-    @staticmethod
-    async def _pieces(spool: IO[bytes]) -> AsyncIterator[bytes]:
-        spool.seek(0)
-        while piece := spool.read(_PIECE):
-            yield piece
-
 
 def check_length(request: web.BaseRequest, max_body: int) -> None:
     """Raises BodyTooLarge when the announced length is beyond the limit; 0 means no limit."""
@@ -81,8 +98,11 @@ def check_length(request: web.BaseRequest, max_body: int) -> None:
         raise BodyTooLarge(f"the body has {request.content_length} bytes; [server] max_body is {max_body}")
 
 
-async def receive(request: web.BaseRequest, *, max_body: int, spool_above: int) -> Body:
-    """Reads a request body whole; raises BodyTooLarge. The caller must close what it gets."""
+async def receive(request: web.BaseRequest, *, max_body: int, spool_above: int, directory: Path | None = None) -> Body:
+    """Reads a request body whole; the caller must close what it gets. Large ones go into a file in `directory`.
+
+    Raises BodyTooLarge, and QueueFull where there is no room for the file.
+    """
     check_length(request, max_body)
     if not request.can_read_body:
         return Body()
@@ -94,14 +114,11 @@ async def receive(request: web.BaseRequest, *, max_body: int, spool_above: int) 
             size += len(piece)
             if max_body and size > max_body:
                 raise BodyTooLarge(f"the body has more than {max_body} bytes, which is [server] max_body")
+            pieces.append(piece)
             if spool is None and size > spool_above:
-                spool = TemporaryFile(prefix="llmqd-body-")  # noqa: SIM115 (owned by the Body)
-                spool.writelines(pieces)
-                pieces.clear()
-            if spool is None:
-                pieces.append(piece)
-            else:
-                spool.write(piece)
+                spool = _spool(directory)
+            if spool is not None:
+                _write(spool, pieces)
     except BaseException:
         if spool is not None:
             spool.close()
@@ -109,6 +126,30 @@ async def receive(request: web.BaseRequest, *, max_body: int, spool_above: int) 
     if spool is not None:
         return Body(None, spool, size)
     return Body(pieces[0] if len(pieces) == 1 else b"".join(pieces), None, size)
+
+
+def _spool(directory: Path | None) -> IO[bytes]:
+    try:
+        place = directory if directory is not None and directory.is_dir() else None
+        return TemporaryFile(prefix="llmqd-body-", dir=place, buffering=0)
+    except OSError as error:
+        raise _no_room(error) from error
+
+
+def _write(spool: IO[bytes], pieces: list[bytes]) -> None:
+    """Moves the pieces into the file; the system may take less than it is given when the disk is nearly full."""
+    try:
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[spool.write(rest) :]
+    except OSError as error:
+        raise _no_room(error) from error
+    pieces.clear()
+
+
+def _no_room(error: OSError) -> QueueFull:
+    return QueueFull(f"there is no room on disk for a body that has to wait: {error.strerror or error}", retry_after=1)
 
 
 class Passing:

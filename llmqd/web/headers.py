@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from llmqd.controls import PREFIX
 from llmqd.providers.presets import Auth
@@ -41,10 +41,6 @@ _NOT_FORWARDED = frozenset(
         "forwarded",
         "host",
         "true-client-ip",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-port",
-        "x-forwarded-proto",
         "x-real-ip",
     }
 )
@@ -52,12 +48,16 @@ KEY_HEADERS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-ke
 """Every header in which a client may show a key."""
 
 _DROPPED = HOP_BY_HOP | _NOT_FORWARDED
+_DROPPED_PREFIXES = (PREFIX, "x-forwarded-")
 
 
-def named_in_connection(headers: Mapping[str, str]) -> frozenset[str]:
-    """The header names that `Connection` declares to be hop-by-hop as well."""
-    value = headers.get("Connection")
-    return frozenset(name.strip().lower() for name in value.split(",")) if value else frozenset()
+ParsedHeaders = CIMultiDict[str] | CIMultiDictProxy[str]
+
+
+def named_in_connection(headers: ParsedHeaders) -> frozenset[str]:
+    """What `Connection` says, in lower case: options such as `upgrade`, and headers that are hop-by-hop as well."""
+    values = headers.getall("Connection", ())
+    return frozenset(name.strip().lower() for value in values for name in value.split(",")) if values else frozenset()
 
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
@@ -65,7 +65,7 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
 def request_headers(
-    headers: Mapping[str, str], raw: RawHeaders, upstream: Upstream, key: Key, url: str
+    headers: ParsedHeaders, raw: RawHeaders, upstream: Upstream, key: Key, url: str
 ) -> CIMultiDict[str]:
     """What the upstream sees: the client's headers in their order, less what ends here, with the upstream's own key.
 
@@ -76,7 +76,7 @@ def request_headers(
     passed: CIMultiDict[str] = CIMultiDict()
     for name, value in _decoded(raw):
         low = name.lower()
-        if low in dropped or low.startswith(PREFIX) or (replaces and low in KEY_HEADERS):
+        if low in dropped or low.startswith(_DROPPED_PREFIXES) or (replaces and low in KEY_HEADERS):
             continue
         passed.add(name, value)
     if key.api_key is not None:
@@ -114,7 +114,7 @@ def without_key(query: str) -> str:
     return "&".join(part for part in query.split("&") if not part.startswith("key="))
 
 
-def response_headers(headers: Mapping[str, str], raw: RawHeaders) -> CIMultiDict[str]:
+def response_headers(headers: ParsedHeaders, raw: RawHeaders) -> CIMultiDict[str]:
     """What the client sees: the upstream's headers with their duplicates, less the hop-by-hop ones."""
     dropped = HOP_BY_HOP | named_in_connection(headers)
     passed: CIMultiDict[str] = CIMultiDict()
@@ -126,4 +126,12 @@ def response_headers(headers: Mapping[str, str], raw: RawHeaders) -> CIMultiDict
 
 def _decoded(raw: RawHeaders) -> Iterator[tuple[str, str]]:
     for name, value in raw:
-        yield name.decode("ascii", "surrogateescape"), value.decode("utf-8", "surrogateescape")
+        yield name.decode("ascii", "surrogateescape"), _text(value)
+
+
+def _text(value: bytes) -> str:
+    """A header's value. aiohttp writes UTF-8 only; other bytes are read as what they once meant (RFC 9110 §5.5)."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

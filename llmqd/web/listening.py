@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import socket
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from llmqd.errors import ListenError
 
@@ -20,6 +23,20 @@ if TYPE_CHECKING:
 
 _BACKLOG = 4096
 _UNIX_MODE = 0o660
+
+
+class _ServerLog(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp's server logs: bytes that are no HTTP are a client's fault, worth one line and no traceback."""
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **more: Any) -> None:
+        if isinstance(exc_info, HttpProcessingError):
+            reason = " ".join(exc_info.message.split())[:200]
+            self.info("what a client sent is not valid HTTP: %s", reason)
+        else:
+            self.error(msg, *args, exc_info=exc_info, **more)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        return msg, kwargs
 
 
 class Listening:
@@ -34,6 +51,7 @@ class Listening:
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_ServerLog(logging.getLogger(__name__)),
             handler_cancellation=True,
             auto_decompress=False,
             shutdown_timeout=grace,
@@ -84,6 +102,9 @@ def _remove_stale(path: Path) -> None:
     """A socket file that a dead daemon left behind; anything else at that place stays and is an error."""
     try:
         if stat.S_ISSOCK(path.stat().st_mode):
+            with socket.socket(socket.AF_UNIX) as probe:
+                if probe.connect_ex(str(path)) == 0:
+                    raise OSError(errno.EADDRINUSE, "in use")
             path.unlink()
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from llmqd.call import Call, new_call_id
 from llmqd.controls import PRIORITIES, Controls, read_controls
-from llmqd.errors import CallRefused, NotFound, ShuttingDown
+from llmqd.errors import BadHeader, CallRefused, MethodNotAllowed, ShuttingDown
 from llmqd.providers.operations import Operation, operation_of
 from llmqd.routing import Target, parse_target
 from llmqd.session import explicit_session
 from llmqd.web.body import NO_FACTS, Body, Facts, Passing, check_length, read_facts, receive
+from llmqd.web.headers import named_in_connection
 from llmqd.web.refusal import refusal
 from llmqd.web.relay import Passage, Relay, call_headers
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from llmqd.recorder import Recorder
 
 _MAX_RETRY_COUNT = 99
+_AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 
 class Proxy:
@@ -57,10 +60,16 @@ class Proxy:
         """Answers `Expect: 100-continue`: a body that would be refused anyway is not asked for."""
         if request.headers.get("Expect", "").lower() != "100-continue":
             raise web.HTTPExpectationFailed(text="only 100-continue can be expected")
+        if request.version < HttpVersion11:
+            return None  # such a client knows no interim answers (RFC 9110 §10.1.1)
+        path = path_of(request)
         try:
+            self._target(path)
+            read_controls(request.headers, default_priority=0)
             check_length(request, self._in_force.config.server.max_body)
         except CallRefused as error:
-            return refusal(error, operation_of(request.method, request.path).dialect or "openai")
+            self._recorder.rejected(error)
+            return refusal(error, operation_of(request.method, path).dialect or "openai")
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
         return None
@@ -68,20 +77,21 @@ class Proxy:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One request from its headers to the end of its answer."""
         arrived = self._clock()
-        path = request.raw_path.partition("?")[0]
-        upgrade = request.method == "GET" and request.headers.get("Upgrade", "").lower() == "websocket"
+        path, upgrade = path_of(request), is_handshake(request)
         operation = operation_of(request.method, path, upgrade=upgrade)
         try:
-            if self._stopping:
-                raise ShuttingDown("llmqd is shutting down; try again", retry_after=1.0, retry=True)
-            if not path.startswith("/"):
-                raise NotFound("llmqd serves URL paths, not other request targets")
-            target = parse_target(path, self._in_force.routing.names)
+            target = self._target(path)
             operation = operation_of(request.method, target.path, upgrade=upgrade)
+            check_coding(request)
             return await self._call(request, target, operation, arrived)
         except CallRefused as error:
             self._recorder.rejected(error)
             return refusal(error, operation.dialect or "openai")
+
+    def _target(self, path: str) -> Target:
+        if self._stopping:
+            raise ShuttingDown("llmqd is shutting down; try again", retry_after=1.0, retry=True)
+        return parse_target(path, self._in_force.routing.names)
 
     async def _call(
         self, request: web.Request, target: Target, operation: Operation, arrived: float
@@ -91,7 +101,12 @@ class Proxy:
         facts, body = NO_FACTS, Body()
         passing: Passing | None = None
         if operation.queued:
-            body = await receive(request, max_body=config.server.max_body, spool_above=config.server.spool_above)
+            body = await receive(
+                request,
+                max_body=config.server.max_body,
+                spool_above=config.server.spool_above,
+                directory=config.server.state_directory,
+            )
         elif request.can_read_body:
             passing = Passing(request, max_body=config.server.max_body)
         with body:
@@ -103,7 +118,10 @@ class Proxy:
             call = self._describe(request, target, operation, controls, facts, upstream, arrived, config)
             call.request_bytes = body.size
             lane = self._lanes.pick(upstream.name)
+            if request.method == "TRACE" and (lane.key.api_key is not None or upstream.headers):
+                raise MethodNotAllowed("the answer to TRACE would show the upstream's key")
             passage = Passage(request, call, upstream, lane, target, operation, facts, body, passing)
+            passage.upgrade = is_handshake(request)
             if not operation.queued:
                 return await self._relay.forward(passage)
             return await self._wait_and_forward(passage)
@@ -166,6 +184,27 @@ class Proxy:
             store=controls.store,
             client_retry=_retry_count(request.headers.get("x-stainless-retry-count")),
         )
+
+
+def path_of(request: web.BaseRequest) -> str:
+    """The raw path, without the query. A target in absolute form counts as its path (RFC 9112 §3.2.2)."""
+    return _AUTHORITY.sub("", request.raw_path).partition("?")[0] or "/"
+
+
+def is_handshake(request: web.BaseRequest) -> bool:
+    """Whether a client asks for a WebSocket (RFC 6455 §4.1)."""
+    return (
+        request.method == "GET"
+        and request.headers.get("Upgrade", "").lower() == "websocket"
+        and "upgrade" in named_in_connection(request.headers)
+    )
+
+
+def check_coding(request: web.BaseRequest) -> None:
+    """Raises BadHeader for a transfer coding that llmqd would have to undo and the upstream could not."""
+    coding = ", ".join(request.headers.getall("Transfer-Encoding", ()))
+    if coding and coding.strip().lower() != "chunked":
+        raise BadHeader(f"Transfer-Encoding: {coding!r} is not understood; only chunked is")
 
 
 def default_priority(config: Config) -> int:

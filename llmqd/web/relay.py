@@ -16,7 +16,7 @@ from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
 from llmqd.call import Call, Outcome, Record, Status
-from llmqd.errors import CallRefused
+from llmqd.errors import CallRefused, UpstreamUnreachable
 from llmqd.providers.operations import Operation
 from llmqd.routing import Target, upstream_url
 from llmqd.tap.include_usage import UsageStrip, add_include_usage
@@ -52,6 +52,8 @@ class Passage:
     body: Body
     passing: Passing | None = None
     queued_ms: float | None = None
+    upgrade: bool = False
+    """Whether this is a WebSocket handshake."""
 
 
 class PassedResponse(web.StreamResponse):
@@ -86,7 +88,7 @@ class Relay:
         provider = passage.upstream.price_provider
         self._recorder.open(record)
         try:
-            answer, strips = await self._send(passage)
+            return await self._forward(passage, record)
         except CallRefused as error:
             record.outcome.error, record.outcome.http_status = error.code, error.status
             self._recorder.close(record, "failed", None, provider=provider)
@@ -94,8 +96,18 @@ class Relay:
         except asyncio.CancelledError:
             self._recorder.close(record, self._left(), None, provider=provider)
             raise
+        except BaseException:
+            # Whatever it was, a record that was opened is closed; a second close is ignored.
+            record.outcome.error = record.outcome.error or "internal_error"
+            self._recorder.close(record, "failed", None, provider=provider)
+            raise
+
+    async def _forward(self, passage: Passage, record: Record) -> web.StreamResponse:
+        answer, strips = await self._send(passage)
         try:
-            passage.body.close()
+            passage.body.release()
+            if answer.status == 101 and not passage.upgrade:
+                raise UpstreamUnreachable(f"Proxy error: {passage.upstream.name} switched protocols unasked")
             record.outcome.http_status = answer.status
             if answer.status == 101:
                 return await self._upgrade(passage, record, answer)
@@ -124,11 +136,18 @@ class Relay:
             content = passage.body.content
             if passage.body.spool is not None:
                 headers["Content-Length"] = str(passage.body.size)
-        upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
-        if upgrade:
+        if passage.upgrade:
             websocket_headers(headers, replaces_key=key.api_key is not None)
         try:
-            answer = await self._client.send(upstream, request.method, url, headers, content, upgrade=upgrade)
+            answer = await self._client.send(
+                upstream,
+                request.method,
+                url,
+                headers,
+                content,
+                upgrade=passage.upgrade,
+                replayable=passage.passing is None,
+            )
         except CallRefused:
             if passage.passing is not None and passage.passing.too_large is not None:
                 raise passage.passing.too_large from None
@@ -150,7 +169,7 @@ class Relay:
             return add_include_usage(bytes(data))
 
     async def _upgrade(self, passage: Passage, record: Record, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-        headers = response_headers({}, answer.raw_headers)
+        headers = response_headers(answer.headers, answer.raw_headers)
         headers.update(call_headers(passage))
         outcome = record.outcome
         outcome.first_byte_ms = self._recorder.since(passage.call)
@@ -189,7 +208,10 @@ class _Answer:
                 content_encoding=answer.headers.get("Content-Encoding", ""),
                 request_bytes=passage.call.request_bytes,
             )
-        self._strip = UsageStrip() if strips and good and content_type.startswith("text/event-stream") else None
+        self._strip = UsageStrip() if strips and good and content_type.lower().startswith("text/event-stream") else None
+        # Without a length only the way the connection ends says whether the answer is whole.
+        framed = "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers
+        self._wire = None if framed or answer.connection is None else answer.connection.protocol
 
     async def relay(self, left: Callable[[], Status]) -> web.StreamResponse:
         """Passes everything on. `left` says what it means when this task is cancelled."""
@@ -222,6 +244,8 @@ class _Answer:
         while True:
             try:
                 chunk = await content.readany()
+                if not chunk and self._wire is not None and isinstance(reset := self._wire.exception(), OSError):
+                    raise reset
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 outcome.error = "upstream_cut"
                 logger.warning(

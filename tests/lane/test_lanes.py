@@ -57,6 +57,12 @@ def test_a_reload_retunes_known_lanes_adds_new_ones_and_lets_old_ones_run_dry() 
             await waits
             await lanes.answer()
             assert [lane.name for lane in lanes] == ["new", "openai"]
+            lanes.apply(Config(upstreams=(upstream("old", default=60),)))
+            assert lanes.pick("old") is old, "a key that comes back must not get a full bucket"
+            for number in range(40):
+                lanes.apply(Config(upstreams=(upstream(f"u{number}", default=60),)))
+            lanes.apply(Config(upstreams=(upstream("old", default=60),)))
+            assert lanes.pick("old") is not old, "lanes of long gone keys are forgotten"
 
     run_virtual(scenario())
 

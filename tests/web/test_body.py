@@ -104,3 +104,28 @@ def test_form_fields_are_found_among_others(fields: dict[str, str], boundary: st
     found = facts(data, f"multipart/form-data; boundary={boundary}")
     assert found.model == (fields.get("model", "").strip() or None)
     assert orjson.loads(orjson.dumps(found.model)) == found.model
+
+
+async def test_a_spooled_body_that_is_released_is_sent_to_its_end_and_then_gone() -> None:
+    spool = TemporaryFile()  # noqa: SIM115 (owned by the Body)
+    spool.write(b"x" * 1_000_000)
+    spool.flush()
+    body = Body(None, spool, 1_000_000)
+    assert body.content is not None
+    assert not isinstance(body.content, bytes)
+    pieces = aiter(body.content)
+    size = len(await anext(pieces))
+    body.release()
+    size += sum([len(piece) async for piece in pieces])
+    assert size == 1_000_000
+    assert spool.closed
+
+
+async def test_a_spooled_body_whose_sending_stopped_half_way_is_gone_with_its_call() -> None:
+    spool = TemporaryFile()  # noqa: SIM115 (owned by the Body)
+    spool.write(b"x" * 1_000_000)
+    with Body(None, spool, 1_000_000) as body:
+        assert body.content is body
+        await anext(aiter(body))
+        body.release()
+    assert spool.closed

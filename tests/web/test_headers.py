@@ -37,8 +37,8 @@ def test_unknown_headers_pass_with_order_case_and_duplicates() -> None:
 @pytest.mark.parametrize(
     "name",
     ["Connection", "Keep-Alive", "Proxy-Authorization", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Host",
-     "Content-Length", "Expect", "Cookie", "X-Forwarded-For", "X-Real-IP", "CF-Ray", "X-LLMQD-Priority",
-     "x-llmqd-anything"],
+     "Content-Length", "Expect", "Cookie", "X-Forwarded-For", "X-Forwarded-User", "X-Real-IP", "CF-Ray",
+     "X-LLMQD-Priority", "x-llmqd-anything"],
 )  # fmt: skip
 def test_hop_by_hop_and_own_headers_end_here(name: str) -> None:
     assert passed([(name, "v")]) == []
@@ -46,6 +46,12 @@ def test_hop_by_hop_and_own_headers_end_here(name: str) -> None:
 
 def test_what_connection_names_ends_here_too() -> None:
     assert passed([("Connection", "close, X-Hop"), ("X-Hop", "1"), ("X-Stays", "1")]) == [("X-Stays", "1")]
+
+
+def test_every_connection_header_counts() -> None:
+    headers = [("Connection", "close"), ("Connection", "X-Hop"), ("X-Hop", "1")]
+    assert passed(headers) == []
+    assert list(response_headers(CIMultiDict(headers), raw(headers)).items()) == []
 
 
 def test_the_client_s_key_passes_where_the_upstream_has_none() -> None:
@@ -70,19 +76,21 @@ def test_the_client_s_key_is_replaced_wherever_it_stands(preset: str, header: tu
 def test_google_s_openai_style_api_gets_its_key_as_a_bearer_token() -> None:
     upstream, key = Upstream(name="u", preset=PRESETS["gemini"]), Key(name="k", api_key=Secret("own"))
     url = "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions"
-    headers = request_headers({}, raw([("Authorization", "Bearer c")]), upstream, key, url)
+    headers = request_headers(CIMultiDict(), raw([("Authorization", "Bearer c")]), upstream, key, url)
     assert list(headers.items()) == [("Authorization", "Bearer own")]
 
 
 def test_extra_headers_of_the_upstream_are_added() -> None:
     upstream = Upstream(name="u", preset=PRESETS["openai"], headers=(("OpenAI-Project", Secret("p")),))
-    headers = request_headers({}, raw([("openai-project", "client's")]), upstream, Key(name="k"), "https://u.test/")
+    headers = request_headers(
+        CIMultiDict(), raw([("openai-project", "client's")]), upstream, Key(name="k"), "https://u.test/"
+    )
     assert headers.getall("OpenAI-Project") == ["p"]
 
 
 def test_answers_keep_everything_but_hop_by_hop() -> None:
     pairs = [("Set-Cookie", "a"), ("Set-Cookie", "b"), ("Connection", "x-hop"), ("X-Hop", "1"), ("retry-after", "3")]
-    passed_on = response_headers({"Connection": "x-hop"}, raw(pairs))
+    passed_on = response_headers(CIMultiDict(pairs), raw(pairs))
     assert list(passed_on.items()) == [("Set-Cookie", "a"), ("Set-Cookie", "b"), ("retry-after", "3")]
 
 

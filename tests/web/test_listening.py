@@ -54,6 +54,17 @@ async def test_a_dead_socket_file_is_replaced_but_a_plain_file_is_not(tmp_path: 
     assert plain.read_text() == "precious"
 
 
+async def test_a_socket_on_which_somebody_listens_is_not_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "llmqd.sock"
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(str(path))
+        alive.listen()
+        with pytest.raises(ListenError, match="another program"):
+            async with listening(Address(path=str(path))):
+                pytest.fail("nothing may listen there")
+    assert path.is_socket()
+
+
 async def test_an_address_of_another_machine_is_named() -> None:
     with pytest.raises(ListenError, match="no such address"):
         async with listening(Address("192.0.2.1", 8080)):

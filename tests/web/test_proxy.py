@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -244,6 +246,33 @@ async def test_fifty_megabytes_arrive_byte_for_byte(daemon: DaemonUnderTest, ups
     assert upstream.requests[0].body == body
     record = await daemon.record(response.header("X-LLMQD-Request-Id") or "")
     assert (record.call.model, record.call.request_bytes) == ("gpt-4o", len(body))
+
+
+async def test_a_body_that_waits_lies_in_the_state_directory_and_goes_with_its_client(
+    tmp_path: Path, upstream: FakeUpstream
+) -> None:
+    def waiting_bodies() -> list[str]:
+        links = [Path(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+        found = [str(link.readlink()) for link in links if link.is_symlink()]
+        return [name for name in found if name.startswith(f"{tmp_path}/state/") and "(deleted)" in name]
+
+    async with running(tmp_path, upstream_toml("openai", upstream.url), store="sqlite") as daemon:
+        async with RawClient.to(daemon.port) as client:
+            client.writer.write(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n".encode())
+            client.writer.write(b"x" * 2_000_000)
+            await daemon.until(lambda: len(waiting_bodies()) == 1)
+        await daemon.until(lambda: not waiting_bodies())
+
+
+async def test_want_of_room_for_a_waiting_body_is_429(daemon: DaemonUnderTest) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
+    try:
+        response = await call(daemon.port, "POST", CHAT, b" " * 3_000_000, JSON)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (response.status, orjson.loads(response.body)["error"]["code"]) == (429, "queue_full")
+    assert response.header("Retry-After") == "1"
 
 
 async def test_the_model_chooses_the_upstream(tmp_path: Path) -> None:

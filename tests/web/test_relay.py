@@ -107,6 +107,13 @@ async def test_a_client_that_did_not_ask_for_usage_sees_none_but_the_ledger_has_
     assert usage.source == "exact"
 
 
+async def test_a_stream_is_known_by_its_content_type_in_any_spelling(
+    daemon: DaemonUnderTest, upstream: FakeUpstream
+) -> None:
+    upstream.play(openai.chat_stream(include_usage=True).but(headers=[("Content-Type", "Text/Event-Stream")]))
+    assert (await ask(daemon, UNASKED)).body == openai.chat_stream(include_usage=False).data
+
+
 async def test_usage_is_not_asked_for_where_the_setting_forbids_it(tmp_path: Path, upstream: FakeUpstream) -> None:
     async with running(tmp_path, upstream_toml("openai", upstream.url, "include_usage = false")) as daemon:
         response = await ask(daemon, UNASKED)
@@ -201,6 +208,35 @@ async def test_an_answer_that_ends_with_its_connection_is_whole(
     response = await ask(daemon)
     assert response.complete
     assert response.body == openai.chat_stream(include_usage=True).data
+
+
+async def test_an_answer_that_ends_with_a_reset_is_not_whole(daemon: DaemonUnderTest, upstream: FakeUpstream) -> None:
+    answer = openai.chat_stream(include_usage=True)
+    upstream.play(answer.but(framing="close", body=[*answer.body[:2], 0.05], end="reset"))
+    response = await ask(daemon)
+    assert not response.complete
+    assert (await daemon.record(id_of(response))).outcome.status == "cut"
+
+
+async def test_an_upstream_may_answer_before_it_has_read_a_large_question(tmp_path: Path) -> None:
+    body = PLAIN + b" " * 8_000_000
+    received = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n")
+        await asyncio.sleep(0.1)
+        while received < len(body) and (data := await reader.read(65536)):
+            received += len(data)
+        writer.write(b"ok")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with running(tmp_path, upstream_toml("openai", url)) as daemon:
+            response = await asyncio.wait_for(ask(daemon, body), 5)
+            assert (response.body, received) == (b"ok", len(body))
 
 
 @pytest.mark.parametrize("phase", ["before headers", "after headers", "mid-stream", "plain"])
