@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench bench-queue deb test-deb clean
 
 run: $(VENV)/.run  ## start the daemon on its defaults: port 8080, data below ./var
 	exec $(BIN)/llmqd serve --defaults
@@ -18,6 +18,19 @@ check: $(VENV)/.test  ## lint and types
 
 bench: $(VENV)/.test  ## measure what llmqd adds to a call, as ratios within one run
 	$(BIN)/python -m bench
+
+bench-queue: $(VENV)/.test  ## strict upstreams behind real daemons, five minutes; LONG=1: eleven; ROWS='unknown*': some
+	$(BIN)/python -m bench.queue $(if $(LONG),--long) $(if $(ROWS),--rows '$(ROWS)')
+
+SUITE := bookworm
+DEB = build/$(SUITE)/llmqd_$(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' llmqd/__init__.py)_amd64.deb
+
+deb: $(VENV)/.run  ## build/llmqd_VERSION_amd64.deb for Debian's SUITE, bookworm or trixie (root)
+	packaging/build-deb $(SUITE)
+
+test-deb: deb $(VENV)/.test  ## install that package into a booted Debian and try everything there (root, four minutes)
+	packaging/need debootstrap:debootstrap systemd-nspawn:systemd-container nsenter:util-linux lintian:lintian
+	LLMQD_DEB=$(DEB) SUITE=$(SUITE) $(BIN)/python -m pytest tests/system/deb
 
 clean:  ## remove what the targets above made, but not ./var
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import random
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from llmqd import __version__, log
 from llmqd.errors import ConfigError
+from llmqd.events import EventBus
 from llmqd.in_force import InForce
 from llmqd.lane.lanes import Lanes
 from llmqd.metrics import Metrics
@@ -25,11 +27,15 @@ from llmqd.systemd import Notifier
 from llmqd.upstream import UpstreamClient
 from llmqd.watch import Watch
 from llmqd.web.app import build_app
+from llmqd.web.attempts import Attempts
 from llmqd.web.cors import Cors
+from llmqd.web.event_stream import EventStream
 from llmqd.web.listening import Listening
 from llmqd.web.own import Own
 from llmqd.web.proxy import Proxy
+from llmqd.web.queue_api import QueueApi
 from llmqd.web.relay import Relay
+from llmqd.web.sender import Sender
 
 if TYPE_CHECKING:
     from llmqd.config.model import Config
@@ -73,15 +79,20 @@ class Daemon:
         client = self.client = await start(
             UpstreamClient(max_header=server.max_header, proxy_from_environment=server.proxy_from_environment)
         )
-        self.lanes = await start(Lanes(clock=clock))
+        self.events = EventBus(wall=time.time)
+        announce = self.events.publish
+        self.lanes = await start(Lanes(clock=clock, wall=time.time, announce=announce))
         self.lanes.apply(self.in_force.config)
         metrics, self.prices = Metrics(), Prices(config.prices)
         metrics.watch(self.lanes, self.ledger.health)
-        recorder = Recorder(self.ledger, self.prices, metrics, clock=clock)
-        self.proxy = Proxy(self.in_force, self.lanes, Relay(client, recorder), recorder, clock=clock, wall=time.time)
+        recorder = Recorder(self.ledger, self.prices, metrics, clock=clock, announce=announce)
+        relay, sender = Relay(recorder), Sender(client)
+        attempts = Attempts(self.lanes, sender, relay, recorder, wall=time.time, noise=random.random)
+        self.proxy = Proxy(self.in_force, self.lanes, attempts, recorder, clock=clock, wall=time.time)
         self.own = Own(self.in_force, self.lanes, self.ledger, metrics, wall=time.time)
-        app = build_app(self.proxy, self.own, Cors(self.in_force))
-        self.watch = await start(Watch(self.notifier, self.lanes, self.ledger))
+        queue, events = QueueApi(self.lanes, clock=clock), EventStream(self.events)
+        app = build_app(self.proxy, self.own, queue, events, Cors(self.in_force))
+        self.watch = await start(Watch(self.notifier, self.lanes, self.ledger, self.own.faults))
         self.listening = await start(
             Listening(app, server.addresses, grace=server.shutdown_grace, max_header=server.max_header)
         )
@@ -92,6 +103,7 @@ class Daemon:
         self.own.stop()
         self.proxy.stop()
         self.lanes.close()
+        self.events.close()
 
     def reload(self, load: Load) -> None:
         """Puts a changed configuration in force, whole or not at all."""
@@ -127,8 +139,9 @@ async def serve(config: Config, load: Load, environ: Mapping[str, str]) -> None:
         signals = Signals()
         addresses = ", ".join(daemon.listening.addresses)
         logger.info("llmqd %s ready on %s; upstreams: %s", __version__, addresses, daemon.upstreams)
-        for fault in daemon.own.faults():
-            logger.warning("%s", fault)
+        store = daemon.ledger.health()
+        if not store.ok:
+            logger.warning("store: %s", store.reason)
         daemon.notifier.ready()
         # The price list is large; the first call must not wait for it, nor the start.
         warming = asyncio.create_task(asyncio.to_thread(daemon.prices.warm))

@@ -15,6 +15,7 @@ LlmqdError
     ├── NotFound              404 not_found
     ├── MethodNotAllowed      405 method_not_allowed
     ├── BodyTooLarge          413 body_too_large
+    ├── TooLargeForLimit      413 request_too_large_for_limit
     ├── QueueFull             429 queue_full
     ├── DeadlineExceeded      429 deadline_exceeded
     ├── WouldExceedDeadline   429 would_exceed_deadline
@@ -129,6 +130,12 @@ class BodyTooLarge(CallRefused):
     """The request body is larger than `[server] max_body`."""
 
     status, code = 413, "body_too_large"
+
+
+class TooLargeForLimit(CallRefused):
+    """The call needs more tokens than a limit ever allows, so waiting could not help."""
+
+    status, code = 413, "request_too_large_for_limit"
 
 
 class QueueFull(CallRefused):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
@@ -21,14 +21,42 @@ _MAX_MODELS = 500
 """Distinct `model` labels; model names come from clients, so beyond it they are counted as `other`."""
 
 
+class LimitFigure(Protocol):
+    """What the metrics want to know of a limit."""
+
+    @property
+    def dimension(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def limit(self) -> float: ...
+    @property
+    def used(self) -> float: ...
+
+
+class EstimateFigures(Protocol):
+    """What the metrics want to know of the estimates of tokens."""
+
+    @property
+    def input_error(self) -> float: ...
+    @property
+    def output_ratio(self) -> float: ...
+
+
 class LaneFigures(Protocol):
     """What the metrics want to know of a lane."""
 
     name: str
     upstream: str
-    running: int
     granted: int
+    refusals: int
 
+    @property
+    def pauses(self) -> int: ...
+    def figures(self) -> Sequence[LimitFigure]: ...
+    def estimate_error(self) -> EstimateFigures: ...
+    @property
+    def running(self) -> int: ...
     @property
     def waiting(self) -> int: ...
     @property
@@ -164,17 +192,41 @@ class _Watched(Collector):
         running = GaugeMetricFamily("llmqd_lane_running", "Calls that run", labels=["lane"])
         granted = CounterMetricFamily("llmqd_lane_grants", "Turns granted", labels=["lane"])
         rate = GaugeMetricFamily("llmqd_lane_requests_per_minute", "The rate in force, 0 is none", labels=["lane"])
+        refusals = CounterMetricFamily(
+            "llmqd_upstream_429", "Calls refused upstream for want of quota", labels=["lane"]
+        )
+        pauses = CounterMetricFamily("llmqd_lane_pauses", "Pauses after a refusal", labels=["lane"])
+        limit = GaugeMetricFamily("llmqd_limit", "Each limit in force", labels=["lane", "dimension", "models"])
+        used = GaugeMetricFamily(
+            "llmqd_limit_used",
+            "Share of each limit that is used up in its window",
+            labels=["lane", "dimension", "models"],
+        )
+        error = GaugeMetricFamily(
+            "llmqd_estimate_input_error",
+            "Mean distance of estimated from real input tokens, as a share",
+            labels=["lane"],
+        )
+        ratio = GaugeMetricFamily("llmqd_estimate_output_ratio", "Estimated by real output tokens", labels=["lane"])
         by_name: dict[str, list[LaneFigures]] = {}
         for lane in self._lanes:
             by_name.setdefault(lane.name, []).append(lane)
-        # A key that was taken out and put back has two lanes for a while; a sample must not stand there twice.
+        # Two keys may bear one name for a while when a reload renames them; a sample must not stand there twice.
         for name, lanes in by_name.items():
-            waiting.add_metric([name], sum(lane.waiting for lane in lanes))
-            size.add_metric([name], sum(lane.waiting_bytes for lane in lanes))
-            running.add_metric([name], sum(lane.running for lane in lanes))
-            granted.add_metric([name], sum(lane.granted for lane in lanes))
-            rate.add_metric([name], lanes[0].requests_per_minute)
-        yield from (waiting, size, running, granted, rate)
+            lane = lanes[0]
+            waiting.add_metric([name], sum(each.waiting for each in lanes))
+            size.add_metric([name], sum(each.waiting_bytes for each in lanes))
+            running.add_metric([name], sum(each.running for each in lanes))
+            granted.add_metric([name], sum(each.granted for each in lanes))
+            refusals.add_metric([name], sum(each.refusals for each in lanes))
+            pauses.add_metric([name], sum(each.pauses for each in lanes))
+            rate.add_metric([name], lane.requests_per_minute)
+            for figure in lane.figures():
+                limit.add_metric([lane.name, figure.dimension, figure.group], figure.limit)
+                used.add_metric([lane.name, figure.dimension, figure.group], figure.used)
+            error.add_metric([lane.name], lane.estimate_error().input_error)
+            ratio.add_metric([lane.name], lane.estimate_error().output_ratio)
+        yield from (waiting, size, running, granted, rate, refusals, pauses, limit, used, error, ratio)
         store = self._store()
         yield GaugeMetricFamily("llmqd_store_ok", "1 while records reach the database", value=float(store.ok))
         yield GaugeMetricFamily(

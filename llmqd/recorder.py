@@ -6,7 +6,9 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from llmqd import errors
 from llmqd.call import Call, Outcome, Record, Status
+from llmqd.events.kinds import Cancelled, Event, Finished, Refused
 from llmqd.log import call_line
 
 if TYPE_CHECKING:
@@ -22,11 +24,20 @@ logger = logging.getLogger("llmqd.calls")
 class Recorder:
     """Every call's record passes here twice. `clock` is the monotonic clock that also gave `call.arrived`."""
 
-    def __init__(self, ledger: Ledger, prices: Prices, metrics: Metrics, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        prices: Prices,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float],
+        announce: Callable[[Event], object],
+    ) -> None:
         self._ledger = ledger
         self._prices = prices
         self._metrics = metrics
         self._clock = clock
+        self._announce = announce
 
     def since(self, call: Call) -> float:
         """Milliseconds since the call arrived."""
@@ -34,7 +45,6 @@ class Recorder:
 
     def open(self, record: Record) -> None:
         """A call is about to be sent upstream."""
-        record.outcome.attempts = 1
         self._ledger.opened(record)
 
     def close(self, record: Record, status: Status, reading: Reading | None, *, provider: str | None) -> None:
@@ -48,6 +58,7 @@ class Recorder:
             self._read(record, reading, provider)
         self._ledger.closed(record)
         self._ended(record)
+        self._announce(Finished.of(record))
 
     def rejected(self, error: CallRefused) -> None:
         """A request was refused before it could be understood as a call: counted, not recorded."""
@@ -65,11 +76,15 @@ class Recorder:
             )
         )
         self._metrics.refused(error)
+        kind = Cancelled if isinstance(error, errors.Cancelled) else Refused
+        self._announce(kind.of(call, error, lane))
 
     def abandoned(self, call: Call, lane: str) -> None:
         """The client left while its call was waiting."""
         elapsed = self.since(call)
-        self._never_sent(Record(call, Outcome("abandoned", lane=lane, queued_ms=elapsed, total_ms=elapsed)))
+        record = Record(call, Outcome("abandoned", lane=lane, queued_ms=elapsed, total_ms=elapsed))
+        self._never_sent(record)
+        self._announce(Finished.of(record))
 
     async def durable(self) -> None:
         """Waits until what was closed is as durable as `[store] durability` asks."""

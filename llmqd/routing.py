@@ -101,6 +101,16 @@ class Routing:
                     return upstream
         return next(iter(self._upstreams.values()))
 
+    def fallbacks(self, target: Target, chosen: Upstream, model: str | None) -> list[Upstream]:
+        """Where a call may go when `chosen` cannot serve it: the rest of its model's route, in order."""
+        if target.upstream is not None or model is None:
+            return []
+        route = next((route for route in self._routes if fnmatchcase(model, route.model)), None)
+        if route is None:
+            return []
+        names = [name.lower() for name in route.upstreams]
+        return [self._upstreams[name] for name in names[names.index(chosen.name.lower()) + 1 :]]
+
 
 def upstream_url(upstream: Upstream, target: Target, operation: Operation, query: str) -> str:
     """The URL to call, still percent-encoded as the client sent it. The host comes from the configuration alone.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -26,10 +27,11 @@ class Watch:
     not stuck; a daemon that merely has a running event loop is restarted by systemd.
     """
 
-    def __init__(self, notifier: Notifier, lanes: Lanes, ledger: Ledger) -> None:
+    def __init__(self, notifier: Notifier, lanes: Lanes, ledger: Ledger, faults: Callable[[], list[str]]) -> None:
         self._notifier = notifier
         self._lanes = lanes
         self._ledger = ledger
+        self._faults = faults
         self._tasks: list[asyncio.Task[None]] = []
 
     def status(self) -> str:
@@ -40,8 +42,7 @@ class Watch:
         rates = ", ".join(
             f"{lane.name} {lane.requests_per_minute:g}/min" for lane in self._lanes if lane.requests_per_minute
         )
-        store = self._ledger.health()
-        trouble = "" if store.ok else f"; store: {store.reason}"
+        trouble = "".join(f"; {fault}" for fault in self._faults())
         return f"{waiting} waiting, {running} running, {granted} let through; {rates or 'no rate limits'}{trouble}"
 
     async def check(self, patience: float) -> bool:

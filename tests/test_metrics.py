@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from llmqd.call import Outcome, Record
 from llmqd.errors import QueueFull
+from llmqd.lane.estimate import EstimateError
+from llmqd.lane.gate import Figure
 from llmqd.metrics import Metrics
 from llmqd.usage import Cost, Usage
 from tests.calls import a_call
@@ -20,6 +22,14 @@ class FakeLane:
     waiting: int = 3
     waiting_bytes: int = 99
     requests_per_minute: float = 60.0
+    refusals: int = 5
+    pauses: int = 1
+
+    def figures(self) -> list[Figure]:
+        return [Figure("requests_per_minute", "", 60.0, 60.0, None, 0.25, "auto")]
+
+    def estimate_error(self) -> EstimateError:
+        return EstimateError(10, 0.05, 0.01, 0.1, 1.5)
 
 
 @dataclass
@@ -85,6 +95,11 @@ def test_lanes_and_store_are_asked_at_the_scrape() -> None:
         'llmqd_lane_running{lane="openai"} 2.0',
         'llmqd_lane_waiting_bytes{lane="openai"} 99.0',
         'llmqd_lane_grants_total{lane="openai"} 7.0',
+        'llmqd_upstream_429_total{lane="openai"} 5.0',
+        'llmqd_lane_pauses_total{lane="openai"} 1.0',
+        'llmqd_limit{dimension="requests_per_minute",lane="openai",models=""} 60.0',
+        'llmqd_limit_used{dimension="requests_per_minute",lane="openai",models=""} 0.25',
+        'llmqd_estimate_input_error{lane="openai"} 0.05',
         "llmqd_store_ok 0.0",
         "llmqd_store_records_behind 4.0",
         "llmqd_journal_bytes 5.0",

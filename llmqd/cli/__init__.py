@@ -45,6 +45,18 @@ def _run(args: argparse.Namespace) -> int:
         from llmqd.cli import init
 
         return init.run(args)
+    if args.command == "simulate":
+        from llmqd.cli import simulate
+
+        return simulate.run(args)
+    if args.command == "status":
+        from llmqd.cli import status
+
+        return status.run(args)
+    if args.command == "queue":
+        from llmqd.cli import queue
+
+        return queue.run(args)
     print(f"llmqd {__version__}")
     return DONE
 
@@ -56,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="A daemon that queues, forwards and records the calls of programs that share LLM API keys.",
         epilog="Exit codes: 0 done, 1 failed, 2 used wrongly. `llmqd COMMAND --help` tells more about a command.",
     )
-    parser.add_argument("--version", action="version", version=f"llmqd {__version__}")
+    parser.add_argument("--version", action="version", version=f"llmqd {__version__}", help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     serve = commands.add_parser(
         "serve",
@@ -83,8 +95,137 @@ def build_parser() -> argparse.ArgumentParser:
         help="where to write (default: ./llmqd.toml; -: to stdout)",
     )
     init.add_argument("--force", action="store_true", help="overwrite the file if it exists")
+    _add_simulate(
+        commands.add_parser(
+            "simulate",
+            help="replay the ledger under other limits, keys or priorities",
+            description="Replay a ledger, or calls drawn from a pattern, on a virtual clock with the daemon's own queue"
+            " and limits, and print how long calls wait, which are refused and how much of each limit is used.",
+        )
+    )
+    status = commands.add_parser(
+        "status",
+        help="show how the running daemon is",
+        description="Show how the running daemon is: faults, lanes, store. Exit code 1 when calls are not served.",
+    )
+    _add_location(status)
+    _add_queue(
+        commands.add_parser(
+            "queue",
+            help="show who waits at the running daemon, and steer it",
+            description="Show who waits at the running daemon, and steer it.",
+        )
+    )
     commands.add_parser("version", help="show the version", description="Show the version.")
     return parser
+
+
+def _add_simulate(command: argparse.ArgumentParser) -> None:
+    source = command.add_mutually_exclusive_group()
+    source.add_argument("--db", metavar="F", help="the ledger to replay (default: the configured one)")
+    source.add_argument(
+        "--synthetic",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="calls to draw instead, for example rate=600,tokens=1000,seconds=2,for=1h,priority=high:1/low:9,users=5;"
+        " may be repeated to lay several over each other",
+    )
+    configuration = command.add_mutually_exclusive_group()
+    configuration.add_argument("--config", type=Path, metavar="F", help="configuration file, as for serve")
+    configuration.add_argument("--defaults", action="store_true", help="use no file, even if the system has one")
+    command.add_argument(
+        "--set",
+        metavar="WHERE.SETTING=VALUE",
+        action="append",
+        default=[],
+        help="another limit or number of keys, for example openai.requests_per_minute=500, openai.keys=2,"
+        " queue.max_wait=30s; * in WHERE stands for any upstream; may be repeated",
+    )
+    command.add_argument(
+        "--priority",
+        metavar="WHO:NAME=PRIORITY",
+        action="append",
+        default=[],
+        help="another priority for the calls of an agent, user, model, session or upstream, for example"
+        " agent:crawler=batch; may be repeated, the first that fits decides",
+    )
+    command.add_argument("--load", type=float, default=1.0, metavar="X", help="X times as many calls in the same time")
+    command.add_argument("--since", metavar="D", help="replay only the calls of so long a time before now, such as 24h")
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_queue(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+    listed = actions.add_parser("list", help="show lanes, waiting calls in their order, and running calls")
+    listed.add_argument("--lane", metavar="L", help="only this lane, or the lanes of this upstream")
+    listed.add_argument("--session", metavar="S", help="only the calls of this session")
+    listed.add_argument("--limit", metavar="N", type=_calls, help="calls to show, 0 to 1000 (default: 50)")
+    listed.add_argument("--offset", metavar="N", type=_whole, help="calls to pass over")
+    pause = actions.add_parser("pause", help="let nobody through; calls go on waiting, running ones go on")
+    pause.add_argument(
+        "--for", dest="seconds", metavar="T", type=_duration, help="how long, for example 5m (default: until resumed)"
+    )
+    pause.add_argument("--reason", metavar="TEXT", default="", help="shown to everybody who looks at the queue")
+    resume = actions.add_parser("resume", help="let calls through again")
+    for action in (pause, resume):
+        action.add_argument("lane", metavar="LANE", help="a lane, or an upstream for all its lanes")
+    cancel = actions.add_parser("cancel", help="send waiting calls away with an error")
+    cancel.add_argument("request_id", metavar="ID", nargs="+", help="X-LLMQD-Request-Id of a waiting call")
+    priority = actions.add_parser("priority", help="give waiting calls another priority")
+    priority.add_argument("request_id", metavar="ID", nargs="+", help="X-LLMQD-Request-Id of a waiting call")
+    priority.add_argument(
+        "priority", metavar="PRIORITY", type=_priority, help="high, normal, low, batch, or 0 (first) to 9"
+    )
+    for action in (listed, pause, resume, cancel, priority):
+        _add_location(action)
+
+
+def _add_location(command: argparse.ArgumentParser) -> None:
+    """Where the running daemon is, and how its answer is printed."""
+    place = command.add_mutually_exclusive_group()
+    place.add_argument(
+        "--url",
+        metavar="U",
+        help="the daemon's address, for example http://127.0.0.1:8080 or unix:/run/llmqd/llmqd.sock"
+        " (default: $LLMQD_URL, else where the configuration lets it listen)",
+    )
+    place.add_argument("--config", type=Path, metavar="F", help="the configuration file that says where it listens")
+    place.add_argument("--defaults", action="store_true", help="use no file, even if /etc/llmqd/llmqd.toml exists")
+    command.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+def _calls(text: str) -> int:
+    if _whole(text) > 1000:
+        raise argparse.ArgumentTypeError(f"{text} is more than 1000; use --offset for what comes behind")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    from llmqd.config.quantities import parse_duration
+
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 365 * 86400:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a length of time such as "30s", "5m" or "1h30m"')
+    return seconds
+
+
+def _priority(text: str) -> int:
+    from llmqd.controls import parse_priority
+
+    try:
+        return parse_priority(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _add_configuration(command: argparse.ArgumentParser) -> None:

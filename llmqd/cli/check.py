@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from llmqd.cli.codes import DONE, FAILED
 from llmqd.cli.options import load_config
-from llmqd.config.model import Config, Key, Limits, Upstream
+from llmqd.config.limits import DIMENSIONS, Limits
+from llmqd.config.model import Config, Key, Upstream
 from llmqd.config.quantities import format_duration
 from llmqd.errors import ConfigError
 
@@ -54,12 +55,26 @@ def _waiting(config: Config) -> str:
     return f"{most}, {longest}; priority {queue.priority} unless named"
 
 
+_UNITS = {
+    "requests_per_second": "calls a second",
+    "requests_per_minute": "a minute",
+    "requests_per_day": "calls a day",
+    "tokens_per_minute": "tokens a minute",
+    "input_tokens_per_minute": "input tokens a minute",
+    "output_tokens_per_minute": "output tokens a minute",
+}
+
+
 def limits_text(limits: Limits) -> str:
-    """The limits of a lane as a person would say them."""
-    rate = (
-        f"{limits.requests_per_minute:g} a minute, burst {limits.burst}" if limits.requests_per_minute else "any rate"
-    )
-    return f"{rate}, {limits.max_concurrent or 'any number'} at once"
+    """The limits of a lane as a person would say them; groups of models with limits of their own come last."""
+    parts = [f"{limits.limit(one):g} {_UNITS[one]}" for one in DIMENSIONS if one in _UNITS and limits.limit(one)]
+    rate = ", ".join(parts) or "any rate"
+    if limits.assumed:
+        rate += " at first"
+    if limits.requests_per_minute or limits.requests_per_second:
+        rate += f", burst {limits.burst}"
+    text = f"{rate}, {limits.max_concurrent or 'any number'} at once"
+    return "; ".join([text, *(f"{group.name}: {limits_text(group.limits)}" for group in limits.groups)])
 
 
 def _key_text(upstream: Upstream, key: Key) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmqd.config.limits import Limits, OwnLimits
 from llmqd.config.model import SECTIONS, Config, Key, Section, Upstream
+from llmqd.config.setting import settings_of
 
 
 def describe(config: Config) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def _show(section: Section, part: Any) -> dict[str, Any]:
     if isinstance(part, Upstream):
         shown.update(_show_upstream(part, section.inside[0]))
     elif isinstance(part, Key):
-        shown.update(limits=_limits(part), missing=part.missing)
+        shown.update(limits=_limits(part.limits), missing=part.missing)
     return shown
 
 
@@ -38,10 +40,13 @@ def _show_upstream(upstream: Upstream, key_section: Section) -> dict[str, Any]:
     }
 
 
-def _limits(key: Key) -> dict[str, float]:
-    limits = key.limits
-    return {
-        "requests_per_minute": limits.requests_per_minute,
-        "burst": limits.burst,
-        "max_concurrent": limits.max_concurrent,
-    }
+def _limits(limits: Limits, *, inner: bool = False) -> dict[str, Any]:
+    """What holds in a lane, or, `inner`, for one group of its models."""
+    shown: dict[str, Any] = {name: one.kind.show(getattr(limits, name)) for name, one in settings_of(OwnLimits).items()}
+    if not inner:
+        shown["assumed"] = limits.assumed
+        shown["groups"] = [
+            {"name": group.name, "models": list(group.models), "limits": _limits(group.limits, inner=True)}
+            for group in limits.groups
+        ]
+    return shown

@@ -30,6 +30,7 @@ class Draft:
     values: dict[str, Any]
     report: Report
     keys: list[Table] = field(default_factory=list)
+    limits: list[Table] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     title: str = ""
 
@@ -40,8 +41,9 @@ def draft_of(table: Table, faults: Faults) -> Draft:
     def report(setting: str, text: str) -> None:
         faults.add((*table.path, setting), f"{table.title} {setting}: {text}")
 
-    keys = table.inside.get("key", [])
-    return Draft(table.values, report, keys, table.broken, table.title)
+    return Draft(
+        table.values, report, table.inside.get("key", []), table.inside.get("limit", []), table.broken, table.title
+    )
 
 
 def all_drafts(
@@ -104,6 +106,7 @@ def _laid_over(draft: Draft, below: Draft) -> Draft:
         values={**below.values, **draft.values, "name": below.values["name"]},
         report=report,
         keys=[] if "api_key" in given else below.keys,
+        limits=below.limits,
         broken=draft.broken | (below.broken - given),
         title=below.title,
     )

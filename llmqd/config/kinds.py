@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 from llmqd.config.quantities import format_duration, format_size, parse_duration, parse_size
 
@@ -180,6 +181,29 @@ class Size:
 
     def show(self, value: int) -> object:
         return format_size(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A time zone of the IANA database, kept by its name. UTC is known without a database."""
+
+    noun: str = "time zone"
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError('must be a time zone in quotes, for example "America/Los_Angeles"')
+        if value != "UTC":
+            try:
+                ZoneInfo(value)
+            except (ValueError, KeyError, OSError):  # malformed; not in the database; a directory of it
+                raise ValueError(
+                    'no time zone that this machine knows; write for example "UTC" or "America/Los_Angeles"'
+                    " (the names come with the package tzdata)"
+                ) from None
+        return value
+
+    def show(self, value: str) -> object:
+        return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@ from typing import Any
 
 from llmqd.call import Dialect
 from llmqd.config.address import Address, parse_address
-from llmqd.config.kinds import Choice, Duration, FilePath, Flag, Integer, Listing, Money, Number, Size, Text
+from llmqd.config.kinds import Choice, Duration, FilePath, Flag, Integer, Listing, Money, Size, Text
+from llmqd.config.limits import DefaultLimits, ModelLimit, OwnLimits
+from llmqd.config.limits import Limits as Limits
 from llmqd.config.net_kinds import HeaderName, Headers, ListenAddress, Name, Origin, SecretText, Url
 from llmqd.config.secret import Secret
 from llmqd.config.setting import Setting, required, setting, settings_of
@@ -78,16 +80,9 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
+class Queue(DefaultLimits):
     """How calls wait; the limits are those of every upstream key that sets none of its own."""
 
-    requests_per_minute: float = setting(
-        Number(), 60, "Calls let through in a minute, evenly spread. Fractions are allowed: 0.5 is one in two minutes."
-    )
-    burst: int = setting(
-        Integer(least=1), 1, "Calls that may go at once after a pause, before the even spacing begins."
-    )
-    max_concurrent: int = setting(Integer(), 0, "Calls running at the same time. 0: no limit.")
     max_waiting: int = setting(
         Integer(), 10000, "Calls that may wait in one lane; the next is refused with 429 queue_full. 0: no limit."
     )
@@ -102,19 +97,29 @@ class Queue:
         "normal",
         "Priority of calls that name none: high, normal, low, batch, or 0 (first) to 9.",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one lane keeps to. 0 means no limit, except for `burst`, which is at least 1."""
-
-    requests_per_minute: float = 60.0
-    burst: int = 1
-    max_concurrent: int = 0
+    fair_by: str = setting(
+        Choice(("key", "session", "user", "agent", "none")),
+        "key",
+        "Who shares fairly: within a priority each client key, session, user or agent gets as many turns as any other\n"
+        "(by weight, where keys have one), however many calls it has waiting. A call without what is asked for goes\n"
+        "by the first it has of client key, user, agent, session, address. none: first come, first served.",
+    )
+    ageing: float = setting(
+        Duration(),
+        "5m",
+        "Time within which a call gets a turn even if calls of higher priority never cease: near its end the call's\n"
+        "priority gets every second turn. 0: never.",
+    )
+    max_waiting_per_flow: int = setting(
+        Integer(), 0, "As max_waiting, for each of those that fair_by tells apart. 0: no limit."
+    )
+    max_waiting_bytes_per_flow: int = setting(
+        Size(), 0, "As max_waiting_bytes, for each of those that fair_by tells apart. 0: no limit."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class Key(OwnLimits):
     """One of several keys of an upstream, with a lane and limits of its own."""
 
     name: str = required(Name(), "Name of the key in logs, metrics and the queue.", example="second")
@@ -124,9 +129,6 @@ class Key:
         "The key: env:NAME, file:/path, credential:NAME or the text itself.",
         example="env:SECOND_KEY",
     )
-    requests_per_minute: float | None = setting(Number(), None, "As in [[upstream]]; unset: as there.", example=60)
-    burst: int | None = setting(Integer(least=1), None, "As in [[upstream]]; unset: as there.", example=1)
-    max_concurrent: int | None = setting(Integer(), None, "As in [[upstream]]; unset: as there.", example=0)
 
     limits: Limits = Limits()
     """What is in force after the upstream's and the queue's settings."""
@@ -135,7 +137,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Upstream:
+class Upstream(OwnLimits):
     """A provider that calls are forwarded to."""
 
     name: str = required(
@@ -160,13 +162,21 @@ class Upstream:
         "Unset: the provider's usual environment variable; without that, the client's own key passes.",
         example="env:OPENAI_API_KEY",
     )
-    requests_per_minute: float | None = setting(Number(), None, "As in [queue]; unset: as there.", example=60)
-    burst: int | None = setting(Integer(least=1), None, "As in [queue]; unset: as there.", example=1)
-    max_concurrent: int | None = setting(Integer(), None, "As in [queue]; unset: as there.", example=0)
     timeout: float = setting(
         Duration(), "10m", "Longest silence of the upstream, before and during its answer. 0: no limit."
     )
     connect_timeout: float = setting(Duration(), "10s", "Longest time to connect, TLS included. 0: no limit.")
+    learn: bool = setting(
+        Flag(),
+        True,
+        "Whether limits are learned from the answers: only ever lower than what is set, and found where nothing is.",
+    )
+    retries: int = setting(
+        Integer(most=10),
+        2,
+        "How often a call that failed before its answer began (connection, 408, 409, 5xx) is sent again. A call that\n"
+        "was refused for want of quota waits for its next turn instead, within max_wait.",
+    )
     include_usage: bool | None = setting(
         Flag(),
         None,
@@ -358,10 +368,15 @@ class Section:
         return f"[[{prefix}{self.name}]]" if self.repeated else f"[{prefix}{self.name}]"
 
 
+_INSIDE_UPSTREAM = (
+    Section("key", Key, "keys", repeated=True),
+    Section("limit", ModelLimit, "model_limits", repeated=True),
+)
+
 SECTIONS: tuple[Section, ...] = (
     Section("server", Server, "server"),
     Section("queue", Queue, "queue"),
-    Section("upstream", Upstream, "upstreams", repeated=True, inside=(Section("key", Key, "keys", repeated=True),)),
+    Section("upstream", Upstream, "upstreams", repeated=True, inside=_INSIDE_UPSTREAM),
     Section("route", Route, "routes", repeated=True),
     Section("sessions", Sessions, "sessions"),
     Section("store", Store, "store"),

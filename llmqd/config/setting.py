@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -42,11 +43,15 @@ def _metadata(kind: Kind, help: str, **more: Any) -> Mapping[str, Any]:
 
 
 def settings_of(model: type[Any]) -> Mapping[str, Setting]:
-    """The settings of a section's class by name; fields that the loader works out are not among them."""
+    """The settings of a section's class by name, its own before those that it inherits.
+
+    Fields that the loader works out are not among them.
+    """
+    own = inspect.get_annotations(model)
+    fields = [one for one in dataclasses.fields(model) if "setting" in one.metadata]
     return MappingProxyType(
         {
             one.name: Setting(name=one.name, **one.metadata["setting"])
-            for one in dataclasses.fields(model)
-            if "setting" in one.metadata
+            for one in sorted(fields, key=lambda one: one.name not in own)
         }
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,13 +12,16 @@ from llmqd.config.address import Address, is_loopback
 from llmqd.config.drafts import Draft, is_own_host
 from llmqd.config.environment import Environment
 from llmqd.config.faults import Faults, nearest
-from llmqd.config.model import Key, Limits, Queue, Upstream
+from llmqd.config.lane_limits import LIMIT_SETTINGS, lane_limits, queue_level
+from llmqd.config.limits import Limits
+from llmqd.config.model import Key, Queue, Upstream
 from llmqd.config.net_kinds import read_url
 from llmqd.config.reading import Table
 from llmqd.config.secret import Secret, SecretError, SecretMissing, SecretSource, read_source
 from llmqd.providers.presets import PRESETS, RESERVED_NAMES, SIM, Preset
 
-_LIMITS = ("requests_per_minute", "burst", "max_concurrent")
+_AS_WRITTEN = (*LIMIT_SETTINGS, "timeout", "connect_timeout", "learn", "retries", "include_usage", "ca_file")
+"""Settings of an upstream that need no further work."""
 
 
 @dataclass(slots=True)
@@ -57,11 +61,7 @@ class UpstreamBuilder:
         ca_file = draft.values.get("ca_file")
         if ca_file is not None and not ca_file.is_file():
             draft.report("ca_file", f"there is no file {ca_file}")
-        values = {
-            one: draft.values[one]
-            for one in (*_LIMITS, "timeout", "connect_timeout", "include_usage", "ca_file")
-            if one in draft.values
-        }
+        values = {one: draft.values[one] for one in _AS_WRITTEN if one in draft.values}
         keys = self._keys(preset, draft)
         return Upstream(
             name=name,
@@ -130,13 +130,13 @@ class UpstreamBuilder:
         return None
 
     def _keys(self, preset: Preset, draft: Draft) -> tuple[Key, ...]:
-        limits = self._limits(draft.values, Limits(**{one: getattr(self.queue, one) for one in _LIMITS}))
         if not draft.keys:
             secret, missing = self._own_key(preset, draft)
+            limits = self._limits(preset, draft)
             return (Key(name="default", api_key=secret, limits=limits, missing=missing),)
         if "api_key" in draft.values:
             draft.report("api_key", "stands beside [[upstream.key]] tables; write either the one or the others")
-        return self._key_tables(draft, limits)
+        return self._key_tables(preset, draft)
 
     def _own_key(self, preset: Preset, draft: Draft) -> tuple[Secret | None, str | None]:
         source = draft.values.get("api_key")
@@ -145,7 +145,7 @@ class UpstreamBuilder:
             source = SecretSource("env", variable) if variable else None
         return self._secret(source, lambda text: draft.report("api_key", text)) if source else (None, None)
 
-    def _key_tables(self, draft: Draft, limits: Limits) -> tuple[Key, ...]:
+    def _key_tables(self, preset: Preset, draft: Draft) -> tuple[Key, ...]:
         keys: dict[str, Key] = {}
         for table in draft.keys:
             name = table.values.get("name")
@@ -160,10 +160,9 @@ class UpstreamBuilder:
                 report('missing; write for example api_key = "env:SECOND_KEY"')
             secret, missing = self._secret(source, report) if source else (None, None)
             if name is not None:
-                own = {one: table.values.get(one) for one in _LIMITS}
-                keys[name.lower()] = Key(
-                    name=name, api_key=secret, missing=missing, limits=self._limits(table.values, limits), **own
-                )
+                own = {one: table.values.get(one) for one in LIMIT_SETTINGS}
+                limits = self._limits(preset, draft, table.values)
+                keys[name.lower()] = Key(name=name, api_key=secret, missing=missing, limits=limits, **own)
         return tuple(keys.values())
 
     def _secret(self, source: SecretSource, report: Any) -> tuple[Secret | None, str | None]:
@@ -184,8 +183,8 @@ class UpstreamBuilder:
                 draft.report("headers", f"{name}: {error}")
         return tuple(headers)
 
-    def _limits(self, values: Mapping[str, Any], around: Limits) -> Limits:
-        return Limits(**{one: values.get(one, getattr(around, one)) for one in _LIMITS})
+    def _limits(self, preset: Preset, draft: Draft, key: Mapping[str, Any] = MappingProxyType({})) -> Limits:
+        return lane_limits([key, draft.values, queue_level(self.queue)], preset, draft.limits, self.faults)
 
 
 def _points_at(base_url: str, addresses: Iterable[Address]) -> bool:

@@ -1,52 +1,107 @@
-"""Lets calls through: one upstream key, its queue, its rate and its free places, drained by one worker loop."""
+"""Lets calls through: one upstream key, its queue and its limits, drained by one worker loop."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
-from llmqd.errors import CallRefused, DeadlineExceeded, QueueFull, ShuttingDown
+from llmqd.errors import (
+    CallRefused,
+    Cancelled,
+    DeadlineExceeded,
+    QueueFull,
+    ShuttingDown,
+    TooLargeForLimit,
+    WouldExceedDeadline,
+)
+from llmqd.events.kinds import Event
+from llmqd.lane.announcer import Announcer
+from llmqd.lane.brake import Pause
+from llmqd.lane.flow import flow_of
 from llmqd.lane.queue import CallQueue, Ticket
-from llmqd.lane.rate import Rate
+from llmqd.lane.throttle import Demand, Throttle
 
 if TYPE_CHECKING:
     from llmqd.call import Call
     from llmqd.config.model import Key, Queue
+    from llmqd.lane.estimate import EstimateError
+    from llmqd.lane.gate import Figure
+    from llmqd.lane.learn import Learned
+    from llmqd.providers.limit_headers import Observed
+    from llmqd.providers.refusals import Verdict
+    from llmqd.usage import Usage
+
+_EVERYBODY = ""
+_SURE = 1.1
+"""How far beyond its deadline a call must be before it is refused for that without waiting."""
+
+
+class Running(NamedTuple):
+    """A call that has its turn, and since when (monotonic)."""
+
+    call: Call
+    since: float
 
 
 class Lane:
     """One upstream key with its limits.
 
-    `turn(call)` is the only way through: an async context manager that waits, then holds one of the lane's places and
-    gives it back on any exit. All decisions are taken in `_admit`, which never awaits and is called after every change;
-    the worker loop calls it when a turn comes due. `clock` is the event loop's own monotonic clock.
+    `llmqd.lane.turn.Turn` is the only way through: an async context manager that waits, then holds what the call takes
+    of the limits, and settles it on any exit. All decisions are taken in `_admit`, which never awaits and is called
+    after every change; the worker loop calls it when a turn comes due. `clock` is the event loop's own monotonic clock,
+    `announce` is told what happens.
     """
 
-    def __init__(self, name: str, upstream: str, key: Key, queue: Queue, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        upstream: str,
+        key: Key,
+        queue: Queue,
+        *,
+        throttle: Throttle,
+        clock: Callable[[], float],
+        announce: Callable[[Event], object],
+    ) -> None:
         self.name = name
         self.upstream = upstream
-        self.running = 0
         self.granted = 0
+        self.refusals = 0
+        """Calls that the upstream has refused for want of quota."""
         self._clock = clock
-        self._rate = Rate(0)
+        self._announcer = Announcer(name, upstream, announce)
+        self._throttle = throttle
         self._queue = CallQueue()
+        self._turns: dict[Ticket, float] = {}
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
+        self._timer_at = math.inf
         self._closed = False
         self._asked: list[asyncio.Future[None]] = []
-        self.retune(key, queue)
+        self._apply(key, queue)
 
-    def retune(self, key: Key, queue: Queue) -> None:
+    def retune(self, key: Key, queue: Queue, *, learns: bool) -> None:
         """Applies another configuration; calls that wait keep their places."""
+        if key.limits != self.key.limits:
+            self._throttle.retune(key.limits, learns=learns, now=self._clock())
+        self._apply(key, queue)
+        self._wake.set()
+
+    def _apply(self, key: Key, queue: Queue) -> None:
         self.key = key
-        self._max_concurrent = key.limits.max_concurrent
-        self._rate.retune(key.limits.requests_per_minute, key.limits.burst)
+        self._fair_by = queue.fair_by
         self._queue.max_waiting = queue.max_waiting
         self._queue.max_bytes = queue.max_waiting_bytes
-        self._wake.set()
+        self._queue.max_waiting_per_flow = queue.max_waiting_per_flow
+        self._queue.max_bytes_per_flow = queue.max_waiting_bytes_per_flow
+        self._queue.ageing = queue.ageing
+
+    @property
+    def running(self) -> int:
+        """Calls that have their turn."""
+        return len(self._turns)
 
     @property
     def waiting(self) -> int:
@@ -61,27 +116,84 @@ class Lane:
     @property
     def requests_per_minute(self) -> float:
         """The rate in force; 0 means none."""
-        return self._rate.per_minute
-
-    @property
-    def max_concurrent(self) -> int:
-        """How many calls may run at once; 0 means any number."""
-        return self._max_concurrent
+        return self._throttle.requests_per_minute
 
     @property
     def load(self) -> int:
         """Calls that wait or run: what a choice between lanes compares."""
         return self._queue.waiting + self.running
 
-    def turn(self, call: Call) -> Turn:
-        """`async with lane.turn(call):` waits for the call's turn and holds it.
+    @property
+    def paused(self) -> Pause | None:
+        """The pause in force; None while calls may go."""
+        return self._throttle.paused(self._clock())
 
-        Entering raises QueueFull, DeadlineExceeded or ShuttingDown instead of a turn.
-        """
-        return Turn(self, call)
+    def pause(self, seconds: float | None, reason: str) -> None:
+        """Lets nobody through for so long, or until `resume` (None). Calls go on waiting, running ones go on."""
+        until = None if seconds is None else self._clock() + seconds
+        self._throttle.pause(until, reason)
+        self._announcer.paused(reason, seconds, "operator")
+        self._wake.set()
+
+    def resume(self) -> None:
+        """Ends any pause at once."""
+        self._throttle.resume()
+        self._announcer.resumed()
+        self._wake.set()
+
+    @property
+    def pauses(self) -> int:
+        """How often the upstream has made this lane pause."""
+        return self._throttle.pauses
+
+    def estimate_error(self) -> EstimateError:
+        """How good the estimates of tokens have been lately."""
+        return self._throttle.error()
+
+    def figures(self) -> list[Figure]:
+        """Every limit in force."""
+        return self._throttle.figures(self._clock())
+
+    def learned(self) -> list[tuple[str, Learned]]:
+        """What was learned of the limits, with the model group that it is for."""
+        return self._throttle.learned(self._clock())
+
+    def tickets(self) -> Iterator[Ticket]:
+        """Who waits, in the order of their turns."""
+        return iter(self._queue)
+
+    def running_calls(self) -> Iterator[Running]:
+        """Who has a turn, the one that has had it longest first."""
+        return (Running(ticket.call, since) for ticket, since in self._turns.items())
+
+    def find(self, call_id: str) -> Ticket | None:
+        """The place of a call that waits here."""
+        return self._queue.find(call_id)
+
+    def position(self, ticket: Ticket) -> int:
+        """The place of a waiting call: 1 is next."""
+        return self._queue.position(ticket)
+
+    def eta(self, position: int, ticket: Ticket | None = None) -> float | None:
+        """Seconds until the call at this position may start; None while nobody can know."""
+        ask = ticket.ask if ticket is not None else None
+        if ask is None:
+            head = self._queue.head(self._clock())
+            ask = head.ask if head is not None and head.ask is not None else self._throttle.ask(None, Demand())
+        return self._throttle.wait_for(position, ask, self._clock())
+
+    def reprioritise(self, ticket: Ticket, priority: int) -> None:
+        """Gives a waiting call another priority, 0 (first) to 9."""
+        self._queue.reprioritise(ticket, priority)
+        self._wake.set()
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Takes a waiting call out; who waits behind it gets Cancelled."""
+        self._refuse(ticket, Cancelled("this call was cancelled by an operator while it waited", retry=False))
+        self._wake.set()
 
     async def work(self) -> None:
-        """The worker loop: drains the queue at the lane's rate until it is cancelled."""
+        """The worker loop: drains the queue as the limits allow until it is cancelled."""
         while True:
             self._wake.clear()
             self._admit()
@@ -104,25 +216,39 @@ class Lane:
         for ticket in list(self._queue):
             self._refuse(ticket, self._shutting_down())
 
-    def enter(self, call: Call) -> Ticket:
+    def enter(self, call: Call, demand: Demand) -> Ticket:
         """Takes a place in the queue, and the turn at once where nobody is ahead. Used by `Turn`."""
         if self._closed:
             raise self._shutting_down()
-        ticket = Ticket(call, self._clock())
+        ask = self._throttle.ask(call.model, demand)
+        if (reason := self._throttle.never_fits(ask)) is not None:
+            raise TooLargeForLimit(reason, retry=False)
+        ticket = Ticket(
+            call,
+            self._clock(),
+            group=ask.group,
+            flow=flow_of(call, self._fair_by),
+            cost=self._throttle.cost(ask),
+        )
+        ticket.ask, ticket.demand = ask, demand
         try:
             self._queue.add(ticket)
         except QueueFull as full:
-            ahead = self._queue.ahead_of(call.priority)
-            full.position, full.eta = ahead + 1, self._eta(ahead + 1)
-            full.retry_after = full.eta
+            full.position = self._queue.ahead_of(call.priority) + 1
+            full.eta = full.retry_after = self.eta(full.position, ticket)
             raise
         self._admit()
-        if not ticket.granted and call.no_queue:
-            ahead = self._queue.position(ticket)
-            self._queue.discard(ticket)
-            eta = self._eta(ahead)
-            raise QueueFull("no turn is free and X-LLMQD-No-Queue is set", position=ahead, eta=eta, retry_after=eta)
+        if not ticket.granted:
+            self._must_wait(ticket)
         return ticket
+
+    def reenter(self, ticket: Ticket) -> None:
+        """Puts a call that was refused upstream back into its own place. Used by `Turn`."""
+        if self._closed:
+            raise self._shutting_down()
+        ticket.grant = None
+        self._queue.put_back(ticket)
+        self._admit()
 
     async def wait(self, ticket: Ticket) -> None:
         """Waits until a ticket is granted; a cancelled or refused wait leaves no trace in the lane. Used by `Turn`."""
@@ -130,13 +256,12 @@ class Lane:
         ticket.turn = loop.create_future()
         expiry = None
         if ticket.call.max_wait is not None:
-            expiry = loop.call_later(ticket.call.max_wait, self._expire, ticket)
+            expiry = loop.call_at(ticket.since + ticket.call.max_wait, self._expire, ticket)
         try:
             await ticket.turn
         except BaseException:
             if ticket.granted:
-                self._rate.give_back()  # granted and cancelled in the same tick: it was never sent
-                self.leave()
+                self.withdraw(ticket)  # granted and cancelled in the same tick: it was never sent
             else:
                 self._queue.discard(ticket)
             raise
@@ -144,30 +269,101 @@ class Lane:
             if expiry is not None:
                 expiry.cancel()
 
-    def leave(self) -> None:
-        """Gives a place back. Used by `Turn`."""
-        self.running -= 1
+    def sent(self, ticket: Ticket) -> None:
+        """The call leaves for the upstream now. Used by `Turn`."""
+        if ticket.grant is not None:
+            self._throttle.sent(ticket.grant, self._clock())
+            self._admit()
+
+    def answered(self, ticket: Ticket, observed: tuple[Observed, ...]) -> None:
+        """The upstream has begun an answer that is no refusal. Used by `Turn`."""
+        if ticket.grant is not None:
+            self._announcer.learned(self._throttle.answered(ticket.grant, observed, self._clock()), ticket.group)
+            self._admit()
+
+    def refused(self, ticket: Ticket, verdict: Verdict, observed: tuple[Observed, ...]) -> None:
+        """The upstream has refused the call for want of quota: the lane pauses for everybody. Used by `Turn`."""
+        assert ticket.grant is not None
+        self.refusals += 1
+        before = self._throttle.pauses
+        learned = self._throttle.refused(ticket.grant, verdict, observed, self._clock())
+        pause = self.paused
+        if self._throttle.pauses != before and pause is not None and pause.until is not None:
+            self._announcer.paused(pause.reason, round(pause.until - self._clock(), 3), "upstream")
+        self._announcer.learned(learned, ticket.group)
+
+    def leave(self, ticket: Ticket, usage: Usage | None, *, counted: bool) -> None:
+        """A turn ends; what it took is settled with what it used. Used by `Turn`."""
+        del self._turns[ticket]
+        if ticket.grant is not None:
+            self._throttle.settle(ticket.grant, usage, self._clock(), counted=counted)
+        self._admit()
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """A turn ends before anything was sent: as if it had never been. Used by `Turn`."""
+        del self._turns[ticket]
+        if ticket.grant is not None:
+            self._throttle.give_back(ticket.grant, self._clock())
         self._admit()
 
     def __repr__(self) -> str:
-        return f"<Lane {self.name}: {self.running} running, {self._queue!r}, {self._rate!r}>"
+        return f"<Lane {self.name}: {self.running} running, {self._queue!r}, {self.requests_per_minute:g}/min>"
 
     def _admit(self) -> None:
         """Lets through everybody who may go now and sees to it that the worker wakes for the next."""
         now = self._clock()
-        while (ticket := self._queue.head()) is not None:
-            if self._max_concurrent and self.running >= self._max_concurrent:
-                return  # the next place that is given back comes here again
-            due = self._rate.ready_at()
-            if due > now:
-                self._wake_at(due)
-                return
-            self._queue.take()
-            self._rate.take(now, waited=ticket.since < due)
-            self.running += 1
-            self.granted += 1
-            if ticket.turn is not None:
-                ticket.turn.set_result(None)
+        held: set[str] = set()
+        wake = math.inf
+        while (ticket := self._queue.head(now, held)) is not None:
+            assert ticket.ask is not None
+            hold = self._throttle.hold(ticket.ask, now)
+            if hold is None:
+                self._grant(ticket, now)
+                continue
+            wake = min(wake, hold.until)
+            if hold.group == _EVERYBODY or hold.group != ticket.group:
+                break
+            held.add(hold.group)
+        if wake < math.inf:
+            self._wake_at(wake)
+
+    def _grant(self, ticket: Ticket, now: float) -> None:
+        assert ticket.ask is not None
+        assert ticket.demand is not None
+        self._queue.take()
+        ticket.grant = self._throttle.take(ticket.ask, ticket.demand.size, now, waited=ticket.since < now)
+        self._turns[ticket] = now
+        self.granted += 1
+        self._announcer.started(ticket.call, now)
+        if ticket.turn is not None:
+            ticket.turn.set_result(None)
+
+    def _must_wait(self, ticket: Ticket) -> None:
+        """Refuses a call at once that could not get its turn in time, and announces the others."""
+        call = ticket.call
+        position = self._queue.ahead_of(call.priority)
+        eta = self.eta(position, ticket)
+        if call.no_queue:
+            self._queue.discard(ticket)
+            raise QueueFull("no turn is free and X-LLMQD-No-Queue is set", position=position, eta=eta, retry_after=eta)
+        if call.max_wait is not None and eta is not None and self._is_hopeless(ticket, call.max_wait):
+            self._queue.discard(ticket)
+            raise WouldExceedDeadline(
+                f"the wait ahead is about {eta:.0f} s, longer than the {call.max_wait:g} s that this call may wait",
+                position=position,
+                eta=eta,
+                retry_after=max(eta - call.max_wait, 1.0),
+            )
+        self._announcer.queued(call, position, eta)
+
+    def _is_hopeless(self, ticket: Ticket, longest: float) -> bool:
+        """Whether even the calls that are certain to go first take longer than this call may wait.
+
+        Only calls of higher priority are certain: among its own, fairness may let it go before those that came first.
+        """
+        certain = self._queue.ahead_of(ticket.call.priority - 1) + 1
+        eta = self.eta(certain, ticket)
+        return eta is not None and eta > longest * _SURE
 
     def _wake_at(self, due: float) -> None:
         if self._timer is not None:
@@ -185,40 +381,15 @@ class Lane:
         if ticket.granted or ticket.gone:
             return
         position = self._queue.position(ticket)
-        eta = self._eta(position)
+        eta = self.eta(position, ticket)
         waited = ticket.call.max_wait
-        self._refuse(
-            ticket,
-            DeadlineExceeded(f"no turn came within {waited:g} s", position=position, eta=eta, retry_after=eta),
-        )
+        error = DeadlineExceeded(f"no turn came within {waited:g} s", position=position, eta=eta, retry_after=eta)
+        self._refuse(ticket, error)
 
     def _refuse(self, ticket: Ticket, error: CallRefused) -> None:
         self._queue.discard(ticket)
         if ticket.turn is not None and not ticket.turn.done():
             ticket.turn.set_exception(error)
 
-    def _eta(self, position: int) -> float:
-        return self._rate.wait_for(position, self._clock())
-
     def _shutting_down(self) -> ShuttingDown:
         return ShuttingDown("llmqd is shutting down; try again", retry_after=1.0, retry=True)
-
-
-class Turn:
-    """A call's turn: waited for on entry, given back on exit, whatever happens in between."""
-
-    __slots__ = ("_call", "_lane")
-
-    def __init__(self, lane: Lane, call: Call) -> None:
-        self._lane = lane
-        self._call = call
-
-    async def __aenter__(self) -> None:
-        ticket = self._lane.enter(self._call)
-        if not ticket.granted:
-            await self._lane.wait(ticket)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lane.leave()

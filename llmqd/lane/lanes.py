@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from llmqd.errors import LaneDead
+from llmqd.events.kinds import Event
 from llmqd.lane.lane import Lane
+from llmqd.lane.throttle import Throttle
 
 if TYPE_CHECKING:
     from llmqd.config.model import Config, Key, Queue, Upstream
@@ -22,12 +25,18 @@ _MAX_RETIRED = 32
 class Lanes:
     """Owns every lane and its worker task. An async context manager: leaving it ends the workers.
 
-    A lane whose key disappears from the configuration gets no new calls; should the key come back, so does its lane, with
-    all that it has used up.
+    `clock` is monotonic, `wall` Unix time, both in seconds; `announce` is told every event.
+
+    A lane whose key disappears from the configuration gets no new calls; should the key come back, so does its lane,
+    with all that it has used up.
     """
 
-    def __init__(self, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, *, clock: Callable[[], float], wall: Callable[[], float], announce: Callable[[Event], object]
+    ) -> None:
         self._clock = clock
+        self._wall = wall
+        self._announce = announce
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._retired: dict[tuple[str, str], Lane] = {}
         self._workers: dict[Lane, asyncio.Task[None]] = {}
@@ -41,15 +50,18 @@ class Lanes:
             if place in self._retired:  # the key is back: what it has used up is used up
                 self._lanes[place] = self._retired.pop(place)
             if place in self._lanes:
-                self._lanes[place].retune(key, config.queue)
+                self._lanes[place].retune(key, config.queue, learns=upstream.learn)
             else:
                 self._lanes[place] = self._open(upstream, key, config.queue)
         self._lanes = {place: self._lanes[place] for place in wanted}
         self._bury()
 
     def pick(self, upstream: str) -> Lane:
-        """The lane of this upstream with the fewest calls waiting or running; the first of equals."""
-        return min((lane for lane in self._lanes.values() if lane.upstream == upstream), key=lambda lane: lane.load)
+        """The lane of this upstream with the fewest calls waiting or running, an unpaused one if there is."""
+        lanes = [lane for lane in self._lanes.values() if lane.upstream == upstream]
+        if len(lanes) == 1:
+            return lanes[0]
+        return min(lanes, key=lambda lane: (lane.paused is not None, lane.load))
 
     def close(self) -> None:
         """Sends everybody who waits away with ShuttingDown; running calls go on."""
@@ -82,7 +94,9 @@ class Lanes:
 
     def _open(self, upstream: Upstream, key: Key, queue: Queue) -> Lane:
         name = upstream.name if len(upstream.keys) == 1 else f"{upstream.name}/{key.name}"
-        lane = Lane(name, upstream.name, key, queue, clock=self._clock)
+        offset = self._wall() - self._clock()
+        throttle = Throttle(key.limits, learns=upstream.learn, noise=random.random, wall_offset=offset)
+        lane = Lane(name, upstream.name, key, queue, throttle=throttle, clock=self._clock, announce=self._announce)
         worker = asyncio.get_running_loop().create_task(lane.work(), name=f"lane {name}")
         worker.add_done_callback(_obituary)
         self._workers[lane] = worker

@@ -1,131 +1,140 @@
-"""Waiting calls in the order in which they get their turn: by priority, then first come first served."""
+"""The calls that wait for a lane: an `asyncio.PriorityQueue` in which priority, fairness and waiting time decide."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Container, Iterator
 
 from llmqd.errors import QueueFull
+from llmqd.lane.order import Order
+from llmqd.lane.ticket import Ticket
 
-if TYPE_CHECKING:
-    from llmqd.call import Call
-
-_COMPACT_ABOVE = 64
-"""Left places are swept out only when there are at least so many: sweeping is linear."""
+__all__ = ["CallQueue", "Ticket"]
 
 
-class Ticket:
-    """One call's place in a lane. `granted` is set once, in the same step in which its turn is taken."""
+class CallQueue(asyncio.PriorityQueue[Ticket]):
+    """An `asyncio.PriorityQueue` of tickets; `Order` says which of them is the smallest.
 
-    __slots__ = ("call", "granted", "left", "since", "size", "turn")
-
-    def __init__(self, call: Call, since: float) -> None:
-        self.call = call
-        self.since = since
-        self.size = call.request_bytes
-        self.granted = False
-        self.left = False
-        self.turn: asyncio.Future[None] | None = None
-
-    @property
-    def gone(self) -> bool:
-        """Nobody waits behind this ticket any more: it left, or its task was cancelled in this very tick."""
-        return self.left or (self.turn is not None and self.turn.done())
-
-
-class CallQueue(asyncio.PriorityQueue[tuple[int, int, Ticket]]):
-    """An `asyncio.PriorityQueue` of tickets, ordered by (priority, number of arrival).
-
-    A call that leaves is only marked and passed over later, which keeps leaving cheap; the heap is swept when more
-    than half of it has left, which keeps memory in proportion to those who still wait. `max_waiting` calls and
-    `max_bytes` bytes of request bodies at the most; 0 means no bound.
+    Bounds, 0 meaning none: `max_waiting` calls and `max_bytes` bytes of request bodies in all, `max_waiting_per_flow`
+    and `max_bytes_per_flow` for each flow. `ageing` is in seconds, 0 none. All may be changed at any time.
     """
 
-    def __init__(self, max_waiting: int = 0, max_bytes: int = 0) -> None:
+    _queue: Order
+
+    def __init__(
+        self,
+        max_waiting: int = 0,
+        max_bytes: int = 0,
+        *,
+        max_waiting_per_flow: int = 0,
+        max_bytes_per_flow: int = 0,
+        ageing: float = 0.0,
+    ) -> None:
         super().__init__()
         self.max_waiting = max_waiting
         self.max_bytes = max_bytes
-        self.waiting = 0
-        self.waiting_bytes = 0
-        self._arrivals = 0
+        self.max_waiting_per_flow = max_waiting_per_flow
+        self.max_bytes_per_flow = max_bytes_per_flow
+        self.ageing = ageing
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait."""
+        return self._queue.tally.calls
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of request bodies that wait."""
+        return self._queue.tally.bytes
+
+    @property
+    def ageing(self) -> float:
+        """Seconds within which a call gets a turn even if calls of higher priority never cease; 0 means no such end."""
+        return self._queue.ageing
+
+    @ageing.setter
+    def ageing(self, seconds: float) -> None:
+        self._queue.ageing = seconds
 
     def add(self, ticket: Ticket) -> None:
-        """Puts a call at the end of its priority. Raises QueueFull when a bound would be passed."""
-        if self.max_waiting and self.waiting >= self.max_waiting:
-            raise QueueFull(f"{self.waiting} calls are waiting already, as many as [queue] max_waiting allows")
-        # A call that waits alone is always welcome, however large: otherwise it could never be sent at all.
-        if self.max_bytes and self.waiting_bytes and self.waiting_bytes + ticket.size > self.max_bytes:
-            raise QueueFull(
-                f"{self.waiting_bytes} bytes are waiting already; this call of {ticket.size} bytes "
-                f"would pass [queue] max_waiting_bytes ({self.max_bytes})"
-            )
-        self._arrivals += 1
-        self.put_nowait((ticket.call.priority, self._arrivals, ticket))
-        self._count(ticket, 1)
+        """Puts a call behind the others of its flow and priority. Raises QueueFull when a bound would be passed."""
+        tally = self._queue.tally
+        self._check(ticket, tally.calls, tally.bytes, "", self.max_waiting, self.max_bytes)
+        calls, size = tally.of(ticket.flow)
+        self._check(ticket, calls, size, "_per_flow", self.max_waiting_per_flow, self.max_bytes_per_flow)
+        self.put_nowait(ticket)
+
+    def put_back(self, ticket: Ticket) -> None:
+        """Returns a call that was taken to the place it had, whatever the bounds, and its flow gets back its charge.
+
+        `turn` becomes None: whoever waits for the next turn brings a future of its own. Nothing happens to a ticket
+        that is not granted.
+        """
+        if ticket.granted:
+            self._queue.put_back(ticket)
 
     def discard(self, ticket: Ticket) -> None:
         """Takes a call out that will not wait any longer. Harmless if it has been taken already."""
-        if ticket.left or ticket.granted:
-            return
-        ticket.left = True
-        self._count(ticket, -1)
-        if self.qsize() > max(_COMPACT_ABOVE, 2 * self.waiting):
-            self._sweep()
+        self._queue.remove(ticket)
 
-    def head(self) -> Ticket | None:
-        """The call whose turn is next, without taking it; None when nobody waits."""
-        heap = self._heap()
-        while heap:
-            ticket = heap[0][2]
-            if not ticket.gone:
-                return ticket
-            self.get_nowait()
-            if not ticket.left:
-                ticket.left = True
-                self._count(ticket, -1)
-        return None
+    def reprioritise(self, ticket: Ticket, priority: int) -> None:
+        """Gives a waiting call another priority (0 first); it keeps the time it has waited. Harmless for others."""
+        self._queue.move(ticket, priority)
+
+    def find(self, call_id: str) -> Ticket | None:
+        """The ticket of a waiting call; None when no such call waits."""
+        return self._queue.tally.by_id.get(call_id)
+
+    def head(self, now: float | None = None, closed: Container[str] = ()) -> Ticket | None:
+        """The call whose turn is next, without taking it; None when nobody waits who may go.
+
+        `closed` holds the groups that may not go. `now` is the lane's clock; without it the last time counts.
+        """
+        return self._queue.head(now, closed)
 
     def take(self) -> Ticket:
-        """Takes the call whose turn is next; `head()` must have shown one."""
-        ticket = self.get_nowait()[2]
-        ticket.granted = True
-        self._count(ticket, -1)
-        return ticket
+        """Takes the call that `head()` has just shown. Raises asyncio.QueueEmpty when nobody waits."""
+        return self.get_nowait()
 
     def position(self, ticket: Ticket) -> int:
-        """The place of a waiting call: 1 is next. Looks at every waiting call."""
-        own = next((entry[:2] for entry in self._heap() if entry[2] is ticket), None)
-        if own is None:
-            return self.waiting + 1
-        return 1 + sum(1 for entry in self._heap() if entry[:2] < own and not entry[2].gone)
+        """The place of a waiting call: 1 is next; behind everybody if it does not wait. May look at all who wait."""
+        place = self._queue.rank(ticket)
+        return self.waiting + 1 if place is None else place
 
     def ahead_of(self, priority: int) -> int:
-        """How many waiting calls would go before a new call of this priority."""
-        return sum(1 for entry in self._heap() if entry[0] <= priority and not entry[2].gone)
+        """How many waiting calls have this priority or a higher one: at most so many go before a new call of it."""
+        return self._queue.ahead_of(priority)
 
     def __iter__(self) -> Iterator[Ticket]:
-        """The waiting calls in their order."""
-        return (entry[2] for entry in sorted(self._heap(), key=lambda entry: entry[:2]) if not entry[2].gone)
+        """The waiting calls in the order in which they would go, were nobody to come or leave."""
+        return iter(self._queue)
 
     def __repr__(self) -> str:
-        by_priority: dict[int, int] = {}
-        for ticket in self:
-            by_priority[ticket.call.priority] = by_priority.get(ticket.call.priority, 0) + 1
-        listed = " ".join(f"{priority}={count}" for priority, count in by_priority.items())
+        listed = " ".join(f"{priority}={count}" for priority, count in self._queue.sizes().items())
         return f"<CallQueue {self.waiting} waiting{': ' + listed if listed else ''}>"
 
-    def _count(self, ticket: Ticket, by: int) -> None:
-        self.waiting += by
-        self.waiting_bytes += by * ticket.size
+    # The three hooks that asyncio.Queue offers to subclasses; it asks `_queue` for its length and whether it is empty.
 
-    def _heap(self) -> list[tuple[int, int, Ticket]]:
-        # asyncio.PriorityQueue keeps its heap in `_queue`; `_init`, `_put` and `_get` are meant to be overridden and
-        # are written against that name, so it is as stable as they are.
-        heap: list[tuple[int, int, Ticket]] = self._queue  # type: ignore[attr-defined]
-        return heap
+    def _init(self, maxsize: int) -> None:
+        self._queue = Order()
 
-    def _sweep(self) -> None:
-        staying = [entry for entry in self._heap() if not entry[2].left]
-        staying.sort(key=lambda entry: entry[:2])  # a sorted list is a heap
-        self._heap()[:] = staying
+    def _put(self, item: Ticket) -> None:
+        self._queue.push(item)
+
+    def _get(self) -> Ticket:
+        ticket = self._queue.take()
+        if ticket is None:
+            raise asyncio.QueueEmpty
+        return ticket
+
+    @staticmethod
+    def _check(ticket: Ticket, calls: int, size: int, suffix: str, max_calls: int, max_bytes: int) -> None:
+        whose = " of this caller" if suffix else ""
+        if max_calls and calls >= max_calls:
+            raise QueueFull(f"{calls} calls{whose} are waiting already, as many as [queue] max_waiting{suffix} allows")
+        # A call that waits alone is always welcome, however large: otherwise it could never be sent at all.
+        if max_bytes and size and size + ticket.size > max_bytes:
+            raise QueueFull(
+                f"{size} bytes{whose} are waiting already; this call of {ticket.size} bytes "
+                f"would pass [queue] max_waiting_bytes{suffix} ({max_bytes})"
+            )

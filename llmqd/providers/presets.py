@@ -17,6 +17,15 @@ from llmqd.call import Dialect
 Auth = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "xi-api-key", "none"]
 """Which request header carries the key: `bearer` is `Authorization: Bearer`, the others are header names."""
 
+Algorithm = Literal["auto", "even", "bucket", "fixed", "sliding"]
+"""How a provider keeps its limits: `even` spacing, a continuously refilled `bucket`, `fixed` windows of the wall clock,
+a `sliding` window; `auto` where that is not known: what is safe against all of these."""
+
+ReserveOutput = Literal["max_tokens", "refunded", "typical", "none"]
+"""What a provider counts as output against a limit on tokens: `max_tokens` of the request, whatever comes out;
+`refunded`, that at first and what came out in the end; `typical`, what comes out alone; `none`, no output at all in
+limits on all tokens."""
+
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 
 RESERVED_NAMES = frozenset(
@@ -36,6 +45,10 @@ class Preset:
     likewise for the base URL. `include_usage` says whether `stream_options.include_usage` may be added to a chat
     stream: false where usage comes without it or where unknown fields are refused. `genai_prices` is the provider id
     in the genai-prices data, None where it has none.
+
+    The rest is how it counts against its limits, as its page on rate limits says: `reserve_output`; `count_cached`,
+    whether input read from its cache counts; `day_zone`, the time zone whose midnight begins a day; `algorithm`, where
+    it says how its limits refill. Providers that say nothing are taken to count what is really used.
     """
 
     name: str
@@ -48,6 +61,10 @@ class Preset:
     base_url_env: tuple[str, ...] = ()
     include_usage: bool = False
     genai_prices: str | None = None
+    reserve_output: ReserveOutput = "typical"
+    count_cached: bool = True
+    day_zone: str = "UTC"
+    algorithm: Algorithm = "auto"
 
 
 _AZURE_EXAMPLE = "https://my-resource.openai.azure.com"
@@ -62,6 +79,7 @@ _TABLE = (
         base_url_env=("OPENAI_BASE_URL",),
         include_usage=True,
         genai_prices="openai",
+        reserve_output="max_tokens",
     ),
     Preset(
         name="anthropic",
@@ -70,6 +88,8 @@ _TABLE = (
         auth="x-api-key",
         env=("ANTHROPIC_API_KEY",),
         genai_prices="anthropic",
+        count_cached=False,
+        algorithm="bucket",
     ),
     Preset(
         name="gemini",
@@ -79,6 +99,8 @@ _TABLE = (
         auth="x-goog-api-key",
         env=_GEMINI_KEYS,
         genai_prices="google",
+        reserve_output="none",
+        day_zone="America/Los_Angeles",
     ),
     Preset(
         name="google-ai-studio",
@@ -88,12 +110,16 @@ _TABLE = (
         auth="x-goog-api-key",
         env=_GEMINI_KEYS,
         genai_prices="google",
+        reserve_output="none",
+        day_zone="America/Los_Angeles",
     ),
     Preset(
         name="google-vertex-ai",
         dialect="gemini",
         example="https://us-central1-aiplatform.googleapis.com",
         genai_prices="google",
+        reserve_output="none",
+        day_zone="America/Los_Angeles",
     ),
     Preset(
         name="azure",
@@ -104,6 +130,7 @@ _TABLE = (
         base_url_env=("AZURE_OPENAI_ENDPOINT",),
         include_usage=True,
         genai_prices="azure",
+        reserve_output="max_tokens",
     ),
     Preset(
         name="azure-openai",
@@ -114,6 +141,7 @@ _TABLE = (
         base_url_env=("AZURE_OPENAI_ENDPOINT",),
         include_usage=True,
         genai_prices="azure",
+        reserve_output="max_tokens",
     ),
     Preset(
         name="aws-bedrock",
@@ -121,6 +149,7 @@ _TABLE = (
         v1="/openai/v1",
         env=("AWS_BEARER_TOKEN_BEDROCK",),
         genai_prices="aws",
+        reserve_output="refunded",
     ),
     Preset(name="mistral", base_url="https://api.mistral.ai", env=("MISTRAL_API_KEY",), genai_prices="mistral"),
     Preset(
@@ -129,6 +158,8 @@ _TABLE = (
         v1="/openai/v1",
         env=("GROQ_API_KEY",),
         genai_prices="groq",
+        reserve_output="max_tokens",
+        count_cached=False,
     ),
     Preset(
         name="deepseek",

@@ -15,14 +15,16 @@ from llmqd.web.refusal import refusal
 from llmqd.web.relay import PassedResponse
 
 if TYPE_CHECKING:
+    from llmqd.web.event_stream import EventStream
     from llmqd.web.own import Own
     from llmqd.web.proxy import Proxy
+    from llmqd.web.queue_api import QueueApi
 
 
 logger = logging.getLogger(__name__)
 
 
-def build_app(proxy: Proxy, own: Own, cors: Cors) -> web.Application:
+def build_app(proxy: Proxy, own: Own, queue: QueueApi, events: EventStream, cors: Cors) -> web.Application:
     """All routes; what is not llmqd's own goes to the proxy, whatever its method and path."""
     app = web.Application(middlewares=[_own_words])
     for path, handler in (
@@ -32,9 +34,21 @@ def build_app(proxy: Proxy, own: Own, cors: Cors) -> web.Application:
         ("/config", own.config),
         ("/providers", own.providers),
         ("/sessions/status", own.sessions_status),
+        ("/events", events.events),
     ):
         app.router.add_get(path, handler)
         app.router.add_route("*", path, own.wrong_method)
+    for method, path, steers in (
+        ("GET", "/queue", queue.listing),
+        ("GET", "/queue/{request_id}", queue.show),
+        ("PATCH", "/queue/{request_id}", queue.reprioritise),
+        ("DELETE", "/queue/{request_id}", queue.cancel),
+        ("POST", "/queue/{lane:.+}/pause", queue.pause),
+        ("POST", "/queue/{lane:.+}/resume", queue.resume),
+    ):
+        app.router.add_route(method, path, steers)
+    for path in ("/queue", "/queue/{request_id}", "/queue/{lane:.+}/pause", "/queue/{lane:.+}/resume"):
+        app.router.add_route("*", path, cors.preflight(queue.wrong_method))
     app.router.add_route("*", "/{tail:.*}", cors.preflight(proxy.handle), expect_handler=proxy.expect)
     app.on_response_prepare.append(_signature)
     app.on_response_prepare.append(cors.allow)

@@ -18,6 +18,7 @@ import orjson
 from aiohttp import web
 
 from llmqd.errors import BodyTooLarge, QueueFull
+from llmqd.lane.estimate import BodySize, measure
 from llmqd.tap.decoding import decode_all
 
 _PIECE = 256 * 1024
@@ -188,6 +189,10 @@ class Facts:
     stream: bool = False
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Those of KEPT_FIELDS that the body has."""
+    size: BodySize = field(default=BodySize(0))
+    max_tokens: int | None = None
+    """The longest answer that the request allows; None where it does not say."""
+    choices: int = 1
 
 
 NO_FACTS = Facts()
@@ -223,8 +228,28 @@ def _json_facts(data: bytes | mmap.mmap, content_encoding: str) -> Facts:
     if not isinstance(fields, dict):
         return NO_FACTS
     model = fields.get("model")
-    kept = {name: fields[name] for name in KEPT_FIELDS if name in fields}
-    return Facts(model if isinstance(model, str) else None, fields.get("stream") is True, kept)
+    return Facts(
+        model if isinstance(model, str) else None,
+        fields.get("stream") is True,
+        {name: fields[name] for name in KEPT_FIELDS if name in fields},
+        measure(data),
+        _max_tokens(fields),
+        max(_count(fields.get("n")) or 1, 1),
+    )
+
+
+def _max_tokens(fields: Mapping[str, Any]) -> int | None:
+    """The longest answer allowed, as OpenAI, Anthropic, Gemini and Ollama write it."""
+    named = [_count(fields.get(name)) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens")]
+    for outer, inner in (("generationConfig", "maxOutputTokens"), ("options", "num_predict")):
+        options = fields.get(outer)
+        if isinstance(options, dict):
+            named.append(_count(options.get(inner)))
+    return next((count for count in named if count is not None), None)
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
 
 
 def _boundary(content_type: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -12,19 +11,21 @@ from aiohttp import HttpVersion11, web
 from llmqd.call import Call, new_call_id
 from llmqd.controls import PRIORITIES, Controls, read_controls
 from llmqd.errors import BadHeader, CallRefused, MethodNotAllowed, ShuttingDown
+from llmqd.lane.throttle import Demand
 from llmqd.providers.operations import Operation, operation_of
 from llmqd.routing import Target, parse_target
 from llmqd.session import explicit_session
 from llmqd.web.body import NO_FACTS, Body, Facts, Passing, check_length, read_facts, receive
 from llmqd.web.headers import named_in_connection
+from llmqd.web.passage import Passage
 from llmqd.web.refusal import refusal
-from llmqd.web.relay import Passage, Relay, call_headers
 
 if TYPE_CHECKING:
     from llmqd.config.model import Config, Upstream
     from llmqd.in_force import InForce
     from llmqd.lane.lanes import Lanes
     from llmqd.recorder import Recorder
+    from llmqd.web.attempts import Attempts
 
 _MAX_RETRY_COUNT = 99
 _AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
@@ -37,7 +38,7 @@ class Proxy:
         self,
         in_force: InForce,
         lanes: Lanes,
-        relay: Relay,
+        attempts: Attempts,
         recorder: Recorder,
         *,
         clock: Callable[[], float],
@@ -45,7 +46,7 @@ class Proxy:
     ) -> None:
         self._in_force = in_force
         self._lanes = lanes
-        self._relay = relay
+        self._attempts = attempts
         self._recorder = recorder
         self._clock = clock
         self._wall = wall
@@ -54,7 +55,7 @@ class Proxy:
     def stop(self) -> None:
         """From now on new calls get ShuttingDown, and a call that is cancelled counts as interrupted."""
         self._stopping = True
-        self._relay.stop()
+        self._attempts.stop()
 
     async def expect(self, request: web.Request) -> web.StreamResponse | None:
         """Answers `Expect: 100-continue`: a body that would be refused anyway is not asked for."""
@@ -123,25 +124,10 @@ class Proxy:
             passage = Passage(request, call, upstream, lane, target, operation, facts, body, passing)
             passage.upgrade = is_handshake(request)
             if not operation.queued:
-                return await self._relay.forward(passage)
-            return await self._wait_and_forward(passage)
-
-    async def _wait_and_forward(self, passage: Passage) -> web.StreamResponse:
-        call, lane = passage.call, passage.lane
-        began = False
-        try:
-            async with lane.turn(call):
-                began = True
-                passage.queued_ms = self._recorder.since(call)
-                return await self._relay.forward(passage)
-        except CallRefused as error:
-            self._recorder.refused(call, error, lane.name)
-            passage.queued_ms = self._recorder.since(call)
-            return refusal(error, call.dialect, call_headers(passage, attempts=0))
-        except asyncio.CancelledError:
-            if not began:
-                self._recorder.abandoned(call, lane.name)
-            raise
+                return await self._attempts.at_once(passage)
+            passage.fallbacks = routing.fallbacks(target, upstream, call.model)
+            demand = Demand(facts.size, facts.max_tokens, facts.choices)
+            return await self._attempts.in_turn(passage, demand)
 
     def _describe(
         self,
@@ -182,6 +168,7 @@ class Proxy:
             conversation=controls.conversation,
             tags=controls.tags,
             store=controls.store,
+            client=request.remote,
             client_retry=_retry_count(request.headers.get("x-stainless-retry-count")),
         )
 

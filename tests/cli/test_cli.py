@@ -54,7 +54,7 @@ def test_check_shows_what_is_in_force(tmp_path: Path, capsys: pytest.CaptureFixt
         "127.0.0.1:9",
         "openai: openai at https://api.openai.com",
         "lane    openai: 600 a minute, burst 10, 4 at once; key set",
-        "lane    groq: 60 a minute, burst 1, any number at once; key MISSING",
+        "lane    groq: 60 a minute at first, burst 1, any number at once; key MISSING",
         "gpt-* -> openai",
         'warning: upstream "groq" has no key yet: the environment variable NOT_SET is not set',
     ]:

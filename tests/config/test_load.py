@@ -1,5 +1,7 @@
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,9 +106,10 @@ def test_limits_come_from_the_key_else_the_upstream_else_the_queue(written: Path
         '[[upstream]]\nname = "groq"\n',
     )
     openai, groq = config.upstreams
-    assert [key.limits for key in openai.keys] == [Limits(600, 9, 7), Limits(0, 3, 2)]
+    reserved: Mapping[str, Any] = {"reserve_output": "max_tokens"}
+    assert [key.limits for key in openai.keys] == [Limits(600, 9, 7, **reserved), Limits(0, 3, 2, **reserved)]
     assert [key.name for key in openai.keys] == ["one", "two"]
-    assert groq.keys[0].limits == Limits(0.5, 3, 7)
+    assert groq.keys[0].limits == Limits(0.5, 3, 7, count_cached=False, **reserved)
 
 
 @pytest.mark.parametrize("source", ["env:NOT_SET", "file:/nonexistent/key", "credential:openai"])

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from llmqd.config.limits import OwnLimits
 from llmqd.config.load import load
 from llmqd.config.model import SECTIONS, Config, Section
 from llmqd.config.sample import sample
+from llmqd.config.setting import settings_of
 
 SHIPPED = Path(__file__).parents[2] / "etc" / "llmqd.toml"
 ENVIRON = {"OPENAI_API_KEY": "k", "SECOND_KEY": "k2"}
@@ -31,7 +33,7 @@ def test_the_shipped_file_changes_nothing(tmp_path: Path) -> None:
 def test_every_setting_stands_in_it_once_with_its_help() -> None:
     lines = sample().splitlines()
     for section in (one for outer in SECTIONS for one in (outer, *outer.inside)):
-        prefix = "upstream." if section.name == "key" else ""
+        prefix = "upstream." if section.name in {"key", "limit"} else ""
         header = section.title(prefix)
         start = next(at for at, line in enumerate(lines) if line.lstrip("#") == header)
         end = next((at for at in range(start, len(lines)) if not lines[at]), len(lines))
@@ -46,6 +48,7 @@ def settings() -> list[tuple[Section, str]]:
 
 NEEDED = {
     "key": '[[upstream]]\nname = "openai"\n[[upstream.key]]\n',
+    "limit": '[[upstream]]\nname = "openai"\n[[upstream.limit]]\n',
     "route": '[[upstream]]\nname = "openai"\n[[route]]\n',
     "price": "[[price]]\n",
     "upstream": "[[upstream]]\n",
@@ -65,6 +68,8 @@ def test_each_line_can_be_uncommented_and_means_the_default(tmp_path: Path, sect
     )
     if section.name == "price":
         always.add("input")
+    if section.name == "limit":
+        always.add("requests_per_minute")
     head = NEEDED.get(section.name, f"[{section.name}]\n")
     before = head + "".join(f"{written[one]}\n" for one in section.settings if one in always)
     after = head + "".join(f"{written[one]}\n" for one in section.settings if one in always | {name})
@@ -72,7 +77,11 @@ def test_each_line_can_be_uncommented_and_means_the_default(tmp_path: Path, sect
     setting = section.settings[name]
     if setting.example is None:
         assert with_line == without
-    elif section.name == "upstream" and name in {"requests_per_minute", "burst", "max_concurrent"}:
+    elif section.name == "upstream" and name == "requests_per_minute":
+        # The same rate, but said by the operator, so that nothing above it is tried.
+        (key,), (unset,) = with_line.upstreams[0].keys, without.upstreams[0].keys
+        assert key.limits == replace(unset.limits, assumed=False)
+    elif section.name == "upstream" and name in set(settings_of(OwnLimits)) - {"reserve_output"}:
         assert with_line.upstreams[0].keys == without.upstreams[0].keys
     elif section.name == "upstream" and name in {"type", "base_url", "api_key"}:
         assert with_line == without

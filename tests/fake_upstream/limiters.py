@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections import deque
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 EPSILON = 1e-9
 """Slack for the rounding of floating-point times, far below anything a network can show."""
@@ -22,6 +25,26 @@ class Limiter(Protocol):
 
     def give_back(self, now: float, cost: float = 1) -> None:
         """An admitted call ended; matters where calls in flight are counted."""
+        ...
+
+
+class Meter(Limiter, Protocol):
+    """A limiter over time, which can also be read, corrected and changed by its provider."""
+
+    def remaining(self, now: float) -> float:
+        """What could be taken now, never below 0."""
+        ...
+
+    def full_in(self, now: float) -> float:
+        """Seconds until everything that was taken is there again."""
+        ...
+
+    def correct(self, change: float, at: float, now: float) -> None:
+        """What was taken at `at` turns out to be more (or, below 0, less) by `change`."""
+        ...
+
+    def scale(self, factor: float, now: float) -> None:
+        """The provider changes the limit to `factor` times what it was."""
         ...
 
 
@@ -46,6 +69,21 @@ class TokenBucket:
 
     def give_back(self, now: float, cost: float = 1) -> None:
         """Nothing: a bucket refills by time alone."""
+
+    def remaining(self, now: float) -> float:
+        return max(self._filled(now), 0.0)
+
+    def full_in(self, now: float) -> float:
+        return (self.burst - self._filled(now)) / self.rate
+
+    def correct(self, change: float, at: float, now: float) -> None:
+        self.take(now, change)
+
+    def scale(self, factor: float, now: float) -> None:
+        level = self._filled(now)
+        self.rate *= factor
+        self.burst = max(self.burst * factor, 1)
+        self._level, self._at = min(level, self.burst), now
 
     def _filled(self, now: float) -> float:
         elapsed = 0.0 if self._at is None else now - self._at
@@ -77,6 +115,23 @@ class FixedWindow:
     def give_back(self, now: float, cost: float = 1) -> None:
         """Nothing: a window empties by time alone."""
 
+    def remaining(self, now: float) -> float:
+        return max(self.limit - self._in_window(now), 0.0)
+
+    def full_in(self, now: float) -> float:
+        used = self._in_window(now)
+        return (int((now + EPSILON) // self.window) + 1) * self.window - now if used else 0.0
+
+    def correct(self, change: float, at: float, now: float) -> None:
+        if int((at + EPSILON) // self.window) == self._index:
+            self._used = max(self._used + change, 0.0)
+
+    def scale(self, factor: float, now: float) -> None:
+        self.limit *= factor
+
+    def _in_window(self, now: float) -> float:
+        return self._used if int((now + EPSILON) // self.window) == self._index else 0.0
+
 
 def quantised(per_minute: float, slice_seconds: float = 1.0) -> FixedWindow:
     """A minute limit enforced in slices: 60 a minute as 1 a second, 600 as 10; below 60 the slice grows."""
@@ -91,27 +146,46 @@ class SlidingWindow:
         self.limit = limit
         self.window = window
         self._calls: deque[tuple[float, float]] = deque()
+        self._sum = 0.0
 
     def wait(self, now: float, cost: float = 1) -> float:
         if cost > self.limit:
             return float("inf")
-        live = [(at, used) for at, used in self._calls if at + self.window > now + EPSILON]
-        excess = sum(used for _, used in live) + cost - self.limit
-        for at, used in live:
-            if excess <= EPSILON:
+        excess = self._sum + cost - self.limit
+        for at, used in self._calls:
+            gone = at + self.window <= now + EPSILON
+            if excess <= EPSILON and not gone:
                 break
             excess -= used
-            if excess <= EPSILON:
+            if excess <= EPSILON and not gone:
                 return at + self.window - now
         return 0.0
 
     def take(self, now: float, cost: float = 1) -> None:
         while self._calls and self._calls[0][0] + self.window <= now + EPSILON:
-            self._calls.popleft()
+            self._sum -= self._calls.popleft()[1]
         self._calls.append((now, cost))
+        self._sum += cost
 
     def give_back(self, now: float, cost: float = 1) -> None:
         """Nothing: calls leave the window by time alone."""
+
+    def remaining(self, now: float) -> float:
+        return max(self.limit - sum(used for at, used in self._calls if at + self.window > now + EPSILON), 0.0)
+
+    def full_in(self, now: float) -> float:
+        return max(self._calls[-1][0] + self.window - now, 0.0) if self._calls else 0.0
+
+    def correct(self, change: float, at: float, now: float) -> None:
+        for index in range(len(self._calls) - 1, -1, -1):
+            taken_at, used = self._calls[index]
+            if taken_at == at:
+                self._calls[index] = (at, used + change)
+                self._sum += change
+                return
+
+    def scale(self, factor: float, now: float) -> None:
+        self.limit *= factor
 
 
 class Concurrency:
@@ -148,3 +222,76 @@ class Limits:
     def give_back(self, now: float, cost: float = 1) -> None:
         for limiter in self.limiters:
             limiter.give_back(now, cost)
+
+
+Charging = Literal["reserved", "refunded", "actual", "input", "output"]
+"""How a limit on tokens counts a call. `reserved`: input and `max_tokens` when it starts, whatever comes out;
+`refunded`: likewise, corrected to what came out when it ends; `actual`: input and output when it ends, and calls are
+refused only while nothing is left; `input`: the input when it starts; `output`: the output while it is produced, and
+calls are refused only while nothing is left."""
+
+PIECE = 0.25
+"""Seconds of output that are counted at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One call as limits on tokens see it: `output` is what will come out, at most `max_output`."""
+
+    input: int
+    output: int
+    max_output: int
+
+
+class TokenLimit:
+    """A limit on tokens: a meter, and the way in which calls are charged to it.
+
+    What is charged later than at the start is kept until the clock has passed its time, so nothing ticks.
+    """
+
+    def __init__(self, meter: Meter, charging: Charging) -> None:
+        self.meter = meter
+        self.charging = charging
+        self._due: list[tuple[float, float, float]] = []
+
+    def wait(self, now: float, tokens: Tokens) -> float:
+        """Seconds until this call could be admitted; 0 when it is admitted now."""
+        self.settle(now)
+        return self.meter.wait(now, self.asked(tokens))
+
+    def start(self, now: float, tokens: Tokens, ends: float) -> None:
+        """Counts an admitted call whose answer will end at `ends`."""
+        self.settle(now)
+        asked = self.asked(tokens)
+        if self.charging in ("reserved", "refunded", "input"):
+            self.meter.take(now, asked)
+        if self.charging == "refunded":
+            heapq.heappush(self._due, (ends, tokens.input + tokens.output - asked, now))
+        elif self.charging == "actual":
+            heapq.heappush(self._due, (ends, tokens.input + tokens.output, ends))
+        elif self.charging == "output":
+            pieces = max(math.ceil((ends - now) / PIECE), 1)
+            for number in range(1, pieces + 1):
+                at = now + (ends - now) * number / pieces
+                heapq.heappush(self._due, (at, tokens.output / pieces, at))
+
+    def settle(self, now: float) -> None:
+        """Charges what has come due."""
+        while self._due and self._due[0][0] <= now + EPSILON:
+            due, amount, at = heapq.heappop(self._due)
+            if at == due:
+                self.meter.take(due, amount)
+            else:
+                self.meter.correct(amount, at, due)
+
+    def asked(self, tokens: Tokens) -> float:
+        """What must be left for this call to be admitted."""
+        if self.charging in ("reserved", "refunded"):
+            return tokens.input + tokens.max_output
+        return tokens.input if self.charging == "input" else 1
+
+    def counted(self, tokens: Tokens) -> float:
+        """What this call will have used in the end."""
+        if self.charging == "reserved":
+            return tokens.input + tokens.max_output
+        return {"input": tokens.input, "output": tokens.output}.get(self.charging, tokens.input + tokens.output)

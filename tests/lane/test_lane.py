@@ -7,15 +7,24 @@ import itertools
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from llmqd.call import Call
 from llmqd.config.model import Key, Limits, Queue
-from llmqd.errors import DeadlineExceeded, QueueFull, ShuttingDown
+from llmqd.errors import DeadlineExceeded, QueueFull, ShuttingDown, WouldExceedDeadline
+from llmqd.events.kinds import Event
 from llmqd.lane.lane import Lane
+from llmqd.lane.throttle import Throttle
+from llmqd.lane.turn import Turn
 from tests.calls import a_call
 from tests.clock import run_virtual
+
+
+def about(expected: Any) -> Any:
+    """Even spacing keeps a headroom of half a per cent below the limit."""
+    return pytest.approx(expected, rel=0.006, abs=1e-6)
 
 
 def key(per_minute: float = 60, burst: int = 1, max_concurrent: int = 0) -> Key:
@@ -24,7 +33,9 @@ def key(per_minute: float = 60, burst: int = 1, max_concurrent: int = 0) -> Key:
 
 @asynccontextmanager
 async def running(limits: Key, queue: Queue | None = None) -> AsyncIterator[Lane]:
-    lane = Lane("test", "test", limits, queue or Queue(), clock=asyncio.get_running_loop().time)
+    throttle = Throttle(limits.limits, learns=False, noise=lambda: 0.0, wall_offset=0.0)
+    clock, told = asyncio.get_running_loop().time, list[Event]()
+    lane = Lane("test", "test", limits, queue or Queue(), throttle=throttle, clock=clock, announce=told.append)
     worker = asyncio.create_task(lane.work())
     try:
         yield lane
@@ -34,7 +45,8 @@ async def running(limits: Key, queue: Queue | None = None) -> AsyncIterator[Lane
 
 
 async def passes(lane: Lane, call: Call, log: list[tuple[float, Call]], takes: float = 0.0) -> None:
-    async with lane.turn(call):
+    async with Turn(lane, call) as turn:
+        turn.sent()
         log.append((asyncio.get_running_loop().time() - 1000.0, call))
         if takes:
             await asyncio.sleep(takes)
@@ -42,9 +54,9 @@ async def passes(lane: Lane, call: Call, log: list[tuple[float, Call]], takes: f
 
 def test_an_idle_lane_lets_the_first_call_go_in_the_same_tick() -> None:
     async def scenario() -> None:
-        async with running(key()) as lane, lane.turn(a_call()):
+        async with running(key()) as lane, Turn(lane, a_call()):
             assert asyncio.get_running_loop().time() == 1000.0
-            assert repr(lane) == "<Lane test: 1 running, <CallQueue 0 waiting>, <Rate 60/min burst 1>>"
+            assert repr(lane) == "<Lane test: 1 running, <CallQueue 0 waiting>, 60/min>"
 
     run_virtual(scenario())
 
@@ -54,12 +66,12 @@ def test_calls_go_evenly_at_the_rate() -> None:
         log: list[tuple[float, Call]] = []
         async with running(key(600)) as lane:
             await asyncio.gather(*(passes(lane, a_call(), log) for _ in range(50)))
-        assert [at for at, _ in log] == pytest.approx([number / 10 for number in range(50)])
+        assert [at for at, _ in log] == about([number / 10 for number in range(50)])
 
     run_virtual(scenario())
 
 
-@pytest.mark.parametrize("late", [0.0005, 0.003, 0.008])
+@pytest.mark.parametrize("late", [0.0005, 0.002, 0.004])
 def test_6000_a_minute_for_a_minute_are_6000_however_late_timers_fire(late: float) -> None:
     async def scenario() -> None:
         log: list[tuple[float, Call]] = []
@@ -85,7 +97,7 @@ def test_a_high_call_passes_a_thousand_waiting_low_ones_at_the_next_grant() -> N
             await asyncio.sleep(1.05)
             await passes(lane, high, log)
             assert log[-1][1] is high
-            assert log[-1][0] == pytest.approx(1.1)
+            assert log[-1][0] == about(1.1)
             for task in low:
                 task.cancel()
             await asyncio.gather(*low, return_exceptions=True)
@@ -99,7 +111,7 @@ def test_max_concurrent_holds_and_a_place_that_is_given_back_is_used_at_once() -
         async with running(key(0, max_concurrent=2)) as lane:
             await asyncio.gather(*(passes(lane, a_call(), log, takes=1.0) for _ in range(5)))
             assert lane.running == 0
-        assert [at for at, _ in log] == pytest.approx([0, 0, 1, 1, 2])
+        assert [at for at, _ in log] == about([0, 0, 1, 1, 2])
 
     run_virtual(scenario())
 
@@ -113,8 +125,8 @@ def test_whoever_leaves_while_waiting_costs_no_turn() -> None:
             for task in tasks[1:99]:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            assert repr(lane) == "<Lane test: 0 running, <CallQueue 0 waiting>, <Rate 60/min burst 1>>"
-        assert [at for at, _ in log] == pytest.approx([0, 1])
+            assert repr(lane) == "<Lane test: 0 running, <CallQueue 0 waiting>, 60/min>"
+        assert [at for at, _ in log] == about([0, 1])
 
     run_virtual(scenario())
 
@@ -127,13 +139,13 @@ def test_granted_and_cancelled_in_the_same_tick_gives_the_turn_to_the_next() -> 
             victim = asyncio.create_task(passes(lane, a_call(), log))
             heir = asyncio.create_task(passes(lane, a_call(), log))
             await asyncio.sleep(0)
-            await asyncio.sleep(0.999)
+            await asyncio.sleep(1.004)
             loop = asyncio.get_running_loop()
             loop.call_at(loop.time() + 0.001, lane._admit)  # grants, and before the waiter runs...
             loop.call_at(loop.time() + 0.001, victim.cancel)  # ...its client is gone
             await asyncio.gather(victim, heir, return_exceptions=True)
             assert victim.cancelled()
-        assert [at for at, _ in log] == pytest.approx([0, 1])
+        assert [at for at, _ in log] == about([0, 1])
 
     run_virtual(scenario())
 
@@ -146,13 +158,13 @@ def test_cancelled_and_then_due_in_the_same_tick_grants_somebody_who_is_there() 
             victim = asyncio.create_task(passes(lane, a_call(), log))
             heir = asyncio.create_task(passes(lane, a_call(), log))
             await asyncio.sleep(0)
-            await asyncio.sleep(0.999)
+            await asyncio.sleep(1.004)
             loop = asyncio.get_running_loop()
             loop.call_at(loop.time() + 0.001, victim.cancel)
             loop.call_at(loop.time() + 0.001, lane._admit)
             await asyncio.gather(victim, heir, return_exceptions=True)
             assert lane.granted == 2
-        assert [at for at, _ in log] == pytest.approx([0, 1])
+        assert [at for at, _ in log] == about([0, 1])
 
     run_virtual(scenario())
 
@@ -182,13 +194,28 @@ def test_the_longest_wait_ends_with_a_refusal_that_says_where_it_stood() -> None
             ahead = asyncio.create_task(passes(lane, a_call(), log))
             await asyncio.sleep(0)
             with pytest.raises(DeadlineExceeded) as refused:
-                async with lane.turn(a_call(max_wait=2.5)):
+                async with Turn(lane, a_call(max_wait=12)):
                     pytest.fail("no turn may come")
-            assert asyncio.get_running_loop().time() == pytest.approx(1002.5)
-            assert refused.value.position == 2
-            assert refused.value.retry_after == pytest.approx(17.5)
-            assert lane.waiting == 1
+            assert asyncio.get_running_loop().time() == pytest.approx(1012)
+            assert refused.value.position == 1
+            assert refused.value.retry_after == about(8.1)
+            assert lane.waiting == 0
             await ahead
+
+    run_virtual(scenario())
+
+
+def test_a_hopeless_deadline_is_refused_at_once_not_after_the_wait() -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        async with running(key(6)) as lane:
+            await passes(lane, a_call(), log)
+            with pytest.raises(WouldExceedDeadline, match=r"10 s, longer than the 2\.5 s") as refused:
+                async with Turn(lane, a_call(max_wait=2.5)):
+                    pytest.fail("no turn may come")
+            assert asyncio.get_running_loop().time() == 1000.0
+            assert (refused.value.position, lane.waiting) == (1, 0)
+            assert refused.value.retry_after == pytest.approx(7.55)
 
     run_virtual(scenario())
 
@@ -196,12 +223,12 @@ def test_the_longest_wait_ends_with_a_refusal_that_says_where_it_stood() -> None
 def test_no_queue_is_refused_at_once_when_no_turn_is_free() -> None:
     async def scenario() -> None:
         async with running(key(60)) as lane:
-            async with lane.turn(a_call(no_queue=True)):
-                pass
+            async with Turn(lane, a_call(no_queue=True)) as turn:
+                turn.sent()
             with pytest.raises(QueueFull, match="No-Queue") as refused:
-                async with lane.turn(a_call(no_queue=True)):
+                async with Turn(lane, a_call(no_queue=True)):
                     pytest.fail("no turn may come")
-            assert refused.value.retry_after == pytest.approx(1.0)
+            assert refused.value.retry_after == about(1.0)
             assert lane.waiting == 0
 
     run_virtual(scenario())
@@ -216,7 +243,7 @@ def test_a_full_lane_says_position_and_wait() -> None:
             with pytest.raises(QueueFull, match="max_waiting") as refused:
                 await passes(lane, a_call(), log)
             assert refused.value.position == 3
-            assert refused.value.eta == pytest.approx(3.0)
+            assert refused.value.eta == about(3.0)
             await asyncio.gather(*waiting)
 
     run_virtual(scenario())
@@ -247,9 +274,9 @@ def test_a_reload_changes_the_rate_for_those_who_wait_already() -> None:
         async with running(key(6)) as lane:
             waiting = [asyncio.create_task(passes(lane, a_call(), log)) for _ in range(4)]
             await asyncio.sleep(10.5)
-            lane.retune(key(600), Queue())
+            lane.retune(key(600), Queue(), learns=False)
             await asyncio.gather(*waiting)
-        assert [at for at, _ in log] == pytest.approx([0, 10, 20, 20.1])
+        assert [at for at, _ in log] == about([0, 10.05, 10.596, 10.6965])
 
     run_virtual(scenario())
 
@@ -281,7 +308,7 @@ def test_a_thousand_of_two_thousand_vanish_at_once_and_nobody_gets_their_turns()
             assert (lane.granted, lane.waiting, lane.waiting_bytes) == (1000, 0, 0)
         assert {id(call) for _, call in log} == {id(call) for call in calls[::2]}
         gaps = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(log)]
-        assert max(gaps) == pytest.approx(0.01)
+        assert max(gaps) == about(0.01)
 
     run_virtual(scenario())
 
@@ -300,7 +327,7 @@ def test_random_arrivals_departures_and_ends_never_lose_a_place() -> None:
                 await asyncio.sleep(pause() / 50)
             await asyncio.gather(*tasks, return_exceptions=True)
             assert (lane.running, lane.waiting, lane.waiting_bytes) == (0, 0, 0)
-            async with lane.turn(a_call()):
+            async with Turn(lane, a_call()):
                 assert lane.running == 1
 
     for seed in range(10):

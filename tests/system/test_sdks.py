@@ -82,8 +82,8 @@ async def test_openai_responses_embeddings_models(openai_client: openai.AsyncOpe
 
 
 async def test_openai_s_errors_are_raised_as_its_own(openai_client: openai.AsyncOpenAI, upstream: FakeUpstream) -> None:
-    upstream.play(openai_answers.error(429, "slow down", "requests", "rate_limit_exceeded"))
-    with pytest.raises(openai.RateLimitError, match="slow down"):
+    upstream.play(openai_answers.error(429, "quota is spent", "insufficient_quota", "insufficient_quota"))
+    with pytest.raises(openai.RateLimitError, match="quota is spent"):
         await openai_client.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True)
     with pytest.raises(openai.BadRequestError, match="X-LLMQD-Priority"):
         await openai_client.chat.completions.create(

@@ -45,7 +45,26 @@ def test_what_cannot_be_read_says_nothing(data: bytes, content_type: str) -> Non
 
 
 def test_only_a_real_true_is_a_stream_and_only_a_string_is_a_model() -> None:
-    assert facts(b'{"stream":"true","model":5}') == NO_FACTS
+    found = facts(b'{"stream":"true","model":5}')
+    assert (found.model, found.stream) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "longest", "choices"),
+    [
+        (b'{"max_tokens": 5}', 5, 1),
+        (b'{"max_completion_tokens": 6, "max_tokens": 5, "n": 3}', 6, 3),
+        (b'{"max_output_tokens": 7}', 7, 1),
+        (b'{"generationConfig": {"maxOutputTokens": 8}}', 8, 1),
+        (b'{"options": {"num_predict": 9}}', 9, 1),
+        (b'{"options": {"num_predict": -1}, "n": 0}', None, 1),
+        (b'{"max_tokens": true, "n": "2"}', None, 1),
+        (b'{"max_tokens": 1e30, "generationConfig": []}', None, 1),
+    ],
+)
+def test_the_longest_answer_is_read_in_every_dialect(body: bytes, longest: int | None, choices: int) -> None:
+    found = facts(body)
+    assert (found.max_tokens, found.choices) == (longest, choices)
 
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "APPLICATION/JSON", "", "text/plain"])

@@ -74,12 +74,14 @@ async def test_headers_go_out_before_the_first_byte_of_the_body(
 
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 529])
 async def test_an_upstream_error_on_a_stream_keeps_its_status_and_bytes(
-    daemon: DaemonUnderTest, upstream: FakeUpstream, status: int
+    tmp_path: Path, upstream: FakeUpstream, status: int
 ) -> None:
-    upstream.play(openai.error(status, "no", "x").with_headers(("retry-after", "3")))
-    response = await ask(daemon)
-    assert (response.status, response.header("retry-after")) == (status, "3")
-    assert response.body == openai.error(status, "no", "x").data
+    async with running(tmp_path, upstream_toml("openai", upstream.url, "retries = 0")) as daemon:
+        upstream.play(openai.error(status, "no", "x").with_headers(("retry-after", "3")))
+        response = await call(daemon.port, "POST", CHAT, STREAM, JSON | {"X-LLMQD-No-Queue": "1"})
+        assert (response.status, response.header("retry-after")) == (status, "3")
+        assert response.body == openai.error(status, "no", "x").data
+        assert len(upstream.requests) == 1
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -155,13 +155,12 @@ async def test_only_a_get_is_a_websocket_handshake(daemon: DaemonUnderTest, upst
     assert upstream.requests[0].body == BODY
 
 
-async def test_a_switch_of_protocols_that_nobody_asked_for_is_502(
-    daemon: DaemonUnderTest, upstream: FakeUpstream
-) -> None:
-    upstream.play(Answer(raw=True, body=[b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n"]))
-    response = await call(daemon.port, "POST", CHAT, BODY)
-    assert (response.status, code_of(response)) == (502, "upstream_unreachable")
-    assert (await daemon.record(response.header("X-LLMQD-Request-Id") or "")).outcome.status == "failed"
+async def test_a_switch_of_protocols_that_nobody_asked_for_is_502(tmp_path: Path, upstream: FakeUpstream) -> None:
+    async with running(tmp_path, upstream_toml("openai", upstream.url, "retries = 0")) as daemon:
+        upstream.play(Answer(raw=True, body=[b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n"]))
+        response = await call(daemon.port, "POST", CHAT, BODY)
+        assert (response.status, code_of(response)) == (502, "upstream_unreachable")
+        assert (await daemon.record(response.header("X-LLMQD-Request-Id") or "")).outcome.status == "failed"
 
 
 async def test_interim_answers_and_trailers_of_the_upstream_do_not_disturb(
@@ -176,7 +175,7 @@ async def test_interim_answers_and_trailers_of_the_upstream_do_not_disturb(
 async def test_a_fault_of_llmqd_s_own_is_500_in_the_route_s_dialect_and_closes_the_record(
     daemon: DaemonUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await daemon.proxy._relay._client.__aexit__(None, None, None)
+    await daemon.client.__aexit__(None, None, None)
     response = await call(daemon.port, "POST", CHAT, BODY)
     assert (response.status, code_of(response)) == (500, "internal_error")
     assert "internal error" in caplog.text

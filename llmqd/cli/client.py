@@ -1,0 +1,90 @@
+"""Asks the running daemon over HTTP, by TCP or unix socket."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from llmqd.errors import DaemonRefused, DaemonUnreachable
+
+if TYPE_CHECKING:
+    from llmqd.cli.locate import Located
+
+_PATIENCE = 10.0
+"""Seconds that the daemon may take to answer; it answers in milliseconds unless it is stuck."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("llmqd", timeout=_PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_PATIENCE)
+        self.sock.connect(self._path)
+
+
+class DaemonClient:
+    """One daemon. Every question is a connection of its own."""
+
+    def __init__(self, located: Located) -> None:
+        self.located = located
+
+    def ask(
+        self, method: str, path: str, body: Mapping[str, object] | None = None, *, accept: tuple[int, ...] = (200,)
+    ) -> Any:
+        """The JSON of an answer whose status is one of `accept`.
+
+        Raises DaemonUnreachable when there is none, or none of llmqd's; DaemonRefused with the daemon's own sentence.
+        """
+        connection = self._connection()
+        try:
+            data = None if body is None else orjson.dumps(body)
+            connection.request(method, path, data, {"Content-Type": "application/json", "Connection": "close"})
+            response = connection.getresponse()
+            answer = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(_reason(error)) from error
+        finally:
+            connection.close()
+        if not response.headers.get("Server", "").startswith("llmqd"):
+            raise self._unreachable("what answers there is not llmqd")
+        return self._read(response.status, answer, accept)
+
+    def _connection(self) -> http.client.HTTPConnection:
+        address = self.located.address
+        if address.path:
+            return _UnixConnection(address.path)
+        kind = http.client.HTTPSConnection if self.located.tls else http.client.HTTPConnection
+        return kind(address.host, address.port, timeout=_PATIENCE)
+
+    def _read(self, status: int, answer: bytes, accept: tuple[int, ...]) -> Any:
+        try:
+            body = orjson.loads(answer)
+        except orjson.JSONDecodeError:
+            raise self._unreachable(f"its answer ({status}) is not JSON") from None
+        if status in accept:
+            return body
+        error = body.get("error") if isinstance(body, dict) else None
+        message = error.get("message") if isinstance(error, dict) else None
+        raise DaemonRefused(str(message or f"the daemon answered {status}"))
+
+    def _unreachable(self, reason: str) -> DaemonUnreachable:
+        return DaemonUnreachable(
+            f"no llmqd daemon answers at {self.located} ({self.located.why}): {reason}\n"
+            "Is it running (systemctl status llmqd)? Another address is given with --url."
+        )
+
+
+def _reason(error: OSError | http.client.HTTPException) -> str:
+    if isinstance(error, TimeoutError):
+        return f"nothing came for {_PATIENCE:g} s"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__

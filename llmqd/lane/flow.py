@@ -1,0 +1,31 @@
+"""Whose share of a lane a call uses: the flow that fair queueing charges it to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmqd.call import Call
+
+_FALLBACK = ("key", "user", "agent", "session", "address")
+"""From the one that says most surely who pays to the one that is always there."""
+
+
+def flow_of(call: Call, fair_by: str, *, key: str | None = None) -> str:
+    """The flow of a call, as text that names its kind: `user:ada`.
+
+    `fair_by` is `[queue] fair_by`: `key`, `session`, `user`, `agent` or `none` (all calls are one flow). A call that
+    lacks what is asked for is told apart by the next best it has: client key, user, agent, session, address.
+    `key` is the name of the client key that the call was made with, never the secret. A session that was made up for
+    the call alone (source `new`) says nothing about who calls and is passed over.
+    """
+    if fair_by == "none":
+        return ""
+    known = {
+        "key": key,
+        "user": call.user,
+        "agent": call.agent,
+        "session": None if call.session.source in ("new", "none") else call.session.id,
+        "address": call.client,
+    }
+    return next((f"{kind}:{known[kind]}" for kind in (fair_by, *_FALLBACK) if known[kind]), "")

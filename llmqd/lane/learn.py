@@ -1,0 +1,228 @@
+"""Learns a lane's limits from what answers say and from what is refused; only ever lowers what is configured.
+
+One Learner belongs to one model group of one lane. Requests are searched for from the first call on, where nothing is
+configured from a polite rate upwards; the other dimensions begin with the first header or refusal that names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmqd.lane.search import MINUTE, Search
+
+if TYPE_CHECKING:
+    from llmqd.config.limits import Dimension as Setting
+    from llmqd.providers.limit_headers import Dimension, Observed
+    from llmqd.providers.refusals import Verdict
+
+POLITE = 60.0
+"""Calls a minute with which a lane starts that knows nothing of its key."""
+
+_SETTINGS: Mapping[tuple[Dimension, float], Setting] = {
+    ("requests", MINUTE): "requests_per_minute",
+    ("requests", 24 * 60 * MINUTE): "requests_per_day",
+    ("tokens", MINUTE): "tokens_per_minute",
+    ("input_tokens", MINUTE): "input_tokens_per_minute",
+    ("output_tokens", MINUTE): "output_tokens_per_minute",
+    ("concurrency", 0.0): "max_concurrent",
+}
+_SEARCHED: tuple[Dimension, ...] = ("requests", "tokens", "input_tokens", "output_tokens")
+_OLD = 10.0
+"""Seconds after which what remained when an answer's call was sent says nothing any more about a window."""
+_FEWER, _MORE_AFTER = 0.75, 30.0
+"""Calls in flight: the share that is left after a refusal, and the seconds after which one more is tried."""
+_SLOWER = 0.8
+"""Share of the rate that is left when a provider asks to slow down beyond the refusal itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """A limit in use because it was learned: `amount` per `window` seconds (window 0: calls in flight).
+
+    `source` says from what, `since` (monotonic) from when. `remaining` is what the provider said was left, less what
+    has been sent since; None where it said nothing.
+    """
+
+    dimension: Dimension
+    window: float
+    amount: float
+    source: str
+    since: float
+    remaining: float | None = None
+
+    @property
+    def setting(self) -> Setting | None:
+        """The name of the setting that it stands in for; None where there is none (a subscription's share)."""
+        return _SETTINGS.get((self.dimension, self.window))
+
+
+class Learner:
+    """What is known of the limits of one model group of a lane. Pure: times are monotonic seconds, passed in.
+
+    `configured` holds the amounts per minute that are set (`concurrency`: calls in flight); what is not in it, or 0, is
+    unknown. Whoever grants calls `granted`; every grant ends in one of `answered`, `refused` or `unsent`, and is
+    corrected by `settled` once its real tokens are known. Answers without any header that matters count too.
+    """
+
+    def __init__(self, configured: Mapping[Dimension, float] | None = None) -> None:
+        known = {dimension: amount for dimension, amount in (configured or {}).items() if amount > 0}
+        self._searches = {
+            dimension: Search(known[dimension], known[dimension], "configured")
+            if dimension in known
+            else Search(POLITE if dimension == "requests" else float("inf"))
+            for dimension in _SEARCHED
+        }
+        self._most_in_flight = known.get("concurrency", float("inf"))
+        self._in_flight = float("inf")
+        self._in_flight_since = float("-inf")
+        self._in_flight_tried = float("-inf")
+        self._windows: dict[tuple[Dimension, float], Learned] = {}
+        self._remaining: dict[Dimension, tuple[float, float]] = {}
+        self._hold = float("-inf")
+
+    def granted(
+        self, now: float, *, waited: bool, in_flight: int = 0, tokens: Mapping[Dimension, float] | None = None
+    ) -> None:
+        """A call goes now. `waited`: it would have gone sooner, had the limits allowed. `tokens`: its estimates."""
+        for dimension, search in self._searches.items():
+            amount = 1.0 if dimension == "requests" else (tokens or {}).get(dimension, 0.0)
+            if amount:
+                search.took(amount, now, waited)
+        if in_flight >= self._in_flight and waited and now - self._in_flight_tried >= _MORE_AFTER:
+            self._in_flight += 1
+            self._in_flight_tried = now
+
+    def settled(self, changes: Mapping[Dimension, float], sent_at: float) -> None:
+        """The call that was granted at `sent_at` took so many more tokens than estimated, or fewer (below 0)."""
+        for dimension, change in changes.items():
+            if dimension in self._searches:
+                self._searches[dimension].history.correct(change, sent_at)
+
+    def unsent(self, sent_at: float, tokens: Mapping[Dimension, float] | None = None) -> None:
+        """The call that was granted at `sent_at` never reached the provider."""
+        self._searches["requests"].unsent(1.0, sent_at)
+        for dimension, amount in (tokens or {}).items():
+            self._searches[dimension].unsent(amount, sent_at)
+
+    def answered(self, observed: Iterable[Observed], sent_at: float, now: float) -> None:
+        """The headers of an answer, refusal or not, to a call that was granted at `sent_at`."""
+        tightest: dict[Dimension, Observed] = {}
+        for seen in observed:
+            if seen.dimension not in self._searches or seen.window > MINUTE:
+                self._windows[seen.dimension, seen.window] = Learned(
+                    dimension=seen.dimension,
+                    window=seen.window,
+                    amount=seen.limit,
+                    source=f"header {seen.header}",
+                    since=now,
+                    remaining=seen.remaining,
+                )
+            elif seen.dimension not in tightest or _per_minute(seen) < _per_minute(tightest[seen.dimension]):
+                tightest[seen.dimension] = seen
+        for dimension, seen in tightest.items():
+            search = self._searches[dimension]
+            search.know(_per_minute(seen), f"header {seen.header}", now)
+            self._count_remaining(seen, search, sent_at, now)
+
+    def refused(
+        self,
+        verdict: Verdict,
+        sent_at: float,
+        now: float,
+        *,
+        in_flight: int = 0,
+        tokens: Mapping[Dimension, float] | None = None,
+    ) -> None:
+        """The provider refused the call that was granted at `sent_at`; `in_flight` counts those still running.
+
+        Only `wait` and `slower` teach anything: other failures say nothing of rates.
+        """
+        if verdict.kind not in ("wait", "slower"):
+            return
+        if verdict.dimension == "concurrency":
+            self._fewer(in_flight, now)
+            self.unsent(sent_at, tokens)
+            return
+        source = "429 with Retry-After" if verdict.wait is not None else "429"
+        hit: Dimension = "requests" if verdict.dimension is None else verdict.dimension
+        for dimension, search in self._searches.items():
+            amount = 1.0 if dimension == "requests" else (tokens or {}).get(dimension, 0.0)
+            if dimension != hit:
+                if amount:
+                    search.unsent(amount, sent_at)
+                continue
+            if search.refused(amount, sent_at, now, verdict.wait, source) and verdict.kind == "slower":
+                search.slow_down(_SLOWER, now)
+            if verdict.limit and verdict.window is not None and 0 < verdict.window <= MINUTE:
+                search.know(verdict.limit * MINUTE / verdict.window, f"text of a 429: {verdict.limit:g}", now)
+
+    def limits(self, now: float) -> tuple[Learned, ...]:
+        """The limits to use now, those that are lower than configured or that nobody has configured."""
+        found = []
+        for dimension, search in self._searches.items():
+            if search.rate < search.configured and search.rate < float("inf"):
+                found.append(
+                    Learned(
+                        dimension=dimension,
+                        window=MINUTE,
+                        amount=search.rate,
+                        source=search.source,
+                        since=search.since,
+                        remaining=self._left(dimension, now),
+                    )
+                )
+        if self._in_flight < self._most_in_flight:
+            found.append(
+                Learned(
+                    dimension="concurrency",
+                    window=0.0,
+                    amount=self._in_flight,
+                    source="refused with so many in flight",
+                    since=self._in_flight_since,
+                )
+            )
+        return (*found, *self._windows.values())
+
+    def ready_at(self, now: float) -> float:
+        """When the next call may go, as far as what was sent before and what the provider said remains allow.
+
+        The limits themselves are kept by whoever uses `limits`.
+        """
+        return max(now, self._hold, *(search.ready_at(now) for search in self._searches.values()))
+
+    def _count_remaining(self, seen: Observed, search: Search, sent_at: float, now: float) -> None:
+        """What remains is what the header says, less the calls that went after the one it answers, which the provider
+        may not have counted yet, plus what has come back meanwhile."""
+        if seen.remaining is None or (not seen.continuous and now - sent_at > _OLD):
+            return
+        pace = seen.limit / seen.window
+        back = pace * (now - sent_at) if seen.continuous else 0.0
+        left = min(seen.remaining + back, seen.limit) - search.sent_after(sent_at)
+        self._remaining[seen.dimension] = (max(left, 0.0), now)
+        least = 1.0 if seen.dimension == "requests" else 0.0
+        if left >= least and left > 0:
+            return
+        wait = (least - left) / pace if seen.continuous else seen.resets_in or 0.0
+        if seen.resets_in is not None:
+            wait = min(wait, seen.resets_in)
+        self._hold = max(self._hold, now + min(wait, MINUTE))
+
+    def _left(self, dimension: Dimension, now: float) -> float | None:
+        left = self._remaining.get(dimension)
+        return None if left is None or now - left[1] > MINUTE else left[0]
+
+    def _fewer(self, in_flight: int, now: float) -> None:
+        if now - self._in_flight_tried < 1.0 and self._in_flight < float("inf"):
+            return  # one of those that were in flight together
+        self._in_flight = max(int(min(in_flight, self._in_flight) * _FEWER), 1)
+        self._in_flight_since = self._in_flight_tried = now
+
+    def __repr__(self) -> str:
+        named = (f"{name} {search!r}" for name, search in self._searches.items() if search.rate < float("inf"))
+        return f"<Learner {', '.join(named)}>"
+
+
+def _per_minute(seen: Observed) -> float:
+    return seen.limit * MINUTE / seen.window

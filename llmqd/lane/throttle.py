@@ -1,0 +1,281 @@
+"""When a call may go and what it takes: limits, pauses and what was learned, brought together for one lane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from llmqd.lane.amounts import Ask
+from llmqd.lane.brake import Brake, Pause
+from llmqd.lane.estimate import BodySize, EstimateError, Estimator
+from llmqd.lane.gate import Figure, Gate, Reservation
+from llmqd.lane.learn import Learned, Learner
+
+if TYPE_CHECKING:
+    from llmqd.config.limits import Limits
+    from llmqd.providers.limit_headers import Dimension, Observed
+    from llmqd.providers.refusals import Verdict
+    from llmqd.usage import Usage
+
+
+class Demand(NamedTuple):
+    """What a request says about its size: the body, and the longest answer it allows (None: it does not say)."""
+
+    size: BodySize = BodySize(0)
+    max_tokens: int | None = None
+    choices: int = 1
+
+
+class Hold(NamedTuple):
+    """Why a call may not go now: ask again at `until`, or after the next answer (infinite). `group` "" is everybody."""
+
+    until: float
+    group: str
+
+
+@dataclass(slots=True)
+class Grant:
+    """One attempt of a call that was let through: what it holds, until it is settled or given back."""
+
+    ask: Ask
+    size: BodySize
+    at: float
+    reservation: Reservation
+    era: int
+    answered: bool = False
+    """The provider has said yes or no to it; what is still to come is the usage."""
+    tokens: dict[Dimension, float] = field(default_factory=dict)
+
+
+class _Group:
+    """What is kept for each model group: its brake and what was learned of its limits."""
+
+    def __init__(self, noise: Callable[[], float], configured: dict[Dimension, float]) -> None:
+        self.brake = Brake(noise)
+        self.learner = Learner(configured)
+
+
+class Throttle:
+    """Decides for one lane. Pure: times are monotonic seconds, `noise` gives 0 to 1.
+
+    A call passes in this order: `ask`, `hold` until it is None, `take`, `sent`, then `answered` or `refused`, and at
+    its end `settle`; or `give_back` if it was never sent.
+    """
+
+    def __init__(self, limits: Limits, *, learns: bool, noise: Callable[[], float], wall_offset: float) -> None:
+        self._noise = noise
+        self._gate = Gate(limits, wall_offset=wall_offset)
+        self._estimator = Estimator()
+        self._groups: dict[str, _Group] = {}
+        self._operator: Pause | None = None
+        self.in_flight = 0
+        self.retune(limits, learns=learns, now=float("-inf"))
+
+    def retune(self, limits: Limits, *, learns: bool, now: float) -> None:
+        """Applies another configuration; what is used stays used."""
+        self._limits = limits
+        self._learns = learns
+        self._by_tokens = any(
+            each.tokens_per_minute or each.input_tokens_per_minute or each.output_tokens_per_minute
+            for each in (limits, *(group.limits for group in limits.groups))
+        )
+        if math.isfinite(now):
+            self._gate.retune(limits, now)
+            self._groups.clear()
+
+    def ask(self, model: str | None, demand: Demand) -> Ask:
+        """What a call is going to need."""
+        return self._estimator.ask(
+            model,
+            demand.size,
+            group=self._gate.group_of(model),
+            max_tokens=demand.max_tokens,
+            choices=demand.choices,
+            in_flight=self.in_flight,
+        )
+
+    def cost(self, ask: Ask) -> float:
+        """What a call's turn is charged with among those who share: tokens where tokens are limited, else one call."""
+        return max(ask.input_tokens + ask.output_tokens, 1.0) if self._by_tokens else 1.0
+
+    def never_fits(self, ask: Ask) -> str | None:
+        """Why this call can never be sent; None where it can."""
+        return self._gate.never_fits(ask)
+
+    def hold(self, ask: Ask, now: float) -> Hold | None:
+        """What keeps a call from going now; None when it may go."""
+        pause = self._operator_pause(now)
+        if pause is not None:
+            return Hold(math.inf if pause.until is None else pause.until, "")
+        group = self._group(ask.group)
+        at = group.brake.ready_at(now)
+        if self._learns:
+            at = max(at, group.learner.ready_at(now))
+        if at > now:
+            return Hold(at, ask.group)
+        block = self._gate.block(ask, now)
+        return None if block is None else Hold(block.until, block.group)
+
+    def take(self, ask: Ask, size: BodySize, now: float, *, waited: bool) -> Grant:
+        """Lets a call go; `hold` must have been None."""
+        self.in_flight += 1
+        group = self._group(ask.group)
+        reservation = self._gate.take(ask, now, waited=waited)
+        grant = Grant(ask, size, now, reservation, group.brake.granted(), tokens=_tokens(ask))
+        group.learner.granted(now, waited=waited, in_flight=self.in_flight, tokens=grant.tokens)
+        return grant
+
+    def sent(self, grant: Grant, now: float) -> None:
+        """The request of a granted call leaves now."""
+        self._gate.sent(grant.reservation, now)
+
+    def answered(self, grant: Grant, observed: Iterable[Observed], now: float) -> list[Learned]:
+        """An answer that is no refusal has begun. Gives the limits that were learned by it."""
+        grant.answered = True
+        group = self._group(grant.ask.group)
+        group.brake.answered(grant.era)
+        group.learner.answered(observed, grant.at, now)
+        return self._apply(grant.ask.group, now)
+
+    def refused(self, grant: Grant, verdict: Verdict, observed: Iterable[Observed], now: float) -> list[Learned]:
+        """The provider refused the call; it is settled as not counted. Gives the limits that were learned by it."""
+        grant.answered = True
+        group = self._group(grant.ask.group)
+        group.brake.refused(verdict.wait, verdict.reason, grant.era, now)
+        group.learner.refused(verdict, grant.at, now, in_flight=self.in_flight - 1, tokens=grant.tokens)
+        group.learner.answered(observed, grant.at, now)
+        self._end(grant)
+        self._gate.settle(grant.reservation, None, now, counted=False)
+        return self._apply(grant.ask.group, now)
+
+    def settle(self, grant: Grant, usage: Usage | None, now: float, *, counted: bool) -> None:
+        """A call has ended; `usage` is what it really used, `counted` whether the provider counts it."""
+        if not grant.reservation.open:
+            return
+        if not grant.answered:
+            self._group(grant.ask.group).brake.left(grant.era)
+        self._end(grant)
+        self._gate.settle(grant.reservation, usage, now, counted=counted)
+        if usage is not None and counted:
+            self._estimator.learn(grant.ask, grant.size, usage, count_cached=self._limits.count_cached)
+            self._group(grant.ask.group).learner.settled(_changes(grant, usage), grant.at)
+
+    def give_back(self, grant: Grant, now: float) -> None:
+        """A call that was let through is never sent."""
+        if not grant.reservation.open:
+            return
+        group = self._group(grant.ask.group)
+        group.brake.left(grant.era)
+        group.learner.unsent(grant.at, grant.tokens)
+        self._end(grant)
+        self._gate.give_back(grant.reservation, now)
+
+    def wait_for(self, position: int, ask: Ask, now: float) -> float | None:
+        """Seconds until a call like this at `position` (1 is next) may go; None while nobody can know."""
+        pause = self.paused(now, ask.group)
+        if pause is not None and pause.until is None:
+            return None
+        wait = self._gate.wait_for(position, ask, now)
+        if not math.isfinite(wait):
+            return None
+        if pause is None or pause.until is None:
+            return wait
+        return wait + max(pause.until - now - self._gate.wait_for(1, ask, now), 0.0)
+
+    def pause(self, until: float | None, reason: str) -> None:
+        """An operator's pause of everything, until then or until `resume`."""
+        self._operator = Pause(until, reason, by_operator=True)
+
+    def resume(self) -> None:
+        """Ends every pause at once; where the upstream had refused, the next call goes as a probe."""
+        self._operator = None
+        for group in self._groups.values():
+            group.brake.resume()
+
+    def paused(self, now: float, group: str | None = None) -> Pause | None:
+        """The pause in force: the operator's, or the longest of the upstream's (of this group, if one is named)."""
+        operator = self._operator_pause(now)
+        if operator is not None:
+            return operator
+        names = self._groups if group is None else (group,)
+        pauses = [self._groups[name].brake.paused(now) for name in names if name in self._groups]
+        return max((pause for pause in pauses if pause is not None), key=lambda pause: pause.until or 0.0, default=None)
+
+    @property
+    def pauses(self) -> int:
+        """How often the upstream has made this lane pause."""
+        return sum(group.brake.pauses for group in self._groups.values())
+
+    @property
+    def requests_per_minute(self) -> float:
+        """The rate in force for the whole key; 0 is none."""
+        return self._gate.limit("requests_per_minute")
+
+    def figures(self, now: float) -> list[Figure]:
+        """Every limit in force."""
+        return self._gate.figures(now)
+
+    def learned(self, now: float) -> list[tuple[str, Learned]]:
+        """What was learned, with the model group that it is for."""
+        return [(name, each) for name, group in self._groups.items() for each in group.learner.limits(now)]
+
+    def error(self) -> EstimateError:
+        """How good the estimates of tokens have been lately."""
+        return self._estimator.error()
+
+    def _operator_pause(self, now: float) -> Pause | None:
+        if self._operator is not None and self._operator.until is not None and self._operator.until <= now:
+            self._operator = None
+        return self._operator
+
+    def _group(self, name: str) -> _Group:
+        if name not in self._groups:
+            self._groups[name] = _Group(self._noise, self._configured(name))
+        return self._groups[name]
+
+    def _configured(self, name: str) -> dict[Dimension, float]:
+        limits = next((group.limits for group in self._limits.groups if group.name == name), self._limits)
+        return {
+            # 0 says that there is none: then only a refusal or a header teaches one. Unset is where the search begins.
+            "requests": 0.0 if limits.assumed else limits.requests_per_minute or math.inf,
+            "tokens": limits.tokens_per_minute,
+            "input_tokens": limits.input_tokens_per_minute,
+            "output_tokens": limits.output_tokens_per_minute,
+            "concurrency": float(limits.max_concurrent),
+        }
+
+    def _apply(self, group: str, now: float) -> list[Learned]:
+        """Brings the gate in line with what was learned."""
+        if not self._learns:
+            return []
+        changed = []
+        for learned in self._groups[group].learner.limits(now):
+            setting = learned.setting
+            if setting is None or learned.amount <= 0:
+                continue
+            before = self._gate.limit(setting, group)
+            self._gate.lower(setting, group, learned.amount, now)
+            if self._gate.limit(setting, group) != before:
+                changed.append(learned)
+        return changed
+
+    def _end(self, grant: Grant) -> None:
+        self.in_flight -= 1
+
+
+def _tokens(ask: Ask) -> dict[Dimension, float]:
+    return {
+        "tokens": ask.input_tokens + ask.output_tokens,
+        "input_tokens": ask.input_tokens,
+        "output_tokens": ask.output_tokens,
+    }
+
+
+def _changes(grant: Grant, usage: Usage) -> dict[Dimension, float]:
+    return {
+        "tokens": usage.total - grant.tokens["tokens"],
+        "input_tokens": usage.input - grant.tokens["input_tokens"],
+        "output_tokens": usage.output - grant.tokens["output_tokens"],
+    }

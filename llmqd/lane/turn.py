@@ -1,0 +1,83 @@
+"""A call's turn in a lane: waited for on entry, settled and given back on exit, whatever happens in between."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from llmqd.lane.throttle import Demand
+
+if TYPE_CHECKING:
+    from llmqd.call import Call
+    from llmqd.lane.lane import Lane
+    from llmqd.lane.queue import Ticket
+    from llmqd.providers.limit_headers import Observed
+    from llmqd.providers.refusals import Verdict
+    from llmqd.usage import Usage
+
+
+class Turn:
+    """`async with Turn(lane, call, demand) as turn:` waits for the call's turn and holds what it takes of the limits.
+
+    Entering raises QueueFull, WouldExceedDeadline, DeadlineExceeded, TooLargeForLimit, Cancelled or ShuttingDown
+    instead of a turn. A turn that was left may be entered again: the call, refused upstream, then waits at the place
+    that it had.
+
+    Inside, `sent` reports that the request leaves, `answered` or `refused` what the upstream said, `used` the tokens in
+    the end. What was never sent costs nothing.
+    """
+
+    __slots__ = ("_call", "_counted", "_demand", "_lane", "_sent", "_ticket", "_usage")
+
+    def __init__(self, lane: Lane, call: Call, demand: Demand = Demand()) -> None:  # noqa: B008 (immutable)
+        self._lane = lane
+        self._call = call
+        self._demand = demand
+        self._ticket: Ticket | None = None
+        self._sent = False
+        self._counted = True
+        self._usage: Usage | None = None
+
+    def sent(self) -> None:
+        """The request leaves now."""
+        assert self._ticket is not None
+        self._sent = True
+        self._lane.sent(self._ticket)
+
+    def answered(self, observed: tuple[Observed, ...]) -> None:
+        """An answer that is no refusal has begun; `observed` are the limits in its headers."""
+        assert self._ticket is not None
+        self._lane.answered(self._ticket, observed)
+
+    def refused(self, verdict: Verdict, observed: tuple[Observed, ...]) -> None:
+        """The upstream refused for want of quota."""
+        assert self._ticket is not None
+        self._counted = False
+        self._lane.refused(self._ticket, verdict, observed)
+
+    def failed(self) -> None:
+        """No answer came, or one that providers do not count."""
+        self._counted = False
+
+    def used(self, usage: Usage | None) -> None:
+        """What the call has consumed, as far as is known."""
+        self._usage = usage
+
+    async def __aenter__(self) -> Self:
+        self._sent, self._counted, self._usage = False, True, None
+        if self._ticket is None:
+            self._ticket = self._lane.enter(self._call, self._demand)
+        else:
+            self._lane.reenter(self._ticket)
+        if not self._ticket.granted:
+            await self._lane.wait(self._ticket)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._ticket is not None
+        if self._sent:
+            self._lane.leave(self._ticket, self._usage, counted=self._counted)
+        else:
+            self._lane.withdraw(self._ticket)

@@ -1,0 +1,346 @@
+"""Reads what an answer's headers say about the limits of its key: how much, how much is left, how long to wait.
+
+Formats are told apart by name; where the same name means different things the provider decides:
+
+- OpenAI (guide "Rate limits"): `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`; reset is a Go duration, the
+  time until the bucket is full again. A limit may be per minute or per day; reset * limit / (limit - remaining) is the
+  window.
+- Azure OpenAI: the same names with whole seconds; 0 and -1 are sent where nothing is known.
+- Groq (docs "Rate Limits"): requests are always a day's, tokens always a minute's.
+- Anthropic (API "Rate limits"): `anthropic-ratelimit-*`, RFC 3339 times, remaining tokens rounded to thousands;
+  `-tokens-*` repeats whichever token limit is the most restrictive. The pools of priority and fast mode are apart from
+  the standard limits and left out. Subscriptions report shares of a plan (`-unified-*`) with times in epoch seconds.
+- Mistral `-req-minute`, Cerebras `-requests-day` and `-tokens-minute`, Fireworks `-tokens-prompt`, Together (bare
+  names, per second), OpenRouter (bare names, epoch milliseconds).
+
+Nothing here raises: a value that cannot be understood is as good as missing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Literal
+
+Dimension = Literal["requests", "tokens", "input_tokens", "output_tokens", "concurrency", "plan"]
+"""What is limited. `plan` is the share of a subscription that may be used: limit 1, remaining 0 to 1."""
+
+SECOND, MINUTE, HOUR, DAY, MONTH = 1.0, 60.0, 3600.0, 86_400.0, 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """One limit as an answer's headers state it.
+
+    `limit` per `window` seconds; `remaining` of it when the answer was sent, None when not said; `resets_in` seconds
+    until it is whole again. `continuous`: it refills all the time (True) or at once when the window ends (False).
+    `header` is where the limit stood.
+    """
+
+    dimension: Dimension
+    window: float
+    limit: float
+    remaining: float | None = None
+    resets_in: float | None = None
+    continuous: bool = True
+    header: str = ""
+
+
+_LONGEST = 366 * DAY
+_NUMBER = re.compile(r"\d{1,18}(?:\.\d{1,18})?", re.ASCII)
+_DURATION = re.compile(
+    r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m(?!s))?(?:(\d{1,9}(?:\.\d{1,12})?)s)?(?:(\d{1,9}(?:\.\d{1,12})?)ms)?",
+    re.ASCII,
+)
+_UNITS = (DAY, HOUR, MINUTE, SECOND, 0.001)
+_EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e12
+
+_SUFFIXED = re.compile(r"x-ratelimit-limit-(.+?)(?:-(second|minute|hour|day|month))?", re.ASCII)
+_WINDOWS = {"second": SECOND, "minute": MINUTE, "hour": HOUR, "day": DAY, "month": MONTH}
+_NAMES: Mapping[str, Dimension] = {
+    "requests": "requests",
+    "req": "requests",
+    "tokens": "tokens",
+    "project-tokens": "tokens",
+    "tokens_usage_based": "tokens",
+    "input-tokens": "input_tokens",
+    "output-tokens": "output_tokens",
+    "tokens-prompt": "input_tokens",
+    "tokens-cache-adjusted-prompt": "input_tokens",
+    "cache-adjusted-prompt": "input_tokens",
+    "tokens-generated": "output_tokens",
+}
+_ANTHROPIC: Mapping[str, Dimension] = {
+    "requests": "requests",
+    "input-tokens": "input_tokens",
+    "output-tokens": "output_tokens",
+    "tokens": "tokens",
+}
+_ROUNDED = 500
+"""Anthropic rounds remaining tokens to the nearest thousand: so much less may be left than is said."""
+
+_PLAN_WINDOWS = {"5h": 5 * HOUR, "7d": 7 * DAY, "7d_sonnet": 7 * DAY, "7d_oi": 7 * DAY}
+_AZURE = frozenset({"azure", "azure-openai"})
+_BARE = "x-ratelimit-limit"
+
+
+def read_limits(headers: Mapping[str, str], preset: str, wall: float) -> tuple[Observed, ...]:
+    """Every limit that the headers of an answer state.
+
+    `preset` is the provider's name as in `llmqd.providers.presets`; `wall` the time of arrival in Unix seconds, which
+    an answer's own `Date` overrules, so that absolute times do not suffer from clocks that differ.
+    """
+    named = lowered(headers)
+    here = server_time(named, wall)
+    found = [*_suffixed(named, preset, here), *_anthropic(named, here), *_plan(named, here)]
+    found += [*_bare(named, preset, here), *_by_size(named, here)]
+    return tuple(found)
+
+
+def wait_of(headers: Mapping[str, str], wall: float) -> float | None:
+    """Seconds for which a refused caller should wait; None when the headers do not say.
+
+    What `retry_after` says, else the longest reset among the limits of which nothing remains.
+    """
+    asked = retry_after(headers, wall)
+    if asked is not None:
+        return asked
+    spent = (seen for seen in read_limits(headers, "", wall) if seen.remaining == 0 and not _is_share(seen))
+    return max((seen.resets_in for seen in spent if seen.resets_in is not None), default=None)
+
+
+def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
+    """Seconds of `retry-after-ms`, else of `Retry-After` (RFC 9110: seconds, here also a fraction, or a date)."""
+    named = lowered(headers)
+    milliseconds = number(named.get("retry-after-ms"))
+    if milliseconds is not None and milliseconds / 1000 <= _LONGEST:
+        return milliseconds / 1000
+    value = named.get("retry-after")
+    if value is None:
+        return None
+    seconds = number(value)
+    if seconds is None and (moment := _http_date(value)) is not None:
+        seconds = max(moment - server_time(named, wall), 0.0)
+    return seconds if seconds is not None and seconds <= _LONGEST else None
+
+
+def in_plan(headers: Mapping[str, str]) -> bool:
+    """False where Mistral says, with a limit of 0, that the key's plan does not include this model."""
+    return number(lowered(headers).get("x-ratelimit-limit-req-minute")) != 0
+
+
+def number(text: str | None) -> float | None:
+    """A plain number that is not negative; None for anything else."""
+    if text is None or not _NUMBER.fullmatch(text.strip()):
+        return None
+    return float(text)
+
+
+def duration(text: str | None) -> float | None:
+    """Seconds of a Go duration (`6m0s`, `20ms`, `2s81ms`) or of a plain number; None for anything else."""
+    if text is None:
+        return None
+    if (plain := number(text)) is not None:
+        return plain
+    found = _DURATION.fullmatch(text.strip())
+    if found is None or not any(found.groups()):
+        return None
+    return sum(float(part) * unit for part, unit in zip(found.groups(), _UNITS, strict=True) if part)
+
+
+def moment_of(text: str | None) -> float | None:
+    """Unix seconds of an RFC 3339 time; None for anything else."""
+    if text is None or "-" not in text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def resets_in(text: str | None, here: float) -> float | None:
+    """Seconds until the moment that a reset header names, in any of the formats: duration, RFC 3339, epoch."""
+    seconds = duration(text)
+    if seconds is None:
+        moment = moment_of(text)
+        seconds = None if moment is None else moment - here
+    elif seconds >= _EPOCH_MILLISECONDS:
+        seconds = seconds / 1000 - here
+    elif seconds >= _EPOCH_SECONDS:
+        seconds -= here
+    if seconds is None or seconds > _LONGEST:
+        return None
+    return max(seconds, 0.0)
+
+
+def server_time(headers: Mapping[str, str], wall: float) -> float:
+    """The answer's own `Date` in Unix seconds, `wall` when it has none. Names in `headers` are in lower case."""
+    value = headers.get("date")
+    moment = None if value is None else _http_date(value)
+    return wall if moment is None else moment
+
+
+def _is_share(seen: Observed) -> bool:
+    """A used-up share of a plan, which may bind other models only; that calls are refused is said by its status."""
+    return seen.dimension == "plan" and not seen.header.endswith("-status")
+
+
+def lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers under lower-case names, whatever kind of mapping held them."""
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _http_date(text: str) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _limit(headers: Mapping[str, str], name: str) -> float | None:
+    value = number(headers.get(name))
+    return value if value and math.isfinite(value) else None
+
+
+def _suffixed(headers: Mapping[str, str], preset: str, here: float) -> Iterator[Observed]:
+    for name in headers:
+        found = _SUFFIXED.fullmatch(name)
+        if found is None or (dimension := _NAMES.get(found[1])) is None:
+            continue
+        limit = _limit(headers, name)
+        if limit is None:
+            continue
+        tail = name.removeprefix("x-ratelimit-limit-")
+        remaining = number(headers.get(f"x-ratelimit-remaining-{tail}"))
+        reset = resets_in(headers.get(f"x-ratelimit-reset-{tail}"), here)
+        window = _WINDOWS[found[2]] if found[2] else _window(preset, dimension, limit, remaining, reset)
+        yield Observed(
+            dimension=dimension,
+            window=window,
+            limit=limit,
+            remaining=None if remaining is None else min(remaining, limit),
+            resets_in=reset,
+            continuous=preset not in _AZURE,
+            header=name,
+        )
+
+
+def _window(preset: str, dimension: Dimension, limit: float, remaining: float | None, reset: float | None) -> float:
+    """A minute or a day, by provider where it is fixed, else by the time in which what was used comes back."""
+    if preset == "groq":
+        return DAY if dimension == "requests" else MINUTE
+    if preset in _AZURE or reset is None:
+        return MINUTE
+    if reset > 1.05 * MINUTE:
+        return DAY
+    used = limit - remaining if remaining is not None else 0.0
+    if preset != "openai" or used <= 0:
+        return MINUTE
+    # A day's bucket can read low, as it refilled while the call ran; the end of a fixed minute can read as anything
+    # below a minute's share of the limit, so less than half a day is taken for a minute.
+    return DAY if 0.5 * DAY <= reset * limit / used <= 1.05 * DAY else MINUTE
+
+
+def _anthropic(headers: Mapping[str, str], here: float) -> Iterator[Observed]:
+    limits: set[float] = set()
+    for name, dimension in _ANTHROPIC.items():
+        header = f"anthropic-ratelimit-{name}-limit"
+        limit = _limit(headers, header)
+        if limit is None or (dimension == "tokens" and limit in limits):
+            continue  # the most restrictive token limit, said once already under its own name
+        remaining = number(headers.get(f"anthropic-ratelimit-{name}-remaining"))
+        if dimension != "requests":
+            limits.add(limit)
+            remaining = None if remaining is None else max(remaining - _ROUNDED, 0.0)
+        yield Observed(
+            dimension=dimension,
+            window=MINUTE,
+            limit=limit,
+            remaining=None if remaining is None else min(remaining, limit),
+            resets_in=resets_in(headers.get(f"anthropic-ratelimit-{name}-reset"), here),
+            header=header,
+        )
+
+
+def _plan(headers: Mapping[str, str], here: float) -> Iterator[Observed]:
+    status = headers.get("anthropic-ratelimit-unified-status")
+    if status is not None and not status.lower().startswith("allowed"):
+        yield Observed(
+            dimension="plan",
+            window=5 * HOUR,
+            limit=1.0,
+            remaining=0.0,
+            resets_in=resets_in(headers.get("anthropic-ratelimit-unified-reset"), here),
+            continuous=False,
+            header="anthropic-ratelimit-unified-status",
+        )
+    for name, window in _PLAN_WINDOWS.items():
+        header = f"anthropic-ratelimit-unified-{name}-utilization"
+        used = number(headers.get(header))
+        if used is not None:
+            yield Observed(
+                dimension="plan",
+                window=window,
+                limit=1.0,
+                remaining=max(1.0 - used, 0.0),
+                resets_in=resets_in(headers.get(f"anthropic-ratelimit-unified-{name}-reset"), here),
+                continuous=False,
+                header=header,
+            )
+
+
+def _bare(headers: Mapping[str, str], preset: str, here: float) -> Iterator[Observed]:
+    if preset == "together":
+        yield from _together(headers)
+        return
+    limit = _limit(headers, _BARE)
+    reset = resets_in(headers.get("x-ratelimit-reset"), here)
+    if limit is None or reset is None:
+        return  # bare names say nothing about their window; the reset alone does
+    yield Observed(
+        dimension="requests",
+        window=MINUTE if reset <= 1.05 * MINUTE else DAY,
+        limit=limit,
+        remaining=number(headers.get("x-ratelimit-remaining")),
+        resets_in=reset,
+        continuous=False,
+        header=_BARE,
+    )
+
+
+def _together(headers: Mapping[str, str]) -> Iterator[Observed]:
+    names: tuple[tuple[str, Dimension], ...] = (("x-ratelimit", "requests"), ("x-tokenlimit", "tokens"))
+    for name, dimension in names:
+        limit = _limit(headers, f"{name}-limit")
+        if limit is not None:
+            yield Observed(
+                dimension=dimension,
+                window=SECOND,
+                limit=limit,
+                remaining=number(headers.get(f"{name}-remaining")),
+                resets_in=duration(headers.get(f"{name}-reset")),
+                header=f"{name}-limit",
+            )
+
+
+def _by_size(headers: Mapping[str, str], here: float) -> Iterator[Observed]:
+    """Mistral's older names for tokens a minute and a month."""
+    for name in ("minute", "month"):
+        header = f"x-ratelimitbysize-limit-{name}"
+        limit = _limit(headers, header)
+        if limit is not None:
+            yield Observed(
+                dimension="tokens",
+                window=_WINDOWS[name],
+                limit=limit,
+                remaining=number(headers.get(f"x-ratelimitbysize-remaining-{name}")),
+                resets_in=resets_in(headers.get("ratelimitbysize-reset"), here) if name == "minute" else None,
+                continuous=False,
+                header=header,
+            )

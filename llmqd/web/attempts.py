@@ -1,0 +1,232 @@
+"""Gets a call answered: waits for its turns, sends it, and tries again where a wait or another upstream can help."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp import web
+
+from llmqd.call import Outcome, Record
+from llmqd.errors import CallRefused, UpstreamUnreachable
+from llmqd.lane.throttle import Demand
+from llmqd.lane.turn import Turn
+from llmqd.providers.limit_headers import read_limits
+from llmqd.providers.refusals import Verdict, judge
+from llmqd.tap.decoding import decode_all
+from llmqd.web.refusal import refusal
+
+if TYPE_CHECKING:
+    from llmqd.lane.lanes import Lanes
+    from llmqd.recorder import Recorder
+    from llmqd.web.passage import Passage
+    from llmqd.web.relay import Relay
+    from llmqd.web.sender import Sender, Sent
+
+logger = logging.getLogger(__name__)
+
+_JUDGED, _JUDGED_DECODED = 64 * 1024, 512 * 1024
+"""Bytes of an error answer that are read before it is decided what it means, and as many when decoded."""
+_JUDGED_WITHIN = 5.0
+"""Seconds that the body of an error answer may take to come."""
+_BACK_OFF, _LONGEST_BACK_OFF = 0.5, 8.0
+"""Seconds before the first repetition after a failure, doubled with each: what official SDKs do."""
+
+
+_MOST_REFUSALS, _MOST_UNEXPLAINED = 8, 4
+"""How often one call may be refused for want of quota before it gets the refusal itself: an upstream that refuses it
+even after the waits that it has asked for, or without ever naming one, would refuse it for ever."""
+
+
+@dataclass(slots=True)
+class _Failed:
+    """An attempt that is to be repeated, and what the upstream said."""
+
+    verdict: Verdict
+
+
+@dataclass(slots=True)
+class _Tries:
+    """How one call has fared with the upstream where it is tried now."""
+
+    failures: int = 0
+    refusals: int = 0
+
+    def may_fail(self, retries: int) -> bool:
+        """Whether it is sent again after a failure."""
+        return self.failures < retries
+
+    def may_wait(self, verdict: Verdict) -> bool:
+        """Whether it waits for another turn after this refusal."""
+        return self.refusals < (_MOST_UNEXPLAINED if verdict.wait is None else _MOST_REFUSALS) - 1
+
+
+class Attempts:
+    """Calls that have to be answered. `noise` gives 0 to 1, `wall` Unix time."""
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        sender: Sender,
+        relay: Relay,
+        recorder: Recorder,
+        *,
+        wall: Callable[[], float],
+        noise: Callable[[], float],
+    ) -> None:
+        self._lanes = lanes
+        self._sender = sender
+        self._relay = relay
+        self._recorder = recorder
+        self._wall = wall
+        self._noise = noise
+
+    def stop(self) -> None:
+        """A call that is cancelled from now on was interrupted by the shutdown, not by its client."""
+        self._relay.stop()
+
+    async def at_once(self, passage: Passage) -> web.StreamResponse:
+        """A call that waits for no turn and is sent once."""
+        record = Record(passage.call, Outcome(lane=passage.lane.name))
+        try:
+            self._open(passage, record)
+            sent = await self._sender.send(passage)
+            try:
+                return await self._relay.deliver(passage, record, sent, b"", {})
+            finally:
+                sent.answer.close()
+        except BaseException as error:
+            return self._ended(passage, record, error)
+
+    async def in_turn(self, passage: Passage, demand: Demand) -> web.StreamResponse:
+        """A call that waits for its turn, as often as it takes."""
+        record = Record(passage.call, Outcome(lane=passage.lane.name))
+        try:
+            return await self._until_answered(passage, record, demand)
+        except BaseException as error:
+            return self._ended(passage, record, error)
+
+    async def _until_answered(self, passage: Passage, record: Record, demand: Demand) -> web.StreamResponse:
+        tries = _Tries()
+        turn = Turn(passage.lane, passage.call, demand)
+        while True:
+            async with turn:
+                if passage.queued_ms is None:
+                    passage.queued_ms = record.outcome.queued_ms = self._recorder.since(passage.call)
+                self._open(passage, record)
+                result = await self._attempt(passage, record, turn, tries)
+            if not isinstance(result, _Failed):
+                return result
+            if result.verdict.kind in ("wait", "slower") and tries.may_wait(result.verdict):
+                tries.refusals += 1
+                if (lane := self._lanes.pick(passage.upstream.name)) is not passage.lane and lane.paused is None:
+                    turn = self._moved(passage, record, demand)
+                continue
+            if result.verdict.kind == "retry" and tries.may_fail(passage.upstream.retries):
+                await asyncio.sleep(self._back_off(tries.failures, result.verdict.wait))
+                tries.failures += 1
+                continue
+            passage.upstream = passage.fallbacks.pop(0)
+            logger.warning("call %s goes on to %s: %s", passage.call.id, passage.upstream.name, result.verdict.reason)
+            tries, turn = _Tries(), self._moved(passage, record, demand)
+
+    async def _attempt(
+        self, passage: Passage, record: Record, turn: Turn, tries: _Tries
+    ) -> web.StreamResponse | _Failed:
+        """Sends the call once; what may not be repeated is delivered whatever it is."""
+        may_move, may_fail = bool(passage.fallbacks), tries.may_fail(passage.upstream.retries)
+        turn.sent()
+        try:
+            sent = await self._sender.send(passage)
+        except UpstreamUnreachable as error:
+            turn.failed()
+            if passage.repeatable and (may_fail or may_move):
+                return _Failed(Verdict(kind="retry", reason=error.message))
+            raise
+        except CallRefused:
+            turn.failed()
+            raise
+        try:
+            observed = read_limits(sent.answer.headers, passage.upstream.preset.name, self._wall())
+            begun, verdict = b"", None
+            if sent.answer.status >= 400:
+                begun, verdict = await self._judged(passage, sent)
+            if verdict is not None and verdict.kind in ("wait", "slower"):
+                turn.refused(verdict, observed)
+                if passage.repeatable and not passage.call.no_queue and (may_move or tries.may_wait(verdict)):
+                    return _Failed(verdict)
+            else:
+                turn.answered(observed)
+            if verdict is not None and verdict.kind in ("retry", "permanent"):
+                turn.failed()
+                if passage.repeatable and (may_move or (may_fail and verdict.kind == "retry")):
+                    return _Failed(verdict)
+            hopeless = {"x-should-retry": "false"} if verdict is not None and verdict.kind == "permanent" else {}
+            try:
+                return await self._relay.deliver(passage, record, sent, begun, hopeless)
+            finally:
+                turn.used(record.outcome.usage)
+        finally:
+            sent.answer.close()
+
+    async def _judged(self, passage: Passage, sent: Sent) -> tuple[bytes, Verdict]:
+        """What an error answer means, and as much of its body as was read to find out."""
+        answer, pieces, size = sent.answer, list[bytes](), 0
+        try:
+            async with asyncio.timeout(_JUDGED_WITHIN):
+                while size < _JUDGED and (piece := await answer.content.readany()):
+                    pieces.append(piece)
+                    size += len(piece)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            pass  # the relay meets the same end and tells the client
+        begun = b"".join(pieces)
+        encoding = answer.headers.get("Content-Encoding", "")
+        body = decode_all(begun, encoding, _JUDGED_DECODED) if encoding else begun
+        preset = passage.upstream.preset.name
+        return begun, judge(answer.status, answer.headers, body or b"", preset, self._wall())
+
+    def _moved(self, passage: Passage, record: Record, demand: Demand) -> Turn:
+        """A turn in the lane with the least to do of the upstream where the call is tried now."""
+        passage.lane = self._lanes.pick(passage.upstream.name)
+        passage.call.upstream = passage.upstream.name
+        record.outcome.lane = passage.lane.name
+        return Turn(passage.lane, passage.call, demand)
+
+    def _open(self, passage: Passage, record: Record) -> None:
+        passage.attempts += 1
+        if passage.attempts == 1:
+            self._recorder.open(record)
+        record.outcome.attempts = passage.attempts
+
+    def _back_off(self, failures: int, asked: float | None) -> float:
+        """Seconds to stay away after a failure, with jitter so that calls that failed together do not return so."""
+        wait: float = min(_BACK_OFF * 2**failures, _LONGEST_BACK_OFF) * (0.75 + 0.5 * self._noise())
+        return max(wait, min(asked or 0.0, _LONGEST_BACK_OFF))
+
+    def _ended(self, passage: Passage, record: Record, error: BaseException) -> web.StreamResponse:
+        """Closes the record of a call that got no answer from an upstream. Gives llmqd's own, or raises on."""
+        call, outcome = passage.call, record.outcome
+        provider = passage.upstream.price_provider
+        if isinstance(error, CallRefused):
+            if not passage.attempts:
+                self._recorder.refused(call, error, passage.lane.name)
+                passage.queued_ms = self._recorder.since(call)
+            else:
+                outcome.error, outcome.http_status = error.code, error.status
+                failed = isinstance(error, UpstreamUnreachable) or error.status >= 500
+                self._recorder.close(record, "failed" if failed else "refused", None, provider=provider)
+            return refusal(error, call.dialect, passage.headers())
+        if isinstance(error, asyncio.CancelledError | ConnectionError):
+            if not passage.attempts:
+                self._recorder.abandoned(call, passage.lane.name)
+            else:
+                self._recorder.close(record, self._relay.left(), None, provider=provider)
+        elif passage.attempts:
+            # Whatever it was, a record that was opened is closed; a second close is ignored.
+            outcome.error = outcome.error or "internal_error"
+            self._recorder.close(record, "failed", None, provider=provider)
+        raise error

@@ -1,0 +1,62 @@
+"""One call under way: everything that its way through the daemon needs, and what is said about it in every answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from aiohttp import web
+
+from llmqd.call import Call
+from llmqd.providers.operations import Operation
+from llmqd.routing import Target
+from llmqd.web.body import Body, Facts, Passing
+
+if TYPE_CHECKING:
+    from llmqd.config.model import Upstream
+    from llmqd.lane.lane import Lane
+
+_HEADER_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+"""What may stand in a header as it is; the rest of a session id is percent-encoded."""
+
+
+@dataclass(slots=True)
+class Passage:
+    """One call under way. `upstream` and `lane` are where it is tried now; `fallbacks` where it may go after that.
+
+    `upgrade` says that it is a WebSocket handshake. `attempts` counts how often it was sent upstream.
+    """
+
+    request: web.Request
+    call: Call
+    upstream: Upstream
+    lane: Lane
+    target: Target
+    operation: Operation
+    facts: Facts
+    body: Body
+    passing: Passing | None = None
+    fallbacks: list[Upstream] = field(default_factory=list)
+    queued_ms: float | None = None
+    upgrade: bool = False
+    attempts: int = 0
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the call can be sent again: its body is kept, and it is no handshake."""
+        return self.passing is None and not self.upgrade
+
+    def headers(self) -> dict[str, str]:
+        """What llmqd says about the call in every answer to it."""
+        call = self.call
+        headers = {
+            "X-LLMQD-Request-Id": call.id,
+            "X-LLMQD-Session-Source": call.session.source,
+            "X-LLMQD-Upstream": call.upstream,
+            "X-LLMQD-Queued-Ms": str(round(self.queued_ms or 0)),
+            "X-LLMQD-Attempts": str(self.attempts),
+        }
+        if call.session.id is not None:
+            headers["X-LLMQD-Session-Id"] = quote(call.session.id, safe=_HEADER_SAFE)
+        return headers

@@ -1,0 +1,85 @@
+"""Asking the running daemon: what can be in the way, and what is said about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer, unused_port
+
+from llmqd.cli.client import DaemonClient
+from llmqd.cli.locate import locate
+from llmqd.errors import DaemonRefused, DaemonUnreachable
+
+
+@asynccontextmanager
+async def answering(status: int, body: str, server: str = "llmqd/1") -> AsyncIterator[DaemonClient]:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=body, headers={"Server": server})
+
+    app = web.Application()
+    app.router.add_get("/x", answer)
+    async with TestServer(app) as here:
+        yield DaemonClient(locate(str(here.make_url("")), None, {}))
+
+
+async def test_a_json_answer_is_given() -> None:
+    async with answering(200, '{"a": 1}') as daemon:
+        assert await asyncio.to_thread(daemon.ask, "GET", "/x") == {"a": 1}
+
+
+async def test_another_status_is_an_error_unless_it_is_expected() -> None:
+    async with answering(503, '{"error": {"message": "stopping"}}') as daemon:
+        with pytest.raises(DaemonRefused, match=r"^stopping$"):
+            await asyncio.to_thread(daemon.ask, "GET", "/x")
+        assert "error" in await asyncio.to_thread(lambda: daemon.ask("GET", "/x", accept=(200, 503)))
+
+
+async def test_an_error_without_a_sentence_shows_its_status() -> None:
+    async with answering(500, "[]") as daemon:
+        with pytest.raises(DaemonRefused, match="answered 500"):
+            await asyncio.to_thread(daemon.ask, "GET", "/x")
+
+
+@pytest.mark.parametrize(
+    ("body", "server", "said"),
+    [("<html>", "llmqd/1", "is not JSON"), ("{}", "nginx", "what answers there is not llmqd")],
+)
+async def test_another_program_at_the_address_is_recognised(body: str, server: str, said: str) -> None:
+    async with answering(200, body, server) as daemon:
+        with pytest.raises(DaemonUnreachable, match=said):
+            await asyncio.to_thread(daemon.ask, "GET", "/x")
+
+
+def test_nobody_there_says_where_why_and_what_to_do() -> None:
+    port = unused_port()
+    with pytest.raises(DaemonUnreachable) as raised:
+        DaemonClient(locate(f"127.0.0.1:{port}", None, {})).ask("GET", "/x")
+    first, second = str(raised.value).splitlines()
+    assert first == f"no llmqd daemon answers at http://127.0.0.1:{port} (--url): Connection refused"
+    assert "systemctl status llmqd" in second
+
+
+def test_a_missing_socket_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DaemonUnreachable, match="No such file or directory"):
+        DaemonClient(locate(f"unix:{tmp_path}/none", None, {})).ask("GET", "/x")
+
+
+async def test_a_unix_socket_is_asked_like_a_port(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(await request.json(), headers={"Server": "llmqd/1"})
+
+    app = web.Application()
+    app.router.add_post("/x", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, tmp_path / "s").start()
+        daemon = DaemonClient(locate(f"unix:{tmp_path}/s", None, {}))
+        assert await asyncio.to_thread(daemon.ask, "POST", "/x", {"a": "ü"}) == {"a": "ü"}
+    finally:
+        await runner.cleanup()
