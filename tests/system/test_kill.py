@@ -66,7 +66,7 @@ async def test_nothing_that_was_delivered_is_lost_by_kill_9(tmp_path: Path, dura
     received: set[str] = set()
     begun: set[str] = set()
     async with FakeUpstream(slowly) as upstream:
-        toml = upstream_toml("openai", upstream.url) + f'[store]\ndurability = "{durability}"\n'
+        toml = upstream_toml("openai", upstream.url, "learn = false") + f'[store]\ndurability = "{durability}"\n'
         async with llmqd(tmp_path, toml) as process:
             for number in range(KILLS):
                 await one_kill(process, number, received, begun)
