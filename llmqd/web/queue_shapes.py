@@ -54,6 +54,7 @@ def lane_shape(lane: Lane, now: float) -> Shape:
         left = None if pause.until is None else round(max(pause.until - now, 0.0), 3)
         by = "operator" if pause.by_operator else "upstream"
         paused = {"by": by, "reason": pause.reason, "seconds_left": left}
+    learned = lane.learned()
     return {
         "lane": lane.name,
         "upstream": lane.upstream,
@@ -62,7 +63,7 @@ def lane_shape(lane: Lane, now: float) -> Shape:
         "running": lane.running,
         "granted": lane.granted,
         "requests_per_minute": lane.requests_per_minute,
-        "limits": [_limit_shape(figure, lane.learned()) for figure in lane.figures()],
+        "limits": [_limit_shape(figure, learned) for figure in lane.figures()],
         "paused": paused,
     }
 
