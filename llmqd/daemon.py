@@ -72,7 +72,7 @@ class Daemon:
     async def _build(self, config: Config) -> None:
         start, server = self._parts.enter_async_context, config.server
         self._parts.callback(self.notifier.close)
-        clock = asyncio.get_running_loop().time
+        clock = time.monotonic  # not the loop's: uvloop's counts whole milliseconds
         self.simulator = await start(Simulator())
         self.in_force = InForce.of(self.simulator.placed(config))
         self.ledger = await start(Ledger(config.store, server.state_directory))

@@ -162,6 +162,10 @@ class UpstreamUnreachable(CallRefused):
     status, code = 502, "upstream_unreachable"
 
 
+class StaleConnection(UpstreamUnreachable):
+    """A kept connection ended as one does that the upstream had closed before the call came: it may be sent again."""
+
+
 class UpstreamTimeout(CallRefused):
     """The upstream was silent for longer than its `timeout`."""
 

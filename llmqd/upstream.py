@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
@@ -18,12 +17,10 @@ from aiohttp.connector import AddrInfoType
 from multidict import CIMultiDict
 from yarl import URL
 
-from llmqd.errors import UpstreamTimeout, UpstreamUnreachable
+from llmqd.errors import StaleConnection, UpstreamTimeout, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from llmqd.config.model import Upstream
-
-logger = logging.getLogger(__name__)
 
 # aiohttp adds these by itself where the client sent none; a proxy adds nothing.
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -39,10 +36,17 @@ under way, which may have been charged for."""
 
 @dataclass(slots=True)
 class _Attempt:
-    """What is known of one sending of a call."""
+    """One sending of a call."""
 
+    leaves: Callable[[], object] | None
+    """Told when there is a connection, which is when the request leaves."""
     reused: bool = False
     """Whether it went over a connection that had carried another call before."""
+
+    def left(self) -> None:
+        """The request leaves now."""
+        if self.leaves is not None:
+            self.leaves()
 
 
 class UpstreamClient:
@@ -61,29 +65,27 @@ class UpstreamClient:
         headers: CIMultiDict[str],
         content: bytes | AsyncIterable[bytes] | None,
         *,
+        leaves: Callable[[], object] | None = None,
         upgrade: bool = False,
-        replayable: bool = True,
     ) -> aiohttp.ClientResponse:
         """Sends one call and returns the answer once its headers are there; its bytes are still to come, undecoded.
 
-        `url` is used as it is, percent-encoding included. The caller must close the response. A call that met a kept
-        connection just as the upstream closed it is sent once more, if it is `replayable`: its content can be iterated
-        again. Raises UpstreamUnreachable or UpstreamTimeout when no answer came.
+        `url` is used as it is, percent-encoding included. `leaves` is called when the request leaves, which is later
+        than now where a connection has to be made first. The caller must close the response. Raises StaleConnection,
+        UpstreamUnreachable or UpstreamTimeout when no answer came.
         """
         loop = asyncio.get_running_loop()
-        began, attempt = loop.time(), _Attempt()
+        began, attempt = loop.time(), _Attempt(leaves)
         try:
-            try:
-                return await self._request(upstream, method, url, headers, content, upgrade, attempt)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                if not (replayable and attempt.reused and _stale(error) and loop.time() - began < _STALE_WITHIN):
-                    raise
-                logger.debug("%s had closed a kept connection; sending again", upstream.name)
-            return await self._request(upstream, method, url, headers, content, upgrade, _Attempt())
+            return await self._request(upstream, method, url, headers, content, upgrade, attempt)
+        except aiohttp.ConnectionTimeoutError as error:
+            raise UpstreamUnreachable(f"Proxy error: no answer from {upstream.name}: {_cause(error)}") from error
         except (aiohttp.ServerTimeoutError, TimeoutError) as error:
             raise UpstreamTimeout(f"Proxy error: {upstream.name} did not answer in time: {_cause(error)}") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UpstreamUnreachable(f"Proxy error: no answer from {upstream.name}: {_cause(error)}") from error
+            stale = attempt.reused and _stale(error) and loop.time() - began < _STALE_WITHIN
+            kind = StaleConnection if stale else UpstreamUnreachable
+            raise kind(f"Proxy error: no answer from {upstream.name}: {_cause(error)}") from error
 
     async def _request(
         self,
@@ -111,7 +113,8 @@ class UpstreamClient:
 
     async def __aenter__(self) -> Self:
         trace = aiohttp.TraceConfig()
-        trace.on_connection_reuseconn.append(_note_reuse)
+        trace.on_connection_reuseconn.append(_reused)
+        trace.on_connection_create_end.append(_connected)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=_keep_alive_socket),
             auto_decompress=False,
@@ -142,17 +145,24 @@ class UpstreamClient:
         return self._contexts[upstream.ca_file]
 
 
-async def _note_reuse(
-    _: aiohttp.ClientSession, trace: SimpleNamespace, __: aiohttp.TraceConnectionReuseconnParams
+async def _reused(_: aiohttp.ClientSession, trace: SimpleNamespace, __: aiohttp.TraceConnectionReuseconnParams) -> None:
+    attempt: _Attempt = trace.trace_request_ctx
+    attempt.reused = True
+    attempt.left()
+
+
+async def _connected(
+    _: aiohttp.ClientSession, trace: SimpleNamespace, __: aiohttp.TraceConnectionCreateEndParams
 ) -> None:
-    trace.trace_request_ctx.reused = True
+    attempt: _Attempt = trace.trace_request_ctx
+    attempt.left()
 
 
-def _stale(error: aiohttp.ServerDisconnectedError | aiohttp.ClientOSError) -> bool:
+def _stale(error: Exception) -> bool:
     """Whether a connection ended as one does that was closed before the call came: without a byte of an answer."""
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return isinstance(error.message, str)  # else it is the part of the headers that has come
-    return not isinstance(error, aiohttp.ClientConnectorError)
+    return isinstance(error, aiohttp.ClientOSError) and not isinstance(error, aiohttp.ClientConnectorError)
 
 
 def _cause(error: BaseException) -> str:

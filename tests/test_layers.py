@@ -38,7 +38,7 @@ LAYERS = (
     ("lane.gate", "lane.learn", "lane.brake", "lane.order", "lane.estimate", "lane.flow", "lane.announcer"),
     ("lane.limiting", "lane.search", "lane.forecast"),
     ("lane.spacing", "lane.windows", "lane.shares"),
-    ("lane.meters", "lane.amounts", "lane.ticket"),
+    ("lane.meters", "lane.amounts", "lane.ticket", "lane.alarm"),
     ("events",),
     ("events.*",),
     ("lane", "store", "tap"),

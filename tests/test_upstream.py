@@ -12,7 +12,7 @@ import pytest
 from multidict import CIMultiDict
 
 from llmqd.config.model import Upstream
-from llmqd.errors import UpstreamTimeout, UpstreamUnreachable
+from llmqd.errors import StaleConnection, UpstreamTimeout, UpstreamUnreachable
 from llmqd.upstream import UpstreamClient
 from tests.fake_upstream import Answer, FakeUpstream, json_answer
 
@@ -104,37 +104,38 @@ class Restless:
         writer.close()
 
 
-async def pieces() -> AsyncIterator[bytes]:
-    yield b"abc"
-
-
-async def test_a_call_that_met_a_kept_connection_just_closed_is_sent_once_more(client: UpstreamClient) -> None:
+async def test_a_kept_connection_that_was_just_closed_is_told_from_a_broken_upstream(client: UpstreamClient) -> None:
     restless = Restless()
     async with await asyncio.start_server(restless.serve, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
-        for _ in range(3):
-            answer = await client.send(Upstream(name="acme"), "POST", url, CIMultiDict(), b"abc")
-            assert await answer.read() == b"{}"
-    assert restless.bodies == [b"abc"] * 5
-
-
-async def test_a_body_that_is_gone_is_not_sent_again(client: UpstreamClient) -> None:
-    restless = Restless()
-    async with await asyncio.start_server(restless.serve, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
-        headers = CIMultiDict({"Content-Length": "3"})
-        answer = await client.send(Upstream(name="acme"), "POST", url, headers, pieces(), replayable=False)
+        answer = await client.send(Upstream(name="acme"), "POST", url, CIMultiDict(), b"abc")
         await answer.read()
-        with pytest.raises(UpstreamUnreachable):
-            await client.send(Upstream(name="acme"), "POST", url, headers, pieces(), replayable=False)
-    assert restless.bodies == [b"abc"] * 2
+        with pytest.raises(StaleConnection):
+            await client.send(Upstream(name="acme"), "POST", url, CIMultiDict(), b"abc")
+        answer = await client.send(Upstream(name="acme"), "POST", url, CIMultiDict(), b"abc")
+        assert await answer.read() == b"{}"
+    assert restless.bodies == [b"abc"] * 3
 
 
-async def test_a_call_that_failed_on_a_connection_of_its_own_is_not_sent_again(client: UpstreamClient) -> None:
+async def test_it_tells_when_a_request_leaves_which_is_once_there_is_a_connection(client: UpstreamClient) -> None:
+    left: list[str] = []
+    async with FakeUpstream() as upstream:
+        for name in ("new", "kept"):
+            url = f"{upstream.url}/v1/models"
+            answer = await client.send(
+                Upstream(name="acme"), "GET", url, CIMultiDict(), None, leaves=lambda name=name: left.append(name)
+            )
+            await answer.read()
+    with pytest.raises(UpstreamUnreachable):
+        await client.send(Upstream(name="acme"), "GET", url, CIMultiDict(), None, leaves=lambda: left.append("never"))
+    assert left == ["new", "kept"]
+
+
+async def test_a_connection_that_broke_on_its_first_call_was_not_stale(client: UpstreamClient) -> None:
     async with FakeUpstream(Answer(end="cut", headers_sent=False)) as upstream:
-        with pytest.raises(UpstreamUnreachable):
+        with pytest.raises(UpstreamUnreachable) as raised:
             await client.send(Upstream(name="acme"), "POST", upstream.url, CIMultiDict(), b"abc")
-        assert len(upstream.requests) == 1
+        assert not isinstance(raised.value, StaleConnection)
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,12 @@ from llmqd.errors import (
     WouldExceedDeadline,
 )
 from llmqd.events.kinds import Event
+from llmqd.lane.alarm import Alarm
 from llmqd.lane.announcer import Announcer
 from llmqd.lane.brake import Pause
 from llmqd.lane.flow import flow_of
 from llmqd.lane.queue import CallQueue, Ticket
+from llmqd.lane.spacing import LUMP
 from llmqd.lane.throttle import Demand, Throttle
 
 if TYPE_CHECKING:
@@ -50,8 +52,8 @@ class Lane:
 
     `llmqd.lane.turn.Turn` is the only way through: an async context manager that waits, then holds what the call takes
     of the limits, and settles it on any exit. All decisions are taken in `_admit`, which never awaits and is called
-    after every change; the worker loop calls it when a turn comes due. `clock` is the event loop's own monotonic clock,
-    `announce` is told what happens.
+    after every change; the worker loop calls it when a turn comes due. `clock` is monotonic, `announce` is told what
+    happens.
     """
 
     def __init__(
@@ -76,8 +78,8 @@ class Lane:
         self._queue = CallQueue()
         self._turns: dict[Ticket, float] = {}
         self._wake = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
+        self._alarm = Alarm(self._wake.set, clock)
+        self._granted_at = -math.inf
         self._closed = False
         self._asked: list[asyncio.Future[None]] = []
         self._apply(key, queue)
@@ -256,7 +258,8 @@ class Lane:
         ticket.turn = loop.create_future()
         expiry = None
         if ticket.call.max_wait is not None:
-            expiry = loop.call_at(ticket.since + ticket.call.max_wait, self._expire, ticket)
+            left = ticket.since + ticket.call.max_wait - self._clock()
+            expiry = loop.call_later(max(left, 0.0), self._expire, ticket)
         try:
             await ticket.turn
         except BaseException:
@@ -325,14 +328,14 @@ class Lane:
                 break
             held.add(hold.group)
         if wake < math.inf:
-            self._wake_at(wake)
+            self._alarm.set(wake, roughly=wake - self._granted_at < LUMP)
 
     def _grant(self, ticket: Ticket, now: float) -> None:
         assert ticket.ask is not None
         assert ticket.demand is not None
         self._queue.take()
         ticket.grant = self._throttle.take(ticket.ask, ticket.demand.size, now, waited=ticket.since < now)
-        self._turns[ticket] = now
+        self._turns[ticket] = self._granted_at = now
         self.granted += 1
         self._announcer.started(ticket.call, now)
         if ticket.turn is not None:
@@ -364,18 +367,6 @@ class Lane:
         certain = self._queue.ahead_of(ticket.call.priority - 1) + 1
         eta = self.eta(certain, ticket)
         return eta is not None and eta > longest * _SURE
-
-    def _wake_at(self, due: float) -> None:
-        if self._timer is not None:
-            if self._timer_at == due:
-                return
-            self._timer.cancel()
-        self._timer_at = due
-        self._timer = asyncio.get_running_loop().call_at(due, self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        self._wake.set()
 
     def _expire(self, ticket: Ticket) -> None:
         if ticket.granted or ticket.gone:

@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp import web
 
 from llmqd.call import Outcome, Record
-from llmqd.errors import CallRefused, UpstreamUnreachable
+from llmqd.errors import CallRefused, StaleConnection, UpstreamUnreachable
 from llmqd.lane.throttle import Demand
 from llmqd.lane.turn import Turn
 from llmqd.providers.limit_headers import read_limits
@@ -44,9 +44,10 @@ even after the waits that it has asked for, or without ever naming one, would re
 
 @dataclass(slots=True)
 class _Failed:
-    """An attempt that is to be repeated, and what the upstream said."""
+    """An attempt that is to be repeated, and what the upstream said. `at_once`: it never got there."""
 
     verdict: Verdict
+    at_once: bool = False
 
 
 @dataclass(slots=True)
@@ -55,6 +56,8 @@ class _Tries:
 
     failures: int = 0
     refusals: int = 0
+    stale: bool = False
+    """Whether it has met a kept connection just as the upstream closed it."""
 
     def may_fail(self, retries: int) -> bool:
         """Whether it is sent again after a failure."""
@@ -94,7 +97,12 @@ class Attempts:
         record = Record(passage.call, Outcome(lane=passage.lane.name))
         try:
             self._open(passage, record)
-            sent = await self._sender.send(passage)
+            try:
+                sent = await self._sender.send(passage)
+            except StaleConnection:
+                if not passage.repeatable:
+                    raise
+                sent = await self._sender.send(passage)
             try:
                 return await self._relay.deliver(passage, record, sent, b"", {})
             finally:
@@ -126,6 +134,9 @@ class Attempts:
                 if (lane := self._lanes.pick(passage.upstream.name)) is not passage.lane and lane.paused is None:
                     turn = self._moved(passage, record, demand)
                 continue
+            if result.at_once:
+                tries.stale = True
+                continue
             if result.verdict.kind == "retry" and tries.may_fail(passage.upstream.retries):
                 await asyncio.sleep(self._back_off(tries.failures, result.verdict.wait))
                 tries.failures += 1
@@ -139,13 +150,13 @@ class Attempts:
     ) -> web.StreamResponse | _Failed:
         """Sends the call once; what may not be repeated is delivered whatever it is."""
         may_move, may_fail = bool(passage.fallbacks), tries.may_fail(passage.upstream.retries)
-        turn.sent()
         try:
-            sent = await self._sender.send(passage)
+            sent = await self._sender.send(passage, turn.sent)
         except UpstreamUnreachable as error:
             turn.failed()
-            if passage.repeatable and (may_fail or may_move):
-                return _Failed(Verdict(kind="retry", reason=error.message))
+            stale = isinstance(error, StaleConnection) and not tries.stale
+            if passage.repeatable and (may_fail or may_move or stale):
+                return _Failed(Verdict(kind="retry", reason=error.message), at_once=stale)
             raise
         except CallRefused:
             turn.failed()
@@ -230,3 +241,4 @@ class Attempts:
             outcome.error = outcome.error or "internal_error"
             self._recorder.close(record, "failed", None, provider=provider)
         raise error
+

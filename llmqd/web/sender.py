@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
@@ -33,10 +33,11 @@ class Sender:
     def __init__(self, client: UpstreamClient) -> None:
         self._client = client
 
-    async def send(self, passage: Passage) -> Sent:
-        """Sends the call; the caller must close the answer.
+    async def send(self, passage: Passage, leaves: Callable[[], object] | None = None) -> Sent:
+        """Sends the call, telling `leaves` when its request really goes; the caller must close the answer.
 
-        Raises UpstreamUnreachable, UpstreamTimeout, or BodyTooLarge for a body that turned out so while it passed.
+        Raises StaleConnection, UpstreamUnreachable, UpstreamTimeout, or BodyTooLarge for a body that turned out so
+        while it passed.
         """
         request, upstream, key = passage.request, passage.upstream, passage.lane.key
         query = request.raw_path.partition("?")[2]
@@ -66,8 +67,8 @@ class Sender:
                 url,
                 headers,
                 content,
+                leaves=leaves,
                 upgrade=passage.upgrade,
-                replayable=passage.passing is None,
             )
         except CallRefused:
             if passage.passing is not None and passage.passing.too_large is not None:

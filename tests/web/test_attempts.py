@@ -190,3 +190,43 @@ async def test_what_happens_is_announced_in_order(tmp_path: Path) -> None:
         await ask(daemon)
         kinds = [one.event.type for one in heard.take() if hasattr(one, "event")]
         assert [kind for kind in kinds if kind != "limit_learned"] == ["started", "paused", "started", "finished"]
+
+
+class Restless:
+    """An upstream that closes a connection on its second request without a byte of an answer, and when it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for turn in range(2):
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.asked.append(asyncio.get_running_loop().time())
+            size = next((int(line[16:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")), 0)
+            await reader.readexactly(size)
+            if turn == 0:
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+
+async def test_a_call_that_met_a_stale_connection_goes_again_in_a_turn_of_its_own(tmp_path: Path) -> None:
+    restless = Restless()
+    async with await asyncio.start_server(restless.serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        toml = upstream_toml("openai", url).replace("minute = 0", "minute = 300") + "retries = 0\n"
+        async with running(tmp_path, toml) as daemon:
+            answers = [await ask(daemon) for _ in range(3)]
+    assert [answer.status for answer in answers] == [200] * 3
+    assert [answer.header("X-LLMQD-Attempts") for answer in answers] == ["1", "2", "2"]
+    gaps = [later - earlier for earlier, later in zip(restless.asked, restless.asked[1:], strict=False)]
+    assert len(restless.asked) == 5
+    assert min(gaps) >= 0.198  # 300 a minute: not even the repetition comes sooner
+
+
+async def test_a_call_that_needs_no_turn_is_sent_again_at_once_over_a_fresh_connection(tmp_path: Path) -> None:
+    restless = Restless()
+    async with await asyncio.start_server(restless.serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with running(tmp_path, upstream_toml("openai", url)) as daemon:
+            answers = [await call(daemon.port, "GET", "/v1/files") for _ in range(3)]
+    assert [answer.status for answer in answers] == [200] * 3
