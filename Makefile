@@ -19,7 +19,7 @@ check: $(VENV)/.test  ## lint and types
 bench: $(VENV)/.test  ## measure what llmqd adds to a call, as ratios within one run
 	$(BIN)/python -m bench
 
-bench-queue: $(VENV)/.test  ## strict upstreams behind real daemons, five minutes; LONG=1: eleven; ROWS='unknown*': some
+bench-queue: $(VENV)/.test  ## strict upstreams behind real daemons, 15 minutes; LONG=1: 45; ROWS='unknown*': some
 	$(BIN)/python -m bench.queue $(if $(LONG),--long) $(if $(ROWS),--rows '$(ROWS)')
 
 SUITE := bookworm

@@ -51,7 +51,7 @@ class Recorded:
         call, outcome = record.call, record.outcome
         if outcome.queued_ms is None:
             return None
-        model = call.upstream, call.model
+        model = call.upstream, call.limited_as
         seconds, usage = _stay(outcome), outcome.usage
         if seconds is not None and usage is not None:
             self._learn(model, seconds, usage)

@@ -48,6 +48,9 @@ class Call:
     `path` is the raw path that the upstream will see, still percent-encoded, without the query (queries can hold keys).
     `received_at` is the wall clock (Unix seconds) for the ledger, `arrived` the monotonic clock for durations.
     `priority` is 0 (first) to 9. `max_wait` bounds waiting for a turn, in seconds; None means no bound.
+    `text_bytes` and `media` are the size of a JSON body as tokens are estimated from it: bytes without base64 content,
+    and how many pictures, sounds or documents that was; 0 where the body was not read. `model` is the one that the
+    client asks for, `sent_model` the one that the upstream is asked for where its route gives it another name.
     """
 
     id: str
@@ -72,6 +75,14 @@ class Call:
     client: str | None = None
     client_retry: int = 0
     request_bytes: int = 0
+    text_bytes: int = 0
+    media: int = 0
+    sent_model: str | None = None
+
+    @property
+    def limited_as(self) -> str | None:
+        """The model that the upstream sees: its limits and prices are this one's."""
+        return self.model if self.sent_model is None else self.sent_model
 
 
 @dataclass(slots=True)
@@ -79,7 +90,8 @@ class Outcome:
     """How a call went: filled while it runs, written when its record closes. Times are milliseconds since arrival.
 
     `error` is one of llmqd's own error codes, or the kind of failure; None when the upstream's answer passed.
-    `usage` is None where the answer carries none by nature (a model list, a file).
+    `usage` is None where the answer carries none by nature (a model list, a file). `sent_ms` is when the last attempt
+    left after its turn; `counted` whether the provider counts that one against its limits.
     """
 
     status: Status = "running"
@@ -88,6 +100,8 @@ class Outcome:
     lane: str | None = None
     attempts: int = 0
     queued_ms: float | None = None
+    sent_ms: float | None = None
+    counted: bool = False
     first_byte_ms: float | None = None
     total_ms: float | None = None
     response_bytes: int = 0

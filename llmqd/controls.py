@@ -1,8 +1,9 @@
-"""What a client asks of llmqd itself, by the X-LLMQD-* headers of one call."""
+"""What a client asks of llmqd itself by the X-LLMQD-* headers of one call, and how long it says that it will wait."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,10 @@ PRIORITIES = {"high": 1, "normal": 5, "low": 7, "batch": 9}
 
 _MAX_TAGS, _MAX_TAG_KEY, _MAX_TAG_VALUE = 50, 64, 512
 _MAX_NAME = 256
+
+_CLIENT_TIMERS = ("x-stainless-read-timeout", "x-stainless-timeout", "x-server-timeout")
+_MARGIN, _MARGIN_PART = 2.0, 0.1
+_PLAIN_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,31 @@ def parse_tags(value: str) -> tuple[str, ...]:
         if len(tags) == _MAX_TAGS:
             break
     return tuple(tags)
+
+
+def patience(headers: Mapping[str, str], *, beats_after: float | None = None) -> float | None:
+    """How long a call may wait so that its client can still be told of it; None where the client names no timer.
+
+    Official SDKs say after how many seconds without a byte they give up: `x-stainless-read-timeout` (Python) and
+    `x-stainless-timeout` (Python, Node) of OpenAI and Anthropic, `X-Server-Timeout` of Google. The shortest counts,
+    less a margin of two seconds, or a tenth where that is shorter: their timers began before the call was here. What is
+    no positive number is ignored, as these headers are not for llmqd (`NOT_GIVEN`, `None`).
+
+    `beats_after` is after how many seconds of waiting bytes begin to flow, None: never. Bytes in time start such
+    timers anew, so that they bound nothing.
+    """
+    stated = [seconds for name in _CLIENT_TIMERS if (seconds := _seconds(headers.get(name))) is not None]
+    if not stated:
+        return None
+    shortest = min(stated)
+    bound = shortest - min(_MARGIN, shortest * _MARGIN_PART)
+    return None if beats_after is not None and beats_after < bound else bound
+
+
+def _seconds(value: str | None) -> float | None:
+    if value is None or not _PLAIN_NUMBER.fullmatch(value.strip()):
+        return None
+    return float(value) or None
 
 
 def _check_text(name: str, value: str) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import logging
 import random
 import signal
+import socket
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -18,12 +21,14 @@ from llmqd.errors import ConfigError
 from llmqd.events import EventBus
 from llmqd.in_force import InForce
 from llmqd.lane.lanes import Lanes
+from llmqd.lane.places import Places
 from llmqd.metrics import Metrics
 from llmqd.prices import Prices
+from llmqd.recall import Recall
 from llmqd.recorder import Recorder
 from llmqd.sim import Simulator
 from llmqd.store.ledger import Ledger
-from llmqd.systemd import Notifier
+from llmqd.systemd import Notifier, passed_sockets
 from llmqd.upstream import UpstreamClient
 from llmqd.watch import Watch
 from llmqd.web.app import build_app
@@ -42,17 +47,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_SWITCH = 0.0005
+"""Seconds after which a thread of the store hands the interpreter back; Python's own 5 ms would be felt."""
+
 Load = Callable[[], "Config"]
 
 
 class Daemon:
     """Every part of one daemon, built and started. An async context manager: leaving it stops them in reverse.
 
-    Entering raises ListenError or StoreError when it cannot start.
+    `sockets` are listening already and stand in for `[server] listen`. Entering raises ListenError or StoreError when
+    it cannot start.
     """
 
-    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
+    def __init__(self, config: Config, environ: Mapping[str, str], sockets: Sequence[socket.socket] = ()) -> None:
         self._given = config
+        self._sockets = sockets
         self._parts = AsyncExitStack()
         self.notifier = Notifier(environ)
 
@@ -83,18 +93,26 @@ class Daemon:
         announce = self.events.publish
         self.lanes = await start(Lanes(clock=clock, wall=time.time, announce=announce))
         self.lanes.apply(self.in_force.config)
+        self.recall = await start(Recall(self.ledger, self.lanes, wall=time.time))
         metrics, self.prices = Metrics(), Prices(config.prices)
         metrics.watch(self.lanes, self.ledger.health)
         recorder = Recorder(self.ledger, self.prices, metrics, clock=clock, announce=announce)
         relay, sender = Relay(recorder), Sender(client)
         attempts = Attempts(self.lanes, sender, relay, recorder, wall=time.time, noise=random.random)
-        self.proxy = Proxy(self.in_force, self.lanes, attempts, recorder, clock=clock, wall=time.time)
+        self.places = Places()
+        self.proxy = Proxy(self.in_force, self.lanes, attempts, recorder, self.places, clock=clock, wall=time.time)
         self.own = Own(self.in_force, self.lanes, self.ledger, metrics, wall=time.time)
         queue, events = QueueApi(self.lanes, clock=clock), EventStream(self.events)
         app = build_app(self.proxy, self.own, queue, events, Cors(self.in_force))
         self.watch = await start(Watch(self.notifier, self.lanes, self.ledger, self.own.faults))
         self.listening = await start(
-            Listening(app, server.addresses, grace=server.shutdown_grace, max_header=server.max_header)
+            Listening(
+                app,
+                server.addresses,
+                grace=server.shutdown_grace,
+                max_header=server.max_header,
+                passed=self._sockets,
+            )
         )
 
     def stop(self) -> None:
@@ -118,6 +136,7 @@ class Daemon:
             logger.warning("%s", warning)
         config = self.simulator.placed(keep_fixed(self.in_force.config, config))
         self.lanes.apply(config)
+        self.recall.soon()
         self.client.forget_certificates()
         self.in_force.replace(config)
         log.set_level(config.log.level)
@@ -135,7 +154,7 @@ async def serve(config: Config, load: Load, environ: Mapping[str, str]) -> None:
 
     Raises ListenError or StoreError when it cannot start.
     """
-    async with Daemon(config, environ) as daemon:
+    async with Daemon(config, environ, passed_sockets(environ)) as daemon:
         signals = Signals()
         addresses = ", ".join(daemon.listening.addresses)
         logger.info("llmqd %s ready on %s; upstreams: %s", __version__, addresses, daemon.upstreams)
@@ -143,6 +162,7 @@ async def serve(config: Config, load: Load, environ: Mapping[str, str]) -> None:
         if not store.ok:
             logger.warning("store: %s", store.reason)
         daemon.notifier.ready()
+        _steady()
         # The price list is large; the first call must not wait for it, nor the start.
         warming = asyncio.create_task(asyncio.to_thread(daemon.prices.warm))
         while await signals.next() == signal.SIGHUP:
@@ -153,6 +173,13 @@ async def serve(config: Config, load: Load, environ: Mapping[str, str]) -> None:
         daemon.stop()
         await warming
     logger.info("stopped")
+
+
+def _steady() -> None:
+    """Keeps the event loop from standing still: a call that leaves a millisecond late lets the next come too close."""
+    sys.setswitchinterval(_SWITCH)
+    gc.collect()
+    gc.freeze()  # what was made by now stays anyway: it need not be looked through again and again
 
 
 _FIXED_SERVER = ("listen", "max_header", "shutdown_grace", "proxy_from_environment", "state_directory")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
@@ -40,6 +40,10 @@ class EstimateFigures(Protocol):
     @property
     def input_error(self) -> float: ...
     @property
+    def input_bias(self) -> float: ...
+    @property
+    def output_short(self) -> float: ...
+    @property
     def output_ratio(self) -> float: ...
 
 
@@ -51,6 +55,8 @@ class LaneFigures(Protocol):
     granted: int
     refusals: int
 
+    @property
+    def paused(self) -> object | None: ...
     @property
     def pauses(self) -> int: ...
     def figures(self) -> Sequence[LimitFigure]: ...
@@ -155,7 +161,7 @@ class Metrics:
         outcome, upstream = record.outcome, record.call.upstream
         usage = outcome.usage
         assert usage is not None
-        model = self._model_label(outcome.response_model or record.call.model or "unknown")
+        model = self._model_label(outcome.response_model or record.call.limited_as or "unknown")
         for kind, count in (
             ("input", usage.input),
             ("output", usage.output),
@@ -187,46 +193,13 @@ class _Watched(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("llmqd_build", "The running version", {"version": __version__})
-        waiting = GaugeMetricFamily("llmqd_lane_waiting", "Calls that wait for a turn", labels=["lane"])
-        size = GaugeMetricFamily("llmqd_lane_waiting_bytes", "Bytes of request bodies that wait", labels=["lane"])
-        running = GaugeMetricFamily("llmqd_lane_running", "Calls that run", labels=["lane"])
-        granted = CounterMetricFamily("llmqd_lane_grants", "Turns granted", labels=["lane"])
-        rate = GaugeMetricFamily("llmqd_lane_requests_per_minute", "The rate in force, 0 is none", labels=["lane"])
-        refusals = CounterMetricFamily(
-            "llmqd_upstream_429", "Calls refused upstream for want of quota", labels=["lane"]
-        )
-        pauses = CounterMetricFamily("llmqd_lane_pauses", "Pauses after a refusal", labels=["lane"])
-        limit = GaugeMetricFamily("llmqd_limit", "Each limit in force", labels=["lane", "dimension", "models"])
-        used = GaugeMetricFamily(
-            "llmqd_limit_used",
-            "Share of each limit that is used up in its window",
-            labels=["lane", "dimension", "models"],
-        )
-        error = GaugeMetricFamily(
-            "llmqd_estimate_input_error",
-            "Mean distance of estimated from real input tokens, as a share",
-            labels=["lane"],
-        )
-        ratio = GaugeMetricFamily("llmqd_estimate_output_ratio", "Estimated by real output tokens", labels=["lane"])
+        # Two keys may bear one name for a while when a reload renames them; a sample must not stand there twice.
         by_name: dict[str, list[LaneFigures]] = {}
         for lane in self._lanes:
             by_name.setdefault(lane.name, []).append(lane)
-        # Two keys may bear one name for a while when a reload renames them; a sample must not stand there twice.
-        for name, lanes in by_name.items():
-            lane = lanes[0]
-            waiting.add_metric([name], sum(each.waiting for each in lanes))
-            size.add_metric([name], sum(each.waiting_bytes for each in lanes))
-            running.add_metric([name], sum(each.running for each in lanes))
-            granted.add_metric([name], sum(each.granted for each in lanes))
-            refusals.add_metric([name], sum(each.refusals for each in lanes))
-            pauses.add_metric([name], sum(each.pauses for each in lanes))
-            rate.add_metric([name], lane.requests_per_minute)
-            for figure in lane.figures():
-                limit.add_metric([lane.name, figure.dimension, figure.group], figure.limit)
-                used.add_metric([lane.name, figure.dimension, figure.group], figure.used)
-            error.add_metric([lane.name], lane.estimate_error().input_error)
-            ratio.add_metric([lane.name], lane.estimate_error().output_ratio)
-        yield from (waiting, size, running, granted, rate, refusals, pauses, limit, used, error, ratio)
+        yield from _of_calls(by_name)
+        yield from _of_limits(by_name)
+        yield from _of_estimates(by_name)
         store = self._store()
         yield GaugeMetricFamily("llmqd_store_ok", "1 while records reach the database", value=float(store.ok))
         yield GaugeMetricFamily(
@@ -234,3 +207,55 @@ class _Watched(Collector):
         )
         yield GaugeMetricFamily("llmqd_journal_bytes", "Size of the journal", value=store.journal_bytes)
         yield CounterMetricFamily("llmqd_records_lost", "Records that could not be kept", value=store.lost)
+
+
+def _of_calls(by_name: Mapping[str, Sequence[LaneFigures]]) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily("llmqd_lane_waiting", "Calls that wait for a turn", labels=["lane"])
+    size = GaugeMetricFamily("llmqd_lane_waiting_bytes", "Bytes of request bodies that wait", labels=["lane"])
+    running = GaugeMetricFamily("llmqd_lane_running", "Calls that run", labels=["lane"])
+    granted = CounterMetricFamily("llmqd_lane_grants", "Turns granted", labels=["lane"])
+    refusals = CounterMetricFamily("llmqd_upstream_429", "Calls refused upstream for want of quota", labels=["lane"])
+    pauses = CounterMetricFamily("llmqd_lane_pauses", "Pauses after a refusal", labels=["lane"])
+    paused = GaugeMetricFamily("llmqd_lane_paused", "1 while nobody is let through", labels=["lane"])
+    for name, lanes in by_name.items():
+        waiting.add_metric([name], sum(each.waiting for each in lanes))
+        size.add_metric([name], sum(each.waiting_bytes for each in lanes))
+        running.add_metric([name], sum(each.running for each in lanes))
+        granted.add_metric([name], sum(each.granted for each in lanes))
+        refusals.add_metric([name], sum(each.refusals for each in lanes))
+        pauses.add_metric([name], sum(each.pauses for each in lanes))
+        paused.add_metric([name], float(lanes[0].paused is not None))
+    yield from (waiting, size, running, granted, refusals, pauses, paused)
+
+
+def _of_limits(by_name: Mapping[str, Sequence[LaneFigures]]) -> Iterator[Metric]:
+    rate = GaugeMetricFamily("llmqd_lane_requests_per_minute", "The rate in force, 0 is none", labels=["lane"])
+    labels = ["lane", "dimension", "models"]
+    limit = GaugeMetricFamily("llmqd_limit", "Each limit in force", labels=labels)
+    used = GaugeMetricFamily("llmqd_limit_used", "Share of each limit that is used up in its window", labels=labels)
+    for name, (lane, *_) in by_name.items():
+        rate.add_metric([name], lane.requests_per_minute)
+        for figure in lane.figures():
+            limit.add_metric([name, figure.dimension, figure.group], figure.limit)
+            used.add_metric([name, figure.dimension, figure.group], figure.used)
+    yield from (rate, limit, used)
+
+
+def _of_estimates(by_name: Mapping[str, Sequence[LaneFigures]]) -> Iterator[Metric]:
+    error = GaugeMetricFamily(
+        "llmqd_estimate_input_error", "Mean distance of estimated from real input tokens, as a share", labels=["lane"]
+    )
+    bias = GaugeMetricFamily(
+        "llmqd_estimate_input_bias", "The same with its sign: above 0 where estimates are too high", labels=["lane"]
+    )
+    ratio = GaugeMetricFamily("llmqd_estimate_output_ratio", "Estimated by real output tokens", labels=["lane"])
+    short = GaugeMetricFamily(
+        "llmqd_estimate_output_short", "Share of calls with more output tokens than estimated", labels=["lane"]
+    )
+    for name, (lane, *_) in by_name.items():
+        estimates = lane.estimate_error()
+        error.add_metric([name], estimates.input_error)
+        bias.add_metric([name], estimates.input_bias)
+        ratio.add_metric([name], estimates.output_ratio)
+        short.add_metric([name], estimates.output_short)
+    yield from (error, bias, ratio, short)

@@ -99,7 +99,7 @@ class Recorder:
         if reading.error is not None and outcome.error is None:
             outcome.error = reading.error
         if reading.usage is not None:
-            model = reading.model or call.model
+            model = reading.model or call.limited_as
             try:
                 outcome.cost = self._prices.cost(reading.usage, model=model, provider=provider, at=call.received_at)
             except Exception:  # a fault in a price list must not cost the record; the price stays unknown

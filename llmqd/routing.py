@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from llmqd.errors import MissingEndpoint, NotFound, UnknownUpstream
@@ -13,6 +13,7 @@ from llmqd.providers.presets import RESERVED_NAMES
 
 if TYPE_CHECKING:
     from llmqd.config.model import Config, Upstream
+    from llmqd.config.routes import Step
     from llmqd.providers.operations import Operation
 
 _UNIFIED = frozenset({"v1", "v1beta", "v1alpha"})
@@ -71,21 +72,29 @@ def parse_target(raw_path: str, upstreams: frozenset[str]) -> Target:
     return Target(path, upstream, session)
 
 
+class Hop(NamedTuple):
+    """An upstream that a call may go to, and the model to ask it for; None: the one that the call asks for."""
+
+    upstream: Upstream
+    model: str | None = None
+
+
 class Routing:
-    """The upstreams and routes of one configuration: answers which upstream serves a call. Immutable."""
+    """The upstreams and routes of one configuration: answers which upstreams serve a call. Immutable."""
 
     def __init__(self, config: Config) -> None:
         self._upstreams = {upstream.name.lower(): upstream for upstream in config.upstreams}
         self._routes = config.routes
         self.names = frozenset(self._upstreams)
 
-    def choose(self, target: Target, operation: Operation, model: str | None) -> Upstream:
-        """The upstream by the URL's name, else by the model's route, else by the path's dialect, else the first.
+    def hops(self, target: Target, operation: Operation, model: str | None) -> list[Hop]:
+        """Where a call goes: first of all, and then in order where it may go when that upstream cannot serve it.
 
-        Raises UnknownUpstream when none is configured.
+        The upstream by the URL's name, else those of the model's route, else the first that speaks the path's dialect,
+        else the first of all. Raises UnknownUpstream when none is configured.
         """
         if target.upstream is not None:
-            return self._upstreams[target.upstream]
+            return [Hop(self._upstreams[target.upstream])]
         if not self._upstreams:
             raise UnknownUpstream(
                 "no upstream is configured: add [[upstream]] to the configuration, or put a provider key "
@@ -94,22 +103,15 @@ class Routing:
         if model is not None:
             for route in self._routes:
                 if fnmatchcase(model, route.model):
-                    return self._upstreams[route.upstreams[0].lower()]
+                    return [self._hop(step, model) for step in route.upstreams]
         if operation.dialect is not None:
             for upstream in self._upstreams.values():
                 if upstream.dialect == operation.dialect:
-                    return upstream
-        return next(iter(self._upstreams.values()))
+                    return [Hop(upstream)]
+        return [Hop(next(iter(self._upstreams.values())))]
 
-    def fallbacks(self, target: Target, chosen: Upstream, model: str | None) -> list[Upstream]:
-        """Where a call may go when `chosen` cannot serve it: the rest of its model's route, in order."""
-        if target.upstream is not None or model is None:
-            return []
-        route = next((route for route in self._routes if fnmatchcase(model, route.model)), None)
-        if route is None:
-            return []
-        names = [name.lower() for name in route.upstreams]
-        return [self._upstreams[name] for name in names[names.index(chosen.name.lower()) + 1 :]]
+    def _hop(self, step: Step, asked: str) -> Hop:
+        return Hop(self._upstreams[step.upstream.lower()], step.model if step.model != asked else None)
 
 
 def upstream_url(upstream: Upstream, target: Target, operation: Operation, query: str) -> str:

@@ -132,8 +132,8 @@ class Admission:
 
     def ask(self, call: Call) -> Ask:
         """What a call is expected to need."""
-        group = self._gate.group_of(call.model)
-        return self._estimator.ask(call.model, BodySize(call.request_bytes), group=group, in_flight=self._running)
+        group = self._gate.group_of(call.limited_as)
+        return self._estimator.ask(call.limited_as, BodySize(call.request_bytes), group=group, in_flight=self._running)
 
     def cost(self, ask: Ask) -> float:
         """What a turn is charged with among those who share fairly: tokens where tokens are limited, else one call."""

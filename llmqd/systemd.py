@@ -1,4 +1,4 @@
-"""Tells systemd how the daemon is: ready, reloading, stopping, its status, alive (sd_notify(3))."""
+"""What the daemon and systemd tell each other: how it is (sd_notify(3)), and which sockets it is handed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from collections.abc import Mapping
 
 import sdnotify  # type: ignore[import-untyped]
 
+from llmqd.errors import ListenError
+
 logger = logging.getLogger(__name__)
+
+_FIRST_SOCKET = 3
+"""File descriptor of the first socket handed over: SD_LISTEN_FDS_START of sd_listen_fds(3)."""
 
 _PATIENCE = 1.0
 """Seconds that a change of state may wait while systemd's queue is full. What is said again and again does not wait:
@@ -101,3 +106,28 @@ def _watchdog_interval(environ: Mapping[str, str]) -> float | None:
         logger.warning("WATCHDOG_USEC=%s is not a number of microseconds; no watchdog", text)
         return None
     return int(text) / 1_000_000
+
+
+def passed_sockets(environ: Mapping[str, str]) -> tuple[socket.socket, ...]:
+    """The listening sockets that a socket unit holds for this process (sd_listen_fds(3)); none without such a unit.
+
+    They stay open with systemd while the daemon is away, so that nobody is refused meanwhile. Raises ListenError for
+    what is no listening stream socket.
+    """
+    count = environ.get("LISTEN_FDS", "")
+    if environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal():
+        return ()
+    return tuple(_listening(number) for number in range(_FIRST_SOCKET, _FIRST_SOCKET + int(count)))
+
+
+def _listening(number: int) -> socket.socket:
+    try:
+        passed = socket.socket(fileno=number)
+        listens = passed.type == socket.SOCK_STREAM and passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise ListenError(f"systemd has handed over file {number}, which is no socket: {error.strerror}") from error
+    if not listens:
+        raise ListenError(f"the socket {number} that systemd has handed over does not listen; use ListenStream=")
+    os.set_inheritable(number, False)
+    passed.setblocking(False)
+    return passed

@@ -39,14 +39,15 @@ class _Attempt:
     """One sending of a call."""
 
     leaves: Callable[[], object] | None
-    """Told when there is a connection, which is when the request leaves."""
+    """Told when the request is written: its headers wait for the first piece of its body."""
     reused: bool = False
     """Whether it went over a connection that had carried another call before."""
 
     def left(self) -> None:
-        """The request leaves now."""
+        """The request leaves now; what follows of it does not count."""
         if self.leaves is not None:
             self.leaves()
+            self.leaves = None
 
 
 class UpstreamClient:
@@ -70,14 +71,14 @@ class UpstreamClient:
     ) -> aiohttp.ClientResponse:
         """Sends one call and returns the answer once its headers are there; its bytes are still to come, undecoded.
 
-        `url` is used as it is, percent-encoding included. `leaves` is called when the request leaves, which is later
-        than now where a connection has to be made first. The caller must close the response. Raises StaleConnection,
-        UpstreamUnreachable or UpstreamTimeout when no answer came.
+        `url` is used as it is, percent-encoding included. `leaves` is called when the request is written, which is
+        later than now where a connection has to be made first; for one without a body when it is answered. The caller
+        must close the response. Raises StaleConnection, UpstreamUnreachable or UpstreamTimeout when no answer came.
         """
         loop = asyncio.get_running_loop()
         began, attempt = loop.time(), _Attempt(leaves)
         try:
-            return await self._request(upstream, method, url, headers, content, upgrade, attempt)
+            answer = await self._request(upstream, method, url, headers, content, upgrade, attempt)
         except aiohttp.ConnectionTimeoutError as error:
             raise UpstreamUnreachable(f"Proxy error: no answer from {upstream.name}: {_cause(error)}") from error
         except (aiohttp.ServerTimeoutError, TimeoutError) as error:
@@ -86,6 +87,8 @@ class UpstreamClient:
             stale = attempt.reused and _stale(error) and loop.time() - began < _STALE_WITHIN
             kind = StaleConnection if stale else UpstreamUnreachable
             raise kind(f"Proxy error: no answer from {upstream.name}: {_cause(error)}") from error
+        attempt.left()
+        return answer
 
     async def _request(
         self,
@@ -114,7 +117,7 @@ class UpstreamClient:
     async def __aenter__(self) -> Self:
         trace = aiohttp.TraceConfig()
         trace.on_connection_reuseconn.append(_reused)
-        trace.on_connection_create_end.append(_connected)
+        trace.on_request_chunk_sent.append(_written)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=_keep_alive_socket),
             auto_decompress=False,
@@ -148,12 +151,9 @@ class UpstreamClient:
 async def _reused(_: aiohttp.ClientSession, trace: SimpleNamespace, __: aiohttp.TraceConnectionReuseconnParams) -> None:
     attempt: _Attempt = trace.trace_request_ctx
     attempt.reused = True
-    attempt.left()
 
 
-async def _connected(
-    _: aiohttp.ClientSession, trace: SimpleNamespace, __: aiohttp.TraceConnectionCreateEndParams
-) -> None:
+async def _written(_: aiohttp.ClientSession, trace: SimpleNamespace, __: aiohttp.TraceRequestChunkSentParams) -> None:
     attempt: _Attempt = trace.trace_request_ctx
     attempt.left()
 

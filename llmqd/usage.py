@@ -43,6 +43,34 @@ class Usage:
 
 
 @dataclass(slots=True, frozen=True)
+class LaneUsage:
+    """What calls to one model, sent by one lane within a stretch of time, take of the provider's limits.
+
+    `last` is when the last of them was sent, in Unix seconds. Of calls that were cut off by the end of the daemon the
+    tokens are not known, and `input` holds only a guess. `model` is "" where the calls named none.
+    """
+
+    lane: str
+    model: str
+    last: float
+    calls: int
+    input: int
+    output: int
+    cached: int
+
+
+@dataclass(slots=True, frozen=True)
+class Sample:
+    """One call's size, as in Call, and what it consumed: from these, estimates of tokens are made."""
+
+    upstream: str
+    model: str
+    text_bytes: int
+    media: int
+    usage: Usage
+
+
+@dataclass(slots=True, frozen=True)
 class Cost:
     """What one call cost, in picodollars (1e-12 USD): whole numbers, so that sums are exact.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from llmqd.controls import Controls, parse_priority, parse_tags, read_controls
+from llmqd.controls import Controls, parse_priority, parse_tags, patience, read_controls
 from llmqd.errors import BadHeader
 
 
@@ -75,3 +75,37 @@ def test_a_bad_value_names_its_header(name: str, value: str) -> None:
 )
 def test_tags(value: str, tags: tuple[str, ...]) -> None:
     assert parse_tags(value) == tags
+
+
+def patient(beats_after: float | None = None, /, **headers: str) -> float | None:
+    return patience(
+        CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()}), beats_after=beats_after
+    )
+
+
+@pytest.mark.parametrize("name", ["x_stainless_read_timeout", "X_Stainless_Timeout", "X_Server_Timeout"])
+def test_a_client_s_own_timer_bounds_its_wait_less_a_margin(name: str) -> None:
+    assert patient(**{name: "600"}) == 598
+    assert patient(**{name: " 600.0 "}) == 598
+    assert patient(**{name: "5"}) == 4.5
+
+
+def test_the_shortest_of_several_timers_counts() -> None:
+    assert patient(x_stainless_read_timeout="60", x_stainless_timeout="600") == 58
+    assert patient(x_stainless_read_timeout="NOT_GIVEN", x_stainless_timeout="30") == 28
+
+
+@pytest.mark.parametrize(
+    "value", ["NOT_GIVEN", "None", "", "0", "0.0", "-5", "nan", "inf", "1e3", "1_000", "\u0665", "9" * 400, "10s"]
+)
+def test_timers_that_say_no_number_of_seconds_are_ignored(value: str) -> None:
+    assert patient(x_stainless_timeout=value) is None
+
+
+def test_who_names_no_timer_may_wait_for_ever() -> None:
+    assert patient() is None
+
+
+def test_bytes_in_time_start_a_client_s_timer_anew() -> None:
+    assert patient(45.0, x_stainless_read_timeout="600") is None
+    assert patient(700.0, x_stainless_read_timeout="600") == 598, "they would come too late"

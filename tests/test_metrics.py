@@ -24,6 +24,7 @@ class FakeLane:
     requests_per_minute: float = 60.0
     refusals: int = 5
     pauses: int = 1
+    paused: object | None = "429"
 
     def figures(self) -> list[Figure]:
         return [Figure("requests_per_minute", "", 60.0, 60.0, None, 0.25, "auto")]
@@ -99,7 +100,11 @@ def test_lanes_and_store_are_asked_at_the_scrape() -> None:
         'llmqd_lane_pauses_total{lane="openai"} 1.0',
         'llmqd_limit{dimension="requests_per_minute",lane="openai",models=""} 60.0',
         'llmqd_limit_used{dimension="requests_per_minute",lane="openai",models=""} 0.25',
+        'llmqd_lane_paused{lane="openai"} 1.0',
         'llmqd_estimate_input_error{lane="openai"} 0.05',
+        'llmqd_estimate_input_bias{lane="openai"} 0.01',
+        'llmqd_estimate_output_ratio{lane="openai"} 1.5',
+        'llmqd_estimate_output_short{lane="openai"} 0.1',
         "llmqd_store_ok 0.0",
         "llmqd_store_records_behind 4.0",
         "llmqd_journal_bytes 5.0",

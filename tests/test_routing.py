@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmqd.config.model import Config, Key, Route, Upstream
+from llmqd.config.routes import Step
 from llmqd.errors import MissingEndpoint, NotFound, UnknownUpstream
 from llmqd.providers.operations import operation_of
 from llmqd.providers.presets import PRESETS
@@ -170,11 +171,11 @@ def routing(*names: str, routes: tuple[Route, ...] = ()) -> Routing:
 
 def chosen(by: Routing, path: str, model: str | None = None) -> str:
     target = parse_target(path, by.names)
-    return by.choose(target, operation_of("POST", target.path), model).name
+    return by.hops(target, operation_of("POST", target.path), model)[0].upstream.name
 
 
 def test_the_url_decides_before_the_model_and_the_model_before_the_path() -> None:
-    by = routing("openai", "anthropic", "groq", routes=(Route(model="llama*", upstreams=("groq",)),))
+    by = routing("openai", "anthropic", "groq", routes=(Route(model="llama*", upstreams=(Step("groq"),)),))
     assert chosen(by, "/anthropic/v1/chat/completions", "llama-3") == "anthropic"
     assert chosen(by, "/v1/chat/completions", "llama-3") == "groq"
     assert chosen(by, "/v1/messages", "claude-x") == "anthropic"
@@ -187,6 +188,28 @@ def test_the_path_s_dialect_decides_before_the_order() -> None:
     assert chosen(routing("anthropic", "openai"), "/v1/unknown") == "anthropic"
     assert chosen(routing("openai", "gemini"), "/v1beta/models/m:generateContent") == "gemini"
     assert chosen(routing("anthropic"), "/v1/chat/completions") == "anthropic"
+
+
+def test_a_route_is_a_row_of_hops_each_with_its_own_name_for_the_model() -> None:
+    steps = (Step("openai"), Step("Groq", "llama-3"), Step("openai", "gpt-4o-mini"), Step("anthropic", "gpt-4o"))
+    by = routing("openai", "groq", "anthropic", routes=(Route(model="gpt-4o*", upstreams=steps),))
+    target = parse_target("/v1/chat/completions", by.names)
+    hops = by.hops(target, operation_of("POST", target.path), "gpt-4o")
+    assert [(hop.upstream.name, hop.model) for hop in hops] == [
+        ("openai", None),
+        ("groq", "llama-3"),
+        ("openai", "gpt-4o-mini"),
+        ("anthropic", None),
+    ], "a name that is the asked one anyway is no other name"
+
+
+@pytest.mark.parametrize(("path", "model"), [("/openai/v1/chat/completions", "gpt-4o"), ("/v1/messages", None)])
+def test_whoever_names_an_upstream_or_no_model_has_nowhere_else_to_go(path: str, model: str | None) -> None:
+    steps = (Step("openai"), Step("groq", "llama-3"))
+    by = routing("openai", "groq", "anthropic", routes=(Route(model="*", upstreams=steps),))
+    target = parse_target(path, by.names)
+    ((_, renamed),) = by.hops(target, operation_of("POST", target.path), model)
+    assert renamed is None
 
 
 def test_without_any_upstream_the_error_says_what_to_do() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from llmqd.systemd import Notifier
+from llmqd.systemd import Notifier, passed_sockets
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -109,3 +111,43 @@ def test_a_full_queue_never_holds_the_daemon_up(manager: tuple[socket.socket, st
         notifier.watchdog()
     assert time.monotonic() - began < 50  # waiting a second for each would take minutes
     notifier.close()
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{}, {"LISTEN_FDS": "1"}, {"LISTEN_FDS": "1", "LISTEN_PID": "1"}, {"LISTEN_FDS": "x", "LISTEN_PID": "{pid}"}],
+    ids=["none", "no process", "another process", "no number"],
+)
+def test_sockets_that_are_not_for_this_process_are_left_alone(environ: dict[str, str]) -> None:
+    assert passed_sockets({name: value.format(pid=os.getpid()) for name, value in environ.items()}) == ()
+
+
+HAND_OVER = """
+import os, socket, sys
+from llmqd.systemd import passed_sockets
+
+given = {given}
+os.dup2(given.fileno(), 3)
+try:
+    [taken] = passed_sockets({{"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}})
+except ListenError as error:
+    sys.exit(str(error))
+print(taken.getsockname() == given.getsockname(), taken.get_inheritable(), taken.getblocking())
+"""
+
+
+def handed_over(given: str) -> subprocess.CompletedProcess[str]:
+    """What a process says that is handed this as its file 3."""
+    command = [sys.executable, "-c", HAND_OVER.format(given=given)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_listening_socket_is_taken_over() -> None:
+    assert handed_over("socket.create_server(('127.0.0.1', 0))").stdout == "True False False\n"
+
+
+@pytest.mark.parametrize("given", ["open('/dev/null')", "socket.socket()", "socket.socket(type=socket.SOCK_DGRAM)"])
+def test_what_does_not_listen_is_refused_with_the_reason(given: str) -> None:
+    done = handed_over(given)
+    assert done.returncode == 1
+    assert "no socket" in done.stderr or "use ListenStream=" in done.stderr

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -117,18 +118,27 @@ async def test_a_kept_connection_that_was_just_closed_is_told_from_a_broken_upst
     assert restless.bodies == [b"abc"] * 3
 
 
-async def test_it_tells_when_a_request_leaves_which_is_once_there_is_a_connection(client: UpstreamClient) -> None:
+async def test_it_tells_when_a_request_is_written_which_is_never_without_a_connection(client: UpstreamClient) -> None:
     left: list[str] = []
     async with FakeUpstream() as upstream:
         for name in ("new", "kept"):
             url = f"{upstream.url}/v1/models"
             answer = await client.send(
-                Upstream(name="acme"), "GET", url, CIMultiDict(), None, leaves=lambda name=name: left.append(name)
+                Upstream(name="acme"), "POST", url, CIMultiDict(), b"{}", leaves=partial(left.append, name)
             )
             await answer.read()
     with pytest.raises(UpstreamUnreachable):
-        await client.send(Upstream(name="acme"), "GET", url, CIMultiDict(), None, leaves=lambda: left.append("never"))
+        await client.send(Upstream(name="acme"), "POST", url, CIMultiDict(), b"", leaves=partial(left.append, "never"))
     assert left == ["new", "kept"]
+
+
+async def test_a_request_without_a_body_has_left_when_it_is_answered(client: UpstreamClient) -> None:
+    left: list[str] = []
+    async with FakeUpstream() as upstream:
+        url = f"{upstream.url}/v1/models"
+        leaves = partial(left.append, "now")
+        await (await client.send(Upstream(name="acme"), "GET", url, CIMultiDict(), None, leaves=leaves)).read()
+    assert left == ["now"]
 
 
 async def test_a_connection_that_broke_on_its_first_call_was_not_stale(client: UpstreamClient) -> None:

@@ -43,7 +43,7 @@ def summary(config: Config) -> Iterator[str]:
             lane = upstream.name if len(upstream.keys) == 1 else f"{upstream.name}/{key.name}"
             yield f"    lane    {lane}: {limits_text(key.limits)}; {_key_text(upstream, key)}"
     for route in config.routes:
-        yield f"  route     {route.model} -> {', '.join(route.upstreams)}"
+        yield f"  route     {route.model} -> {', '.join(str(step) for step in route.upstreams)}"
     for warning in config.warnings:
         yield f"warning: {warning}"
 

@@ -16,6 +16,14 @@ from zoneinfo import ZoneInfo
 from llmqd.config.quantities import format_duration, format_size, parse_duration, parse_size
 
 
+class ItemError(ValueError):
+    """What is wrong with one item of a list; `index` counts from 0."""
+
+    def __init__(self, index: int, text: str) -> None:
+        super().__init__(text)
+        self.index = index
+
+
 class Kind(Protocol):
     """What every kind answers."""
 
@@ -235,14 +243,20 @@ class Listing:
     def read(self, value: object) -> tuple[Any, ...]:
         if not isinstance(value, list):
             raise ValueError('must be a list in brackets, for example ["..."]')
-        items = tuple(self.of.read(item) for item in value)
+        items = tuple(self._item(index, item) for index, item in enumerate(value))
         if len(items) < self.least:
             raise ValueError("must not be empty")
         lowered = [str(item).lower() for item in items]
-        for item, low in zip(items, lowered, strict=True):
-            if lowered.count(low) > 1:
-                raise ValueError(f'"{item}" stands in it twice')
+        for index, (item, low) in enumerate(zip(items, lowered, strict=True)):
+            if lowered.index(low) < index:
+                raise ItemError(index, f'"{item}" stands in it twice')
         return items
+
+    def _item(self, index: int, value: object) -> Any:
+        try:
+            return self.of.read(value)
+        except ValueError as error:
+            raise ItemError(index, str(error)) from None
 
     def show(self, value: tuple[Any, ...]) -> object:
         return [self.of.show(item) for item in value]

@@ -156,12 +156,14 @@ def _check_routes(routes: list[Table], written: list[Table], built: tuple[Upstre
     names = {upstream.name.lower() for upstream in built}
     names |= {str(table.values.get("name", "")).lower() for table in written}
     for table in routes:
-        for name in table.values.get("upstreams", ()):
+        for index, step in enumerate(table.values.get("upstreams", ())):
+            name = step.upstream
             if name.lower() not in names:
                 hint = nearest(name, names) or (
                     f"; there are {', '.join(sorted(filter(None, names)))}" if any(names) else "; there is none at all"
                 )
-                faults.add((*table.path, "upstreams"), f'{table.title} upstreams: no upstream is named "{name}"{hint}')
+                at = (*table.path, "upstreams", index)
+                faults.add(at, f'{table.title} upstreams: no upstream is named "{name}"{hint}')
 
 
 def _prices(tables: list[Table], faults: Faults) -> tuple[Price, ...]:

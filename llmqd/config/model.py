@@ -20,6 +20,7 @@ from llmqd.config.kinds import Choice, Duration, FilePath, Flag, Integer, Listin
 from llmqd.config.limits import DefaultLimits, ModelLimit, OwnLimits
 from llmqd.config.limits import Limits as Limits
 from llmqd.config.net_kinds import HeaderName, Headers, ListenAddress, Name, Origin, SecretText, Url
+from llmqd.config.routes import Route as Route
 from llmqd.config.secret import Secret
 from llmqd.config.setting import Setting, required, setting, settings_of
 from llmqd.providers.presets import SIM, Preset
@@ -103,6 +104,20 @@ class Queue(DefaultLimits):
         "Who shares fairly: within a priority each client key, session, user or agent gets as many turns as any other\n"
         "(by weight, where keys have one), however many calls it has waiting. A call without what is asked for goes\n"
         "by the first it has of client key, user, agent, session, address. none: first come, first served.",
+    )
+    heartbeat: float = setting(
+        Duration(),
+        "0s",
+        "How long a streaming call waits in silence; then it gets its 200 and headers ahead of its turn, and a blank\n"
+        "line every heartbeat_every, so that no timer for silence cuts it (many clients and proxies: 60s to 5m).\n"
+        "The price: a failure after that comes inside the stream, where no SDK retries it, and its status is lost;\n"
+        "and agents that wait for events, not bytes (Codex 5m, Claude Code 10m), give up all the same. So as late as\n"
+        'the clients can bear, for example "45s". 0: never.',
+    )
+    heartbeat_every: float = setting(
+        Duration(least=0.01),
+        "15s",
+        "Time between the blank lines of a heartbeat; shorter than the shortest such timer on the way.",
     )
     ageing: float = setting(
         Duration(),
@@ -217,16 +232,6 @@ class Upstream(OwnLimits):
     def missing(self) -> str | None:
         """The first key that is not there, as a sentence."""
         return next((key.missing for key in self.keys if key.missing), None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """Which upstreams serve which models on /v1/...; the first route that matches decides."""
-
-    model: str = required(Text(), "Model name as in the request; * and ? stand for any text.", example="gpt-*")
-    upstreams: tuple[str, ...] = required(
-        Listing(Name(), least=1), "Names of the upstreams, the preferred one first.", example=["openai"]
-    )
 
 
 _SESSION_HEADERS = [

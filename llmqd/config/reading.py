@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from llmqd.config.faults import Faults, nearest
+from llmqd.config.kinds import ItemError
 from llmqd.config.model import SECTIONS, Section
 from llmqd.config.net_kinds import Headers, SecretText, Url
 from llmqd.config.places import Path
@@ -96,7 +97,8 @@ def _read_setting(setting: Setting, value: object, here: Path, table: Table, fau
         table.values[setting.name] = setting.kind.read(value)
     except ValueError as error:
         table.broken.add(setting.name)
-        faults.add(here, f"{table.title} {setting.name}{shown(setting, value)}: {error}")
+        at = (*here, error.index) if isinstance(error, ItemError) else here
+        faults.add(at, f"{table.title} {setting.name}{shown(setting, value)}: {error}")
 
 
 def _suggestion(key: str, section: Section) -> str:

@@ -167,7 +167,7 @@ class Resumed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitLearned(Event):
-    """A limit in force has changed by what the upstream said. `before` null: there was none.
+    """A limit in force has changed by what the upstream said. `before` was in force until now; null: there was none.
 
     `dimension` and `group` are as in `GET /queue`; `source` says where it was read, for example `headers`.
     """

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from llmqd.events.kinds import Event, LimitLearned, Paused, Queued, Resumed, Started
 
 if TYPE_CHECKING:
     from llmqd.call import Call
-    from llmqd.lane.learn import Learned
+    from llmqd.lane.brake import Pause
+    from llmqd.lane.learn import Change
+
+
+class Pausing(Protocol):
+    """Who knows whether the lane pauses."""
+
+    def paused(self, now: float) -> Pause | None: ...
 
 
 class Announcer:
@@ -19,6 +27,7 @@ class Announcer:
         self._lane = lane
         self._upstream = upstream
         self._publish = publish
+        self._is_paused = False
 
     def queued(self, call: Call, position: int, eta: float | None) -> None:
         """A call has to wait."""
@@ -30,15 +39,25 @@ class Announcer:
 
     def paused(self, reason: str, seconds: float | None, by: str) -> None:
         """Nobody goes for so long; `by` is `operator` or `upstream`."""
+        self._is_paused = True
         self._publish(Paused(lane=self._lane, upstream=self._upstream, reason=reason, seconds=seconds, by=by))
 
     def resumed(self) -> None:
         """An operator lets calls through again."""
-        self._publish(Resumed(lane=self._lane, upstream=self._upstream, by="operator"))
+        self._resumed("operator")
 
-    def learned(self, limits: Iterable[Learned], group: str) -> None:
+    def see(self, throttle: Pausing, now: float) -> float:
+        """Tells that the pause that was told is over, if it is. Gives the moment at which to ask again (monotonic)."""
+        if not self._is_paused:
+            return math.inf
+        pause = throttle.paused(now)
+        if pause is None:
+            self._resumed("time")
+        return math.inf if pause is None or pause.until is None else pause.until
+
+    def learned(self, changes: Iterable[Change], group: str) -> None:
         """Limits in force have changed by what the upstream said."""
-        for limit in limits:
+        for limit, before in changes:
             self._publish(
                 LimitLearned(
                     lane=self._lane,
@@ -46,7 +65,11 @@ class Announcer:
                     dimension=limit.setting or limit.dimension,
                     group=group,
                     limit=limit.amount,
-                    before=None,
+                    before=before or None,
                     source=limit.source,
                 )
             )
+
+    def _resumed(self, by: str) -> None:
+        self._is_paused = False
+        self._publish(Resumed(lane=self._lane, upstream=self._upstream, by=by))

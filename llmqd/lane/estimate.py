@@ -6,11 +6,12 @@ import math
 import mmap
 import re
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from llmqd.lane.amounts import Ask
-from llmqd.usage import Usage
+from llmqd.usage import Sample, Usage
 
 _TOKENS_PER_BYTE = 0.25
 """Where nothing is known yet: English text and JSON have about four bytes a token."""
@@ -169,6 +170,15 @@ class Estimator:
             profile.learn_input(size, consumed)
             profile.learn_output(usage.output)
         self._judge(ask, consumed, usage.output)
+
+    def seed(self, samples: Iterable[Sample], *, count_cached: bool = True) -> None:
+        """Takes in calls of an earlier time, oldest first. Models of which something is known already stay as they are,
+        so that it may be told again."""
+        known = set(self._profiles)
+        for sample in samples:
+            if sample.model not in known:
+                size = BodySize(sample.text_bytes, sample.media)
+                self.learn(self.ask(sample.model, size), size, sample.usage, count_cached=count_cached)
 
     def error(self) -> EstimateError:
         """How good the guesses have been lately."""

@@ -12,7 +12,7 @@ from llmqd.config.limits import DIMENSIONS, Dimension, Limits
 from llmqd.lane.amounts import Ask, counted, least, reserved
 from llmqd.lane.limiting import meter_for
 from llmqd.lane.meters import Meter
-from llmqd.usage import Usage
+from llmqd.usage import LaneUsage, Usage
 
 MOST_GROUPS = 256
 """Groups, configured or not, for which limits can be learned."""
@@ -52,13 +52,17 @@ class Figure:
 class _Gauge:
     """One limit: what was configured, what was learned, and the meter for what is in force of both."""
 
-    __slots__ = ("assumed", "configured", "dimension", "group", "learned", "limits", "meter")
+    __slots__ = ("assumed", "configured", "dimension", "first", "group", "learned", "limits", "meter", "recalled")
 
     def __init__(self, dimension: Dimension, group: str, limits: Limits) -> None:
         self.dimension = dimension
         self.group = group
         self.learned: float | None = None
         self.meter: Meter | None = None
+        self.first = math.inf
+        """When the meter has counted for the first time: what was sent before that it does not know by itself."""
+        self.recalled = 0.0
+        """How much of that it has been told."""
         self.configure(limits)
 
     def configure(self, limits: Limits) -> None:
@@ -82,12 +86,23 @@ class _Gauge:
             self.meter = None
         elif self.meter is None:
             self.meter = meter_for(self.dimension, limit, self.limits, wall_offset)
+            self.first, self.recalled = math.inf, 0.0
         elif anew and self.dimension != "max_concurrent":
             used = self.meter.amount_used(now)
             self.meter = meter_for(self.dimension, limit, self.limits, wall_offset)
             self.meter.seed(min(used, self.meter.capacity), now)
         else:
             self.meter.retune(limit, now)
+
+    def recall(self, past: Meter, now: float) -> None:
+        """Takes over what `past` has counted before the own meter began; what is known of it already counts once."""
+        assert self.meter is not None
+        amount = past.amount_used(now)
+        if self.first == math.inf:
+            self.meter, self.recalled = past, amount
+        elif amount > self.recalled:
+            self.meter.seed(amount - self.recalled, now)
+            self.recalled = amount
 
 
 class _Charge(NamedTuple):
@@ -125,6 +140,8 @@ class Gate:
         self._wall_offset = wall_offset
         self._limits = limits
         self._gauges: dict[str, dict[Dimension, _Gauge]] = {}
+        self._in_force: dict[str, tuple[tuple[_Gauge, Meter], ...]] = {}
+        """What calls of a group count against, for as long as no limit changes."""
         self._configure(limits, 0.0, anew=False)
 
     def group_of(self, model: str | None) -> str:
@@ -140,9 +157,9 @@ class Gate:
         Only what is certain counts, and only limits that were configured: a call that is merely expected to be too
         large reserves all there is.
         """
-        for gauge in self._of(ask):
+        for gauge, meter in self._metered(ask):
             needed = least(ask, gauge.dimension, gauge.limits)
-            if gauge.meter is not None and gauge.configured and needed > max(gauge.configured, gauge.meter.capacity):
+            if gauge.configured and needed > max(gauge.configured, meter.capacity):
                 where = f" of the models {gauge.group}" if gauge.group else ""
                 what = "tokens" if gauge.dimension in _TOKENS else "calls"
                 return (
@@ -157,12 +174,10 @@ class Gate:
         A limit of the key comes before one of its group, since it holds up everybody.
         """
         worst: Block | None = None
-        for gauge in self._of(ask):
+        for gauge, meter in self._metered(ask):
             if worst is not None and not worst.group and gauge.group:
                 break
-            if gauge.meter is None:
-                continue
-            at = gauge.meter.ready_at(self._need(gauge, gauge.meter, ask), now)
+            at = meter.ready_at(self._need(gauge, meter, ask), now)
             if at > now and (worst is None or at > worst.until):
                 worst = Block(at, gauge.dimension, gauge.group)
         return worst
@@ -173,16 +188,20 @@ class Gate:
             (meter.ready_at(self._need(gauge, meter, ask), now) for gauge, meter in self._metered(ask)), default=now
         )
 
-    def wait_for(self, position: int, ask: Ask, now: float) -> float:
-        """Seconds until a call like `ask` at this position (1 is next) may go, if those before it are like it."""
-        due = (meter.eta(self._need(gauge, meter, ask) * position, now) for gauge, meter in self._metered(ask))
-        return max(max(due, default=now) - now, 0.0)
+    def wait_for(self, position: int, ask: Ask, now: float, before: Ask | None = None) -> float:
+        """Seconds until a call like `ask` at this position (1 is next) may go, if those before it are like `before`."""
+        latest = now
+        for gauge, meter in self._metered(ask):
+            ahead = 0.0 if position <= 1 else self._need(gauge, meter, before or ask) * (position - 1)
+            latest = max(latest, meter.eta(ahead + self._need(gauge, meter, ask), now))
+        return latest - now
 
     def take(self, ask: Ask, now: float, *, waited: bool) -> Reservation:
         """Reserves what a call needs; `block` must have allowed it. `waited`: it was waiting when its moment came."""
         charges = tuple(_Charge(gauge, meter, self._need(gauge, meter, ask)) for gauge, meter in self._metered(ask))
         for charge in charges:
             charge.meter.take(charge.amount, now, waited=waited)
+            charge.gauge.first = min(charge.gauge.first, now)
         return Reservation(ask, now, charges)
 
     def sent(self, reservation: Reservation, now: float) -> None:
@@ -243,12 +262,32 @@ class Gate:
         gauge = gauges[dimension]
         gauge.learned = amount
         gauge.fit(now, self._wall_offset, anew=False)
+        self._in_force.clear()
 
     def recall(self, dimension: Dimension, group: str, amount: float, now: float) -> None:
-        """Counts what was used before the daemon started, or by others with the same key."""
+        """Counts what was used before its limit was known, or by others with the same key."""
         gauge = self._gauges.get(group, {}).get(dimension)
         if gauge is not None and gauge.meter is not None and amount > 0:
             gauge.meter.seed(amount, now)
+            gauge.recalled += amount
+
+    def replay(self, past: Iterable[LaneUsage], now: float) -> None:
+        """Counts what this key let through before its limits were counted here: before a restart, before a limit was
+        set. `past` is in the order of time and complete as far as is known; to tell it again changes nothing. A step
+        of it that reaches into what was counted here is left out."""
+        meters: dict[_Gauge, Meter] = {}
+        for sent in past:
+            ask = Ask(sent.model, self.group_of(sent.model))
+            at = min(sent.last - self._wall_offset, now)
+            for gauge in self._of(ask):
+                if gauge.meter is None or at >= gauge.first:
+                    continue
+                if gauge not in meters:
+                    meters[gauge] = meter_for(gauge.dimension, gauge.in_force, gauge.limits, self._wall_offset)
+                meters[gauge].seed(_amount(sent, ask, gauge), at)
+        for gauge, meter in meters.items():
+            gauge.recall(meter, now)
+        self._in_force.clear()
 
     def limit(self, dimension: Dimension, group: str = "") -> float:
         """The limit in force; 0 means none."""
@@ -289,6 +328,7 @@ class Gate:
                 other_way = _way(gauge.limits) != _way(own)
                 gauge.configure(own)
                 gauge.fit(now, self._wall_offset, anew=anew and other_way)
+        self._in_force.clear()
 
     def _new_gauges(self, group: str, limits: Limits) -> dict[Dimension, _Gauge]:
         return {dimension: _Gauge(dimension, group, limits) for dimension in DIMENSIONS}
@@ -301,8 +341,12 @@ class Gate:
                 yield gauge
         yield from own.values()
 
-    def _metered(self, ask: Ask) -> Iterable[tuple[_Gauge, Meter]]:
-        return ((gauge, gauge.meter) for gauge in self._of(ask) if gauge.meter is not None)
+    def _metered(self, ask: Ask) -> tuple[tuple[_Gauge, Meter], ...]:
+        found = self._in_force.get(ask.group)
+        if found is None:
+            found = tuple((gauge, gauge.meter) for gauge in self._of(ask) if gauge.meter is not None)
+            self._in_force[ask.group] = found
+        return found
 
     @staticmethod
     def _need(gauge: _Gauge, meter: Meter, ask: Ask) -> float:
@@ -332,6 +376,14 @@ def _without_limits(limits: Limits) -> Limits:
         reserve_output=limits.reserve_output,
         count_cached=limits.count_cached,
     )
+
+
+def _amount(sent: LaneUsage, ask: Ask, gauge: _Gauge) -> float:
+    """What counted of calls that were sent earlier. What their requests had allowed as output is not known any more."""
+    if gauge.dimension not in _TOKENS:
+        return sent.calls
+    usage = Usage(input=sent.input, output=sent.output, cached=sent.cached, source="exact")
+    return counted(ask, usage, gauge.dimension, gauge.limits)
 
 
 def _told(gauge: _Gauge) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmqd.errors import (
@@ -21,6 +21,7 @@ from llmqd.lane.alarm import Alarm
 from llmqd.lane.announcer import Announcer
 from llmqd.lane.brake import Pause
 from llmqd.lane.flow import flow_of
+from llmqd.lane.outlook import Outlook
 from llmqd.lane.queue import CallQueue, Ticket
 from llmqd.lane.spacing import LUMP
 from llmqd.lane.throttle import Demand, Throttle
@@ -31,13 +32,12 @@ if TYPE_CHECKING:
     from llmqd.lane.estimate import EstimateError
     from llmqd.lane.gate import Figure
     from llmqd.lane.learn import Learned
+    from llmqd.lane.standing import Standing
     from llmqd.providers.limit_headers import Observed
     from llmqd.providers.refusals import Verdict
-    from llmqd.usage import Usage
+    from llmqd.usage import LaneUsage, Sample, Usage
 
 _EVERYBODY = ""
-_SURE = 1.1
-"""How far beyond its deadline a call must be before it is refused for that without waiting."""
 
 
 class Running(NamedTuple):
@@ -76,6 +76,7 @@ class Lane:
         self._announcer = Announcer(name, upstream, announce)
         self._throttle = throttle
         self._queue = CallQueue()
+        self._outlook = Outlook(self._queue, throttle, clock)
         self._turns: dict[Ticket, float] = {}
         self._wake = asyncio.Event()
         self._alarm = Alarm(self._wake.set, clock)
@@ -86,8 +87,7 @@ class Lane:
 
     def retune(self, key: Key, queue: Queue, *, learns: bool) -> None:
         """Applies another configuration; calls that wait keep their places."""
-        if key.limits != self.key.limits:
-            self._throttle.retune(key.limits, learns=learns, now=self._clock())
+        self._throttle.retune(key.limits, learns=learns, now=self._clock())
         self._apply(key, queue)
         self._wake.set()
 
@@ -99,6 +99,10 @@ class Lane:
         self._queue.max_waiting_per_flow = queue.max_waiting_per_flow
         self._queue.max_bytes_per_flow = queue.max_waiting_bytes_per_flow
         self._queue.ageing = queue.ageing
+
+    def recall(self, past: Iterable[LaneUsage], samples: Iterable[Sample]) -> None:
+        """Takes in what the ledger knows of this lane's past and of its models; may be told again."""
+        self._throttle.recall(past, samples, self._clock())
 
     @property
     def running(self) -> int:
@@ -178,11 +182,7 @@ class Lane:
 
     def eta(self, position: int, ticket: Ticket | None = None) -> float | None:
         """Seconds until the call at this position may start; None while nobody can know."""
-        ask = ticket.ask if ticket is not None else None
-        if ask is None:
-            head = self._queue.head(self._clock())
-            ask = head.ask if head is not None and head.ask is not None else self._throttle.ask(None, Demand())
-        return self._throttle.wait_for(position, ask, self._clock())
+        return self._outlook.eta(position, ticket)
 
     def reprioritise(self, ticket: Ticket, priority: int) -> None:
         """Gives a waiting call another priority, 0 (first) to 9."""
@@ -218,21 +218,19 @@ class Lane:
         for ticket in list(self._queue):
             self._refuse(ticket, self._shutting_down())
 
-    def enter(self, call: Call, demand: Demand) -> Ticket:
+    def enter(self, call: Call, demand: Demand, standing: Standing | None = None) -> Ticket:
         """Takes a place in the queue, and the turn at once where nobody is ahead. Used by `Turn`."""
         if self._closed:
             raise self._shutting_down()
-        ask = self._throttle.ask(call.model, demand)
+        ask = self._throttle.ask(call.limited_as, demand)
         if (reason := self._throttle.never_fits(ask)) is not None:
             raise TooLargeForLimit(reason, retry=False)
         ticket = Ticket(
-            call,
-            self._clock(),
-            group=ask.group,
-            flow=flow_of(call, self._fair_by),
-            cost=self._throttle.cost(ask),
+            call, self._clock(), group=ask.group, flow=flow_of(call, self._fair_by), cost=self._throttle.cost(ask)
         )
         ticket.ask, ticket.demand = ask, demand
+        if standing is not None:
+            ticket.stand(standing)
         try:
             self._queue.add(ticket)
         except QueueFull as full:
@@ -251,15 +249,17 @@ class Lane:
         ticket.grant = None
         self._queue.put_back(ticket)
         self._admit()
+        if not ticket.granted and ticket.call.max_wait is not None:
+            position = self._queue.position(ticket)
+            self._refuse_hopeless(ticket, position, self.eta(position, ticket))
 
     async def wait(self, ticket: Ticket) -> None:
         """Waits until a ticket is granted; a cancelled or refused wait leaves no trace in the lane. Used by `Turn`."""
         loop = asyncio.get_running_loop()
         ticket.turn = loop.create_future()
         expiry = None
-        if ticket.call.max_wait is not None:
-            left = ticket.since + ticket.call.max_wait - self._clock()
-            expiry = loop.call_later(max(left, 0.0), self._expire, ticket)
+        if ticket.until < math.inf:
+            expiry = loop.call_later(max(ticket.until - self._clock(), 0.0), self._expire, ticket)
         try:
             await ticket.turn
         except BaseException:
@@ -316,7 +316,7 @@ class Lane:
         """Lets through everybody who may go now and sees to it that the worker wakes for the next."""
         now = self._clock()
         held: set[str] = set()
-        wake = math.inf
+        wake = self._announcer.see(self._throttle, now)
         while (ticket := self._queue.head(now, held)) is not None:
             assert ticket.ask is not None
             hold = self._throttle.hold(ticket.ask, now)
@@ -334,8 +334,9 @@ class Lane:
         assert ticket.ask is not None
         assert ticket.demand is not None
         self._queue.take()
-        ticket.grant = self._throttle.take(ticket.ask, ticket.demand.size, now, waited=ticket.since < now)
+        ticket.grant = self._throttle.take(ticket.ask, ticket.demand.size, now, waited=ticket.entered < now)
         self._turns[ticket] = self._granted_at = now
+        self._outlook.turn(now, waited=ticket.entered < now)
         self.granted += 1
         self._announcer.started(ticket.call, now)
         if ticket.turn is not None:
@@ -344,29 +345,20 @@ class Lane:
     def _must_wait(self, ticket: Ticket) -> None:
         """Refuses a call at once that could not get its turn in time, and announces the others."""
         call = ticket.call
-        position = self._queue.ahead_of(call.priority)
+        position = self._queue.expected(ticket)
         eta = self.eta(position, ticket)
         if call.no_queue:
             self._queue.discard(ticket)
             raise QueueFull("no turn is free and X-LLMQD-No-Queue is set", position=position, eta=eta, retry_after=eta)
-        if call.max_wait is not None and eta is not None and self._is_hopeless(ticket, call.max_wait):
-            self._queue.discard(ticket)
-            raise WouldExceedDeadline(
-                f"the wait ahead is about {eta:.0f} s, longer than the {call.max_wait:g} s that this call may wait",
-                position=position,
-                eta=eta,
-                retry_after=max(eta - call.max_wait, 1.0),
-            )
+        self._refuse_hopeless(ticket, position, eta)
         self._announcer.queued(call, position, eta)
 
-    def _is_hopeless(self, ticket: Ticket, longest: float) -> bool:
-        """Whether even the calls that are certain to go first take longer than this call may wait.
-
-        Only calls of higher priority are certain: among its own, fairness may let it go before those that came first.
-        """
-        certain = self._queue.ahead_of(ticket.call.priority - 1) + 1
-        eta = self.eta(certain, ticket)
-        return eta is not None and eta > longest * _SURE
+    def _refuse_hopeless(self, ticket: Ticket, position: int, eta: float | None) -> None:
+        try:
+            self._outlook.refuse_hopeless(ticket, position, eta, rate_is_known=not self.key.limits.assumed)
+        except WouldExceedDeadline:
+            self._queue.discard(ticket)
+            raise
 
     def _expire(self, ticket: Ticket) -> None:
         if ticket.granted or ticket.gone:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -16,6 +16,7 @@ from llmqd.lane.throttle import Throttle
 
 if TYPE_CHECKING:
     from llmqd.config.model import Config, Key, Queue, Upstream
+    from llmqd.usage import LaneUsage, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,14 @@ class Lanes:
                 self._lanes[place] = self._open(upstream, key, config.queue)
         self._lanes = {place: self._lanes[place] for place in wanted}
         self._bury()
+
+    def recall(self, past: Sequence[LaneUsage], samples: Sequence[Sample]) -> None:
+        """Tells every lane what the ledger knows of its past, by its name, and of its upstream's models."""
+        for lane in self._lanes.values():
+            lane.recall(
+                [each for each in past if each.lane == lane.name],
+                [each for each in samples if each.upstream == lane.upstream],
+            )
 
     def pick(self, upstream: str) -> Lane:
         """The lane of this upstream with the fewest calls waiting or running, an unpaused one if there is."""

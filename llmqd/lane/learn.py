@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from llmqd.lane.search import MINUTE, Search
+from llmqd.lane.history import MINUTE
+from llmqd.lane.search import Search
 
 if TYPE_CHECKING:
     from llmqd.config.limits import Dimension as Setting
@@ -58,6 +59,13 @@ class Learned:
         return _SETTINGS.get((self.dimension, self.window))
 
 
+class Change(NamedTuple):
+    """A limit in force has changed by what was learned; `before` is what was in force, 0 for none."""
+
+    learned: Learned
+    before: float
+
+
 class Learner:
     """What is known of the limits of one model group of a lane. Pure: times are monotonic seconds, passed in.
 
@@ -68,12 +76,7 @@ class Learner:
 
     def __init__(self, configured: Mapping[Dimension, float] | None = None) -> None:
         known = {dimension: amount for dimension, amount in (configured or {}).items() if amount > 0}
-        self._searches = {
-            dimension: Search(known[dimension], known[dimension], "configured")
-            if dimension in known
-            else Search(POLITE if dimension == "requests" else float("inf"))
-            for dimension in _SEARCHED
-        }
+        self._searches = {dimension: Search(*_beginning(known, dimension)) for dimension in _SEARCHED}
         self._most_in_flight = known.get("concurrency", float("inf"))
         self._in_flight = float("inf")
         self._in_flight_since = float("-inf")
@@ -81,6 +84,13 @@ class Learner:
         self._windows: dict[tuple[Dimension, float], Learned] = {}
         self._remaining: dict[Dimension, tuple[float, float]] = {}
         self._hold = float("-inf")
+
+    def retune(self, configured: Mapping[Dimension, float], now: float) -> None:
+        """Other amounts are configured: what was learned stays, up to them."""
+        known = {dimension: amount for dimension, amount in configured.items() if amount > 0}
+        for dimension, search in self._searches.items():
+            search.configure(*_beginning(known, dimension), now)
+        self._most_in_flight = known.get("concurrency", float("inf"))
 
     def granted(
         self, now: float, *, waited: bool, in_flight: int = 0, tokens: Mapping[Dimension, float] | None = None
@@ -132,10 +142,12 @@ class Learner:
         sent_at: float,
         now: float,
         *,
+        ends_at: float | None = None,
         in_flight: int = 0,
         tokens: Mapping[Dimension, float] | None = None,
     ) -> None:
-        """The provider refused the call that was granted at `sent_at`; `in_flight` counts those still running.
+        """The provider refused the call that was granted at `sent_at`; `in_flight` counts those still running,
+        `ends_at` is when the window is thought to end that it met, where the provider says nothing.
 
         Only `wait` and `slower` teach anything: other failures say nothing of rates.
         """
@@ -153,7 +165,7 @@ class Learner:
                 if amount:
                     search.unsent(amount, sent_at)
                 continue
-            if search.refused(amount, sent_at, now, verdict.wait, source) and verdict.kind == "slower":
+            if search.refused(amount, sent_at, now, verdict.wait, source, ends_at) and verdict.kind == "slower":
                 search.slow_down(_SLOWER, now)
             if verdict.limit and verdict.window is not None and 0 < verdict.window <= MINUTE:
                 search.know(verdict.limit * MINUTE / verdict.window, f"text of a 429: {verdict.limit:g}", now)
@@ -226,3 +238,10 @@ class Learner:
 
 def _per_minute(seen: Observed) -> float:
     return seen.limit * MINUTE / seen.window
+
+
+def _beginning(known: Mapping[Dimension, float], dimension: Dimension) -> tuple[float, float, str]:
+    """Where a search begins, what it never passes, and where that comes from."""
+    if dimension in known:
+        return known[dimension], known[dimension], "configured"
+    return POLITE if dimension == "requests" else float("inf"), float("inf"), "start"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from dataclasses import replace
 
+from llmqd.lane.amounts import Ask
 from llmqd.lane.forecast import forecast, rank
 from llmqd.lane.shares import SWEEP_ABOVE, Band, Group
 from llmqd.lane.ticket import Ticket
@@ -17,13 +19,14 @@ _NEVER = float("-inf")
 class Tally:
     """Who waits: by call id, in calls and bytes, in all and for each flow."""
 
-    __slots__ = ("_by_flow", "by_id", "bytes", "calls")
+    __slots__ = ("_by_flow", "_input", "_most", "_output", "by_id", "bytes", "calls")
 
     def __init__(self) -> None:
         self.calls = 0
         self.bytes = 0
         self.by_id: dict[str, Ticket] = {}
         self._by_flow: dict[str, tuple[int, int]] = {}
+        self._input = self._output = self._most = 0.0
 
     def add(self, ticket: Ticket) -> None:
         """Counts a call that begins to wait."""
@@ -40,9 +43,25 @@ class Tally:
         """Calls and bytes of one flow."""
         return self._by_flow.get(flow, (0, 0))
 
+    def typical(self, ask: Ask) -> Ask:
+        """What the calls that wait need on the average, in the group of `ask`; that itself where nobody waits."""
+        if not self.calls:
+            return ask
+        return replace(
+            ask,
+            input_tokens=max(self._input / self.calls, 0.0),
+            output_tokens=max(self._output / self.calls, 0.0),
+            max_tokens=None if ask.max_tokens is None else max(self._most / self.calls, 0.0),
+        )
+
     def _count(self, ticket: Ticket, by: int) -> None:
         self.calls += by
         self.bytes += by * ticket.size
+        if (ask := ticket.ask) is not None:
+            most = ask.output_tokens if ask.max_tokens is None else ask.max_tokens
+            self._input += by * ask.input_tokens
+            self._output += by * min(ask.output_tokens, most)
+            self._most += by * most
         calls, size = self.of(ticket.flow)
         if calls + by:
             self._by_flow[ticket.flow] = calls + by, size + by * ticket.size
@@ -159,6 +178,21 @@ class Order:
             return next((place for place, each in enumerate(self, 1) if each is ticket), None)
         band = ticket.place.group.band
         return sum(each.live for each in bands if each.priority < band.priority) + rank(band, ticket)
+
+    def expected(self, ticket: Ticket) -> int:
+        """The place that a waiting call is likely to have, if others go on coming as they did lately.
+
+        Its flow has a share of the turns: what it was given lately, or else what its weight among those who wait now
+        promises. Where several groups of a band wait, everybody of its priority or a higher one counts.
+        """
+        backlog = ticket.place
+        if backlog is None or len(backlog.group.band.groups) > 1:
+            return self.ahead_of(ticket.call.priority)
+        return self.ahead_of(ticket.call.priority - 1) + backlog.group.turns_until(backlog)
+
+    def ahead_in_flow(self, ticket: Ticket) -> int:
+        """How many calls of its own flow and priority wait before a call that has just come."""
+        return 0 if ticket.place is None else ticket.place.live - 1
 
     def ahead_of(self, priority: int) -> int:
         """How many waiting calls are of this priority or a higher one."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Container, Iterator
 
 from llmqd.errors import QueueFull
+from llmqd.lane.amounts import Ask
 from llmqd.lane.order import Order
 from llmqd.lane.ticket import Ticket
 
@@ -100,6 +101,18 @@ class CallQueue(asyncio.PriorityQueue[Ticket]):
         """The place of a waiting call: 1 is next; behind everybody if it does not wait. May look at all who wait."""
         place = self._queue.rank(ticket)
         return self.waiting + 1 if place is None else place
+
+    def expected(self, ticket: Ticket) -> int:
+        """The place that a waiting call is likely to have, others coming as they did lately: 1 is next."""
+        return self._queue.expected(ticket)
+
+    def ahead_in_flow(self, ticket: Ticket) -> int:
+        """How many calls of its own flow wait before a call that has just come."""
+        return self._queue.ahead_in_flow(ticket)
+
+    def typical(self, ask: Ask) -> Ask:
+        """What the calls that wait need on the average, in the group of `ask`; that itself where nobody waits."""
+        return self._queue.tally.typical(ask)
 
     def ahead_of(self, priority: int) -> int:
         """How many waiting calls have this priority or a higher one: at most so many go before a new call of it."""

@@ -10,6 +10,7 @@ own: which flow was how busy in one says nothing about another that moves at ano
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import NamedTuple
@@ -18,6 +19,9 @@ from llmqd.lane.ticket import Ticket
 
 SWEEP_ABOVE = 64
 """Entries that mean nothing any more are swept out only when there are at least so many: sweeping is linear."""
+
+_TELLING, _LATELY = 4, 256
+"""Turns of a flow from which its share shows, and turns of its group over which it is counted."""
 
 Entry = tuple[float, int, Ticket]
 """A waiting call with the key of its place in its flow: since when, number of arrival."""
@@ -80,7 +84,7 @@ class VirtualTime:
 class Backlog:
     """The waiting calls of one flow in one group of one band: a heap by arrival, with some that have left."""
 
-    __slots__ = ("calls", "flow", "group", "live", "spot", "tag", "weight")
+    __slots__ = ("began", "calls", "flow", "group", "live", "served", "spot", "tag", "weight")
 
     def __init__(self, group: Group, flow: str, tag: float) -> None:
         self.group = group
@@ -89,13 +93,16 @@ class Backlog:
         self.weight = 0.0
         self.calls: list[Entry] = []
         self.live = 0
+        self.began = group.turns
+        self.served = 0
+        """Turns that it has had since the group's turn number `began`."""
         self.spot: Spot | None = None
 
 
 class Group:
     """The waiting calls of one model group in one band: who is next, who waits longest."""
 
-    __slots__ = ("_ages", "_serial", "_turns", "backlogs", "band", "live", "name", "tag", "time")
+    __slots__ = ("_ages", "_serial", "_turns", "backlogs", "band", "live", "name", "tag", "time", "turns")
 
     def __init__(self, band: Band, name: str, tag: float) -> None:
         self.band = band
@@ -104,6 +111,8 @@ class Group:
         self.time = VirtualTime()
         self.backlogs: dict[str, Backlog] = {}
         self.live = 0
+        self.turns = 0
+        """Turns given."""
         self._turns: list[Spot] = []
         self._ages: list[Entry] = []
         self._serial = 0
@@ -175,12 +184,21 @@ class Group:
         self.time.serve(start, ticket.cost, backlog.weight)
         self.band.time.serve(self.tag, ticket.cost, weight)
         self.tag += share
+        self._count_turn(backlog)
         self.leave(ticket)
         if backlog.live:
             while backlog.calls[0][2].left:
                 heappop(backlog.calls)
             self._place(backlog)
         return ticket
+
+    def turns_until(self, backlog: Backlog) -> int:
+        """Turns of this group until the last call of a flow has had its own, at the flow's present share of them."""
+        if backlog.served >= _TELLING:
+            share = backlog.served / (self.turns - backlog.began)
+            return max(round(backlog.live / share), backlog.live)
+        promised = math.ceil(backlog.live * self.time.weight / backlog.weight)
+        return max(min(promised, self.live), backlog.live)
 
     def leave(self, ticket: Ticket) -> None:
         """No longer counts a call; its entry stays behind until it is met or swept."""
@@ -211,6 +229,13 @@ class Group:
                 heapify(backlog.calls)
         self._sweep_ages()
         self._sweep_turns()
+
+    def _count_turn(self, backlog: Backlog) -> None:
+        self.turns += 1
+        backlog.served += 1
+        if self.turns - backlog.began > _LATELY:  # what was longer ago counts less and less
+            backlog.began += (self.turns - backlog.began) // 2
+            backlog.served //= 2
 
     def _open(self, flow: str, tag: float) -> Backlog:
         self.backlogs[flow] = backlog = Backlog(self, flow, tag)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from llmqd.lane.meters import HEADROOM, Meter
 from llmqd.lane.windows import SlidingWindow, slice_of
 
@@ -13,8 +15,15 @@ LUMP = 0.02
 """Seconds. Shorter intervals are not kept one by one, as timers are too coarse for that: calls may then come in lumps
 of what is due in this time. Also the lateness of a timer that is made up for."""
 
+_STANDSTILL = 0.1
+"""The lateness that is made up for where calls go in lumps: a busy event loop comes so late now and then."""
+
 _PATIENCE = 0.25
 """Seconds that a call at most waits for the news that the one before has really been sent."""
+
+_REMEMBERED = 16
+"""Calls whose time from being let through to being sent is remembered: the next is expected to take as long as the
+least of them, but _CLOSEST at most, so that not even one that takes no time at all undercuts the strict interval."""
 
 
 class Even(Meter):
@@ -22,7 +31,7 @@ class Even(Meter):
 
     Safe for a bucket of any depth, for fixed and sliding windows and for windows of a second. There are two rules: a
     nominal schedule, HEADROOM slower than the limit, which does not drift when timers are late; and the strict
-    interval, counted from the moment at which the call before was really `sent`, which no two calls ever undercut.
+    interval, counted from the moment at which the call before was really `sent` to that at which this one will be.
     Until a call is reported as sent, the next one waits up to one interval longer than it would: its caller should ask
     `ready_at` again after `sent`.
 
@@ -36,6 +45,9 @@ class Even(Meter):
         self._due = float("-inf")
         self._last_sent = float("-inf")
         self._unsent: list[float] = []
+        self._delays: deque[float] = deque(maxlen=_REMEMBERED)
+        self._lead = 0.0
+        """Seconds that a call is sure to take from here until it is sent."""
         self._second: SlidingWindow | None = None
         self._recent = _Recent(max(window, 60.0))
         self._set(limit)
@@ -46,6 +58,7 @@ class Even(Meter):
         interval = seconds / amount
         self._spacing = interval * (1 + HEADROOM)
         self._closest = interval * (1 + _CLOSEST)
+        self._most_lead = interval * _CLOSEST
         self._patience = min(interval, _PATIENCE)
         if interval > LUMP:
             self._second = None
@@ -61,13 +74,14 @@ class Even(Meter):
     def ready_at(self, amount: float, now: float) -> float:
         if self._second is not None:
             return max(self._due, self._second.ready_at(amount, now))
-        at = max(self._due, self._last_sent + self._closest)
+        at = max(self._due, self._last_sent + self._closest - self._lead)
         if self._unsent:
             at = max(at, self._unsent[-1] + self._closest + self._patience)
         return at
 
     def take(self, amount: float, now: float, *, waited: bool = False) -> None:
-        self._due = max(self._due, now - LUMP if waited else now) + amount * self._spacing
+        late = LUMP if self._second is None else _STANDSTILL
+        self._due = max(self._due, now - late if waited else now) + amount * self._spacing
         self._recent.add(amount, now)
         if self._second is not None:
             self._second.take(amount, now)
@@ -77,6 +91,8 @@ class Even(Meter):
     def sent(self, now: float, taken: float) -> None:
         if taken in self._unsent:
             self._unsent.remove(taken)
+            self._delays.append(now - taken)
+            self._lead = min(*self._delays, self._most_lead) if len(self._delays) == _REMEMBERED else 0.0
         self._last_sent = max(self._last_sent, now)
 
     def correct(self, change: float, now: float, taken: float) -> None:
@@ -105,7 +121,10 @@ class Even(Meter):
         self._due = now + (self._due - now) * self._spacing / before if self._due > now else self._due
 
     def seed(self, amount: float, now: float) -> None:
-        """Nothing: only the distance from the last call counts."""
+        """Only the distance from the last of them counts: as if that had gone now."""
+        self._due = max(self._due, now + self._spacing)
+        self._last_sent = max(self._last_sent, now)
+        self._recent.add(amount, now)
 
     def __repr__(self) -> str:
         return f"<Even {self.limit:g} in {self._window:g} s>"

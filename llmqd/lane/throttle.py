@@ -11,13 +11,14 @@ from llmqd.lane.amounts import Ask
 from llmqd.lane.brake import Brake, Pause
 from llmqd.lane.estimate import BodySize, EstimateError, Estimator
 from llmqd.lane.gate import Figure, Gate, Reservation
-from llmqd.lane.learn import Learned, Learner
+from llmqd.lane.learn import Change, Learned, Learner
 
 if TYPE_CHECKING:
+    from llmqd.config.limits import Dimension as Setting
     from llmqd.config.limits import Limits
     from llmqd.providers.limit_headers import Dimension, Observed
     from llmqd.providers.refusals import Verdict
-    from llmqd.usage import Usage
+    from llmqd.usage import LaneUsage, Sample, Usage
 
 
 class Demand(NamedTuple):
@@ -50,11 +51,13 @@ class Grant:
 
 
 class _Group:
-    """What is kept for each model group: its brake and what was learned of its limits."""
+    """What is kept for each model group: its brake and, while the lane learns, what was learned of its limits."""
 
-    def __init__(self, noise: Callable[[], float], configured: dict[Dimension, float]) -> None:
-        self.brake = Brake(noise)
-        self.learner = Learner(configured)
+    def __init__(self, brake: Brake, learner: Learner | None) -> None:
+        self.brake = brake
+        self.learner = learner
+        self.lowered: set[Setting] = set()
+        """The limits that the gate has from the learner."""
 
 
 class Throttle:
@@ -66,24 +69,42 @@ class Throttle:
 
     def __init__(self, limits: Limits, *, learns: bool, noise: Callable[[], float], wall_offset: float) -> None:
         self._noise = noise
+        self._wall_offset = wall_offset
         self._gate = Gate(limits, wall_offset=wall_offset)
         self._estimator = Estimator()
         self._groups: dict[str, _Group] = {}
+        self._gone_pauses = 0
         self._operator: Pause | None = None
         self.in_flight = 0
-        self.retune(limits, learns=learns, now=float("-inf"))
-
-    def retune(self, limits: Limits, *, learns: bool, now: float) -> None:
-        """Applies another configuration; what is used stays used."""
         self._limits = limits
         self._learns = learns
-        self._by_tokens = any(
-            each.tokens_per_minute or each.input_tokens_per_minute or each.output_tokens_per_minute
-            for each in (limits, *(group.limits for group in limits.groups))
-        )
-        if math.isfinite(now):
+        self.by_tokens = _limits_tokens(limits)
+        """Whether any limit counts tokens."""
+
+    def retune(self, limits: Limits, *, learns: bool, now: float) -> None:
+        """Applies another configuration; what is used stays used, and no pause ends.
+
+        What was learned stays, up to what is configured now. Without learning it is forgotten; with learning again it
+        begins anew.
+        """
+        if limits != self._limits:
+            self._limits = limits
+            self.by_tokens = _limits_tokens(limits)
             self._gate.retune(limits, now)
-            self._groups.clear()
+        self._learns = learns
+        names = {"", *(group.name for group in limits.groups)}
+        for name, group in list(self._groups.items()):
+            if name not in names and group.brake.paused(now) is None:
+                self._gone_pauses += group.brake.pauses
+                del self._groups[name]
+                continue
+            if not learns:
+                group.learner = None
+            elif group.learner is None:
+                group.learner = Learner(self._configured(name))
+            else:
+                group.learner.retune(self._configured(name), now)
+            self._apply(name, now)
 
     def ask(self, model: str | None, demand: Demand) -> Ask:
         """What a call is going to need."""
@@ -98,7 +119,7 @@ class Throttle:
 
     def cost(self, ask: Ask) -> float:
         """What a call's turn is charged with among those who share: tokens where tokens are limited, else one call."""
-        return max(ask.input_tokens + ask.output_tokens, 1.0) if self._by_tokens else 1.0
+        return max(ask.input_tokens + ask.output_tokens, 1.0) if self.by_tokens else 1.0
 
     def never_fits(self, ask: Ask) -> str | None:
         """Why this call can never be sent; None where it can."""
@@ -111,7 +132,7 @@ class Throttle:
             return Hold(math.inf if pause.until is None else pause.until, "")
         group = self._group(ask.group)
         at = group.brake.ready_at(now)
-        if self._learns:
+        if group.learner is not None:
             at = max(at, group.learner.ready_at(now))
         if at > now:
             return Hold(at, ask.group)
@@ -123,29 +144,33 @@ class Throttle:
         self.in_flight += 1
         group = self._group(ask.group)
         reservation = self._gate.take(ask, now, waited=waited)
-        grant = Grant(ask, size, now, reservation, group.brake.granted(), tokens=_tokens(ask))
-        group.learner.granted(now, waited=waited, in_flight=self.in_flight, tokens=grant.tokens)
+        grant = Grant(ask, size, now, reservation, group.brake.granted(now), tokens=_tokens(ask))
+        if group.learner is not None:
+            group.learner.granted(now, waited=waited, in_flight=self.in_flight, tokens=grant.tokens)
         return grant
 
     def sent(self, grant: Grant, now: float) -> None:
         """The request of a granted call leaves now."""
         self._gate.sent(grant.reservation, now)
 
-    def answered(self, grant: Grant, observed: Iterable[Observed], now: float) -> list[Learned]:
+    def answered(self, grant: Grant, observed: Iterable[Observed], now: float) -> list[Change]:
         """An answer that is no refusal has begun. Gives the limits that were learned by it."""
         grant.answered = True
         group = self._group(grant.ask.group)
-        group.brake.answered(grant.era)
-        group.learner.answered(observed, grant.at, now)
+        group.brake.answered(grant.era, now)
+        if group.learner is not None:
+            group.learner.answered(observed, grant.at, now)
         return self._apply(grant.ask.group, now)
 
-    def refused(self, grant: Grant, verdict: Verdict, observed: Iterable[Observed], now: float) -> list[Learned]:
+    def refused(self, grant: Grant, verdict: Verdict, observed: Iterable[Observed], now: float) -> list[Change]:
         """The provider refused the call; it is settled as not counted. Gives the limits that were learned by it."""
         grant.answered = True
         group = self._group(grant.ask.group)
-        group.brake.refused(verdict.wait, verdict.reason, grant.era, now)
-        group.learner.refused(verdict, grant.at, now, in_flight=self.in_flight - 1, tokens=grant.tokens)
-        group.learner.answered(observed, grant.at, now)
+        ends_at = group.brake.refused(verdict.wait, verdict.reason, grant.era, now, now - grant.at)
+        if group.learner is not None:
+            left = self.in_flight - 1
+            group.learner.refused(verdict, grant.at, now, ends_at=ends_at, in_flight=left, tokens=grant.tokens)
+            group.learner.answered(observed, grant.at, now)
         self._end(grant)
         self._gate.settle(grant.reservation, None, now, counted=False)
         return self._apply(grant.ask.group, now)
@@ -160,7 +185,9 @@ class Throttle:
         self._gate.settle(grant.reservation, usage, now, counted=counted)
         if usage is not None and counted:
             self._estimator.learn(grant.ask, grant.size, usage, count_cached=self._limits.count_cached)
-            self._group(grant.ask.group).learner.settled(_changes(grant, usage), grant.at)
+            learner = self._group(grant.ask.group).learner
+            if learner is not None:
+                learner.settled(_changes(grant, usage), grant.at)
 
     def give_back(self, grant: Grant, now: float) -> None:
         """A call that was let through is never sent."""
@@ -168,16 +195,20 @@ class Throttle:
             return
         group = self._group(grant.ask.group)
         group.brake.left(grant.era)
-        group.learner.unsent(grant.at, grant.tokens)
+        if group.learner is not None:
+            group.learner.unsent(grant.at, grant.tokens)
         self._end(grant)
         self._gate.give_back(grant.reservation, now)
 
-    def wait_for(self, position: int, ask: Ask, now: float) -> float | None:
-        """Seconds until a call like this at `position` (1 is next) may go; None while nobody can know."""
+    def wait_for(self, position: int, ask: Ask, now: float, before: Ask | None = None) -> float | None:
+        """Seconds until a call like this at `position` (1 is next) may go; None while nobody can know.
+
+        `before` is what those before it need on the average; None: as much as this one.
+        """
         pause = self.paused(now, ask.group)
         if pause is not None and pause.until is None:
             return None
-        wait = self._gate.wait_for(position, ask, now)
+        wait = self._gate.wait_for(position, ask, now, before)
         if not math.isfinite(wait):
             return None
         if pause is None or pause.until is None:
@@ -206,7 +237,7 @@ class Throttle:
     @property
     def pauses(self) -> int:
         """How often the upstream has made this lane pause."""
-        return sum(group.brake.pauses for group in self._groups.values())
+        return self._gone_pauses + sum(group.brake.pauses for group in self._groups.values())
 
     @property
     def requests_per_minute(self) -> float:
@@ -219,7 +250,17 @@ class Throttle:
 
     def learned(self, now: float) -> list[tuple[str, Learned]]:
         """What was learned, with the model group that it is for."""
-        return [(name, each) for name, group in self._groups.items() for each in group.learner.limits(now)]
+        return [
+            (name, each)
+            for name, group in self._groups.items()
+            if group.learner is not None
+            for each in group.learner.limits(now)
+        ]
+
+    def recall(self, past: Iterable[LaneUsage], samples: Iterable[Sample], now: float) -> None:
+        """Takes in what the ledger knows of the time before: what was used of the limits, what calls were like."""
+        self._gate.replay(past, now)
+        self._estimator.seed(samples, count_cached=self._limits.count_cached)
 
     def error(self) -> EstimateError:
         """How good the estimates of tokens have been lately."""
@@ -232,7 +273,8 @@ class Throttle:
 
     def _group(self, name: str) -> _Group:
         if name not in self._groups:
-            self._groups[name] = _Group(self._noise, self._configured(name))
+            brake = Brake(self._noise, wall_offset=self._wall_offset)
+            self._groups[name] = _Group(brake, Learner(self._configured(name)) if self._learns else None)
         return self._groups[name]
 
     def _configured(self, name: str) -> dict[Dimension, float]:
@@ -246,23 +288,35 @@ class Throttle:
             "concurrency": float(limits.max_concurrent),
         }
 
-    def _apply(self, group: str, now: float) -> list[Learned]:
+    def _apply(self, name: str, now: float) -> list[Change]:
         """Brings the gate in line with what was learned."""
-        if not self._learns:
-            return []
-        changed = []
-        for learned in self._groups[group].learner.limits(now):
+        group, changed = self._groups[name], list[Change]()
+        lowered: set[Setting] = set()
+        for learned in group.learner.limits(now) if group.learner is not None else ():
             setting = learned.setting
             if setting is None or learned.amount <= 0:
                 continue
-            before = self._gate.limit(setting, group)
-            self._gate.lower(setting, group, learned.amount, now)
-            if self._gate.limit(setting, group) != before:
-                changed.append(learned)
+            lowered.add(setting)
+            before = self._gate.limit(setting, name)
+            self._gate.lower(setting, name, learned.amount, now)
+            if setting == "requests_per_day" and not before and learned.remaining is not None:
+                self._gate.recall(setting, name, learned.amount - learned.remaining, now)
+            if self._gate.limit(setting, name) != before:
+                changed.append(Change(learned, before))
+        for setting in group.lowered - lowered:
+            self._gate.lower(setting, name, None, now)
+        group.lowered = lowered
         return changed
 
     def _end(self, grant: Grant) -> None:
         self.in_flight -= 1
+
+
+def _limits_tokens(limits: Limits) -> bool:
+    return any(
+        each.tokens_per_minute or each.input_tokens_per_minute or each.output_tokens_per_minute
+        for each in (limits, *(group.limits for group in limits.groups))
+    )
 
 
 def _tokens(ask: Ask) -> dict[Dimension, float]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmqd.call import Call
     from llmqd.lane.amounts import Ask
     from llmqd.lane.shares import Backlog, Receipt
+    from llmqd.lane.standing import Standing
     from llmqd.lane.throttle import Demand, Grant
 
 
@@ -27,6 +29,7 @@ class Ticket:
         "call",
         "cost",
         "demand",
+        "entered",
         "flow",
         "grant",
         "granted",
@@ -38,6 +41,7 @@ class Ticket:
         "since",
         "size",
         "turn",
+        "until",
         "weight",
     )
 
@@ -55,6 +59,10 @@ class Ticket:
             raise ValueError(f"a ticket needs a weight above 0 and a cost of 0 or more, not {weight!r} and {cost!r}")
         self.call = call
         self.since = since
+        self.entered = since
+        """When it entered this lane; later than `since` where it had waited before."""
+        self.until = math.inf if call.max_wait is None else since + call.max_wait
+        """The moment at which its wait ends for good."""
         self.size = call.request_bytes
         self.group = group
         self.flow = flow
@@ -72,6 +80,14 @@ class Ticket:
         """Where it waits; None before, after, and once it has left."""
         self.receipt: Receipt | None = None
         """What its last turn was charged with."""
+
+    def stand(self, standing: Standing) -> None:
+        """Takes over since when and until when the call waits; one that has not waited yet stands here from now on."""
+        if standing.since is not None:
+            self.since = min(standing.since, self.since)
+        if standing.until is not None:
+            self.until = standing.until
+        standing.since, standing.until = self.since, self.until
 
     @property
     def gone(self) -> bool:

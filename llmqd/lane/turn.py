@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from llmqd.call import Call
     from llmqd.lane.lane import Lane
     from llmqd.lane.queue import Ticket
+    from llmqd.lane.standing import Standing
     from llmqd.providers.limit_headers import Observed
     from llmqd.providers.refusals import Verdict
     from llmqd.usage import Usage
@@ -21,18 +22,25 @@ class Turn:
 
     Entering raises QueueFull, WouldExceedDeadline, DeadlineExceeded, TooLargeForLimit, Cancelled or ShuttingDown
     instead of a turn. A turn that was left may be entered again: the call, refused upstream, then waits at the place
-    that it had.
+    that it had. `standing` is what the call takes along from lane to lane, and told of a wait that ends without a turn.
 
     Inside, `sent` reports that the request leaves, `answered` or `refused` what the upstream said, `used` the tokens in
     the end. What was never sent costs nothing.
     """
 
-    __slots__ = ("_call", "_counted", "_demand", "_lane", "_sent", "_ticket", "_usage")
+    __slots__ = ("_call", "_counted", "_demand", "_lane", "_sent", "_standing", "_ticket", "_usage")
 
-    def __init__(self, lane: Lane, call: Call, demand: Demand = Demand()) -> None:  # noqa: B008 (immutable)
+    def __init__(
+        self,
+        lane: Lane,
+        call: Call,
+        demand: Demand = Demand(),  # noqa: B008 (immutable)
+        standing: Standing | None = None,
+    ) -> None:
         self._lane = lane
         self._call = call
         self._demand = demand
+        self._standing = standing
         self._ticket: Ticket | None = None
         self._sent = False
         self._counted = True
@@ -59,18 +67,23 @@ class Turn:
         """No answer came, or one that providers do not count."""
         self._counted = False
 
+    @property
+    def counted(self) -> bool:
+        """Whether the provider counts what was sent in this turn, as far as is known."""
+        return self._sent and self._counted
+
     def used(self, usage: Usage | None) -> None:
         """What the call has consumed, as far as is known."""
         self._usage = usage
 
     async def __aenter__(self) -> Self:
         self._sent, self._counted, self._usage = False, True, None
-        if self._ticket is None:
-            self._ticket = self._lane.enter(self._call, self._demand)
-        else:
-            self._lane.reenter(self._ticket)
-        if not self._ticket.granted:
-            await self._lane.wait(self._ticket)
+        try:
+            await self._wait()
+        except BaseException as error:
+            if self._standing is not None:
+                self._standing.left(error)
+            raise
         return self
 
     async def __aexit__(
@@ -81,3 +94,11 @@ class Turn:
             self._lane.leave(self._ticket, self._usage, counted=self._counted)
         else:
             self._lane.withdraw(self._ticket)
+
+    async def _wait(self) -> None:
+        if self._ticket is None:
+            self._ticket = self._lane.enter(self._call, self._demand, self._standing)
+        else:
+            self._lane.reenter(self._ticket)
+        if not self._ticket.granted:
+            await self._lane.wait(self._ticket)

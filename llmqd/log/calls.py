@@ -56,7 +56,7 @@ def _status_line(record: Record) -> str:
 
 
 def _head(record: Record, what: str) -> str:
-    model = record.outcome.response_model or record.call.model or "unknown"
+    model = record.outcome.response_model or record.call.limited_as or "unknown"
     return f"{LABELS[record.call.dialect]} API {what} - Request: {record.call.id}, Model: {model}"
 
 
@@ -77,7 +77,7 @@ def _fields(record: Record) -> dict[str, object]:
         "request_id": call.id,
         "session": call.session.id,
         "upstream": call.upstream,
-        "model": outcome.response_model or call.model,
+        "model": outcome.response_model or call.limited_as,
         "status": outcome.status,
         "http_status": outcome.http_status,
         "error": outcome.error,

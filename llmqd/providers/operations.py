@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from urllib.parse import quote
 
 from llmqd.call import Dialect
 
@@ -60,6 +61,16 @@ _PATTERNS = tuple((re.compile(pattern), name, dialect, queued) for pattern, name
 _MODEL_IN_PATH = re.compile(
     r"/(?:models|tunedModels)/([^/:]+):[A-Za-z]+$|/deployments/([^/]+)/|/model/([^/]+)/[a-z-]+$"
 )
+
+
+def with_model(path: str, model: str) -> str:
+    """The raw path with another model where it carries one (Gemini, Azure deployments, Bedrock)."""
+    found = _MODEL_IN_PATH.search(path)
+    if found is None or found.lastindex is None:
+        return path
+    return path[: found.start(found.lastindex)] + quote(model, safe="") + path[found.end(found.lastindex) :]
+
+
 _GEMINI_PREFIX = re.compile(r"^(/upload)?/v1(beta|alpha)(/|$)(?!openai/)")
 
 

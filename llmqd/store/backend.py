@@ -10,6 +10,7 @@ from llmqd.call import Record, SessionSource
 from llmqd.errors import StoreError
 from llmqd.store.entries import Entry
 from llmqd.store.position import Position
+from llmqd.usage import LaneUsage, Sample
 
 
 class Unavailable(StoreError):
@@ -73,6 +74,12 @@ class Backend(Protocol):
 
     async def session_totals(self, limit: int, ids: Sequence[str] | None = None) -> list[SessionTotals]:
         """The sessions seen last, at most `limit`, or of these the named ones only."""
+
+    async def lane_usage(self, since: float, fine_since: float) -> list[LaneUsage]:
+        """What lanes have let through from `since` on, in the order of time; summed up more before `fine_since`."""
+
+    async def samples(self) -> list[Sample]:
+        """The latest calls of each upstream's models with exact usage, oldest first."""
 
     async def count_by_status(self) -> dict[str, int]:
         """How many calls ended in which way. Reads the whole table."""

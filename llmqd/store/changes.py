@@ -8,6 +8,7 @@ from typing import Any
 
 from llmqd.store.columns import Row
 from llmqd.store.entries import Closed, Entry, Opened, Run, Seen
+from llmqd.store.history import SLOT
 
 
 @dataclass(slots=True)
@@ -47,6 +48,22 @@ class Changes:
             row[9] += tally.cached
             row[10] += tally.cost_pico
             row[11] += tally.unknown_cost
+        return [tuple(row) for row in sums.values()]
+
+    def lane_rows(self, known: set[str]) -> list[Row]:
+        """What to add to `lane_usage`, in the order of its columns: a row for each slot of time, lane and model."""
+        sums: dict[tuple[int, str, str], list[Any]] = {}
+        for id_, closed in self.closed.items():
+            sent = closed.sent
+            if sent is None or id_ in known:
+                continue
+            slot = int(sent.last // SLOT) * SLOT
+            row = sums.setdefault((slot, sent.lane, sent.model), [slot, sent.lane, sent.model, sent.last, 0, 0, 0, 0])
+            row[3] = max(row[3], sent.last)
+            row[4] += sent.calls
+            row[5] += sent.input
+            row[6] += sent.output
+            row[7] += sent.cached
         return [tuple(row) for row in sums.values()]
 
 

@@ -32,6 +32,9 @@ _CALL = {
     "client": "client",
     "client_retry": "client_retry",
     "request_bytes": "request_bytes",
+    "text_bytes": "text_bytes",
+    "media": "media",
+    "sent_model": "sent_model",
 }
 _APART = ("session_id", "session_source", "tags")
 _OUTCOME = {
@@ -41,6 +44,8 @@ _OUTCOME = {
     "lane": "lane",
     "attempts": "attempts",
     "queued_ms": "queued_ms",
+    "sent_ms": "sent_ms",
+    "counted": "counted",
     "first_byte_ms": "first_byte_ms",
     "total_ms": "total_ms",
     "response_bytes": "response_bytes",
@@ -73,8 +78,10 @@ _COST = {
 
 CALL_COLUMNS = (*_CALL.values(), *_APART)
 """Known when a call is opened."""
+OPENED_COLUMNS = (*CALL_COLUMNS, "lane", "queued_ms")
+"""What is written when a call is opened: of its outcome, only which lane sends it and after what wait."""
 OUTCOME_COLUMNS = (*_OUTCOME.values(), *_USAGE.values(), *_COST.values())
-"""Known when it closes; NULL before, but for `status`."""
+"""Known when it closes; NULL before, but for `status` and what OPENED_COLUMNS has."""
 
 Json = dict[str, Any]
 Row = tuple[Any, ...]
@@ -151,4 +158,6 @@ def record(row: Mapping[str, Any]) -> Record:
     call.stream, call.no_queue = bool(call.stream), bool(call.no_queue)
     usage = None if row["usage_source"] is None else _rebuild(Usage, _USAGE, row)
     cost = None if row["cost_pico"] is None else _rebuild(Cost, _COST, row)
-    return Record(call, _rebuild(Outcome, _OUTCOME, row, usage=usage, cost=cost))
+    outcome = _rebuild(Outcome, _OUTCOME, row, usage=usage, cost=cost)
+    outcome.counted = bool(outcome.counted)
+    return Record(call, outcome)

@@ -14,6 +14,7 @@ import orjson
 from llmqd.call import Record
 from llmqd.errors import StoreError
 from llmqd.store.columns import Json, Row, bounded, call_row, outcome_row
+from llmqd.usage import LaneUsage
 
 VERSION = 1
 
@@ -37,7 +38,7 @@ class Seen:
 
 @dataclass(slots=True, frozen=True)
 class Opened:
-    """A call was dispatched. `row` holds the values of CALL_COLUMNS."""
+    """A call was dispatched. `row` holds the values of OPENED_COLUMNS."""
 
     id: str
     seen: Seen | None
@@ -59,12 +60,16 @@ class Tally:
 
 @dataclass(slots=True, frozen=True)
 class Closed:
-    """A call ended. `row` holds the values of CALL_COLUMNS and OUTCOME_COLUMNS."""
+    """A call ended. `row` holds the values of CALL_COLUMNS and OUTCOME_COLUMNS.
+
+    `sent` is what it took of the limits of its lane; None where the provider does not count it.
+    """
 
     id: str
     seen: Seen | None
     row: Row
     tally: Tally
+    sent: LaneUsage | None = None
 
 
 Entry = Run | Opened | Closed
@@ -77,19 +82,22 @@ def encode_run(run: str) -> bytes:
 
 def encode_opened(record: Record) -> bytes:
     """The entry for a call that is sent upstream now."""
+    outcome = record.outcome
+    entry = {"v": VERSION, "e": "open", "call": record.call, "lane": outcome.lane, "queued_ms": outcome.queued_ms}
     try:
-        return orjson.dumps({"v": VERSION, "e": "open", "call": record.call})
+        return orjson.dumps(entry)
     except TypeError:
-        return orjson.dumps({"v": VERSION, "e": "open", "call": _plain(asdict(record.call))})
+        return orjson.dumps(_plain(entry | {"call": asdict(record.call)}))
 
 
 def encode_closed(record: Record) -> bytes:
     """The entry for a call that has ended."""
+    entry: Json = {"v": VERSION, "e": "close", "call": record.call, "outcome": record.outcome}
     try:
-        return orjson.dumps({"v": VERSION, "e": "close", "call": record.call, "outcome": record.outcome})
+        return orjson.dumps(entry)
     except TypeError:
-        call, outcome = _plain(asdict(record.call)), _plain(asdict(record.outcome))
-        return orjson.dumps({"v": VERSION, "e": "close", "call": call, "outcome": outcome})
+        plain = {"call": _plain(asdict(record.call)), "outcome": _plain(asdict(record.outcome))}
+        return orjson.dumps(entry | plain)
 
 
 def _plain(value: Any) -> Any:
@@ -119,7 +127,7 @@ def decode(payload: bytes) -> Entry:
             case "run":
                 return Run(data["run"])
             case "open":
-                return _opened(data["call"])
+                return _opened(data["call"], data.get("lane"), data.get("queued_ms"))
             case "close":
                 return _closed(data["call"], data["outcome"])
             case other:
@@ -128,8 +136,8 @@ def decode(payload: bytes) -> Entry:
         raise StoreError(f"journal entry cannot be understood: {error!r}") from error
 
 
-def _opened(call: Json) -> Opened:
-    return Opened(call["id"], _seen(call, None), call_row(call))
+def _opened(call: Json, lane: str | None, queued_ms: float | None) -> Opened:
+    return Opened(call["id"], _seen(call, None), (*call_row(call), lane, queued_ms))
 
 
 def _closed(call: Json, outcome: Json) -> Closed:
@@ -137,7 +145,8 @@ def _closed(call: Json, outcome: Json) -> Closed:
         # A close ends the call whatever its writer forgot to say.
         outcome["status"] = "failed"
     row = (*call_row(call), *outcome_row(outcome))
-    return Closed(call["id"], _seen(call, outcome.get("total_ms")), row, _tally(outcome))
+    seen = _seen(call, outcome.get("total_ms"))
+    return Closed(call["id"], seen, row, _tally(outcome), _sent(call, outcome))
 
 
 def _seen(call: Json, total_ms: float | None) -> Seen | None:
@@ -160,4 +169,20 @@ def _tally(outcome: Json) -> Tally:
         cached=bounded(usage.get("cached", 0)),
         cost_pico=bounded(cost.get("total", 0)),
         unknown_cost=int(bool(usage) and not cost),
+    )
+
+
+def _sent(call: Json, outcome: Json) -> LaneUsage | None:
+    sent_ms, lane = outcome.get("sent_ms"), outcome.get("lane")
+    if not outcome.get("counted") or sent_ms is None or not lane:
+        return None
+    usage = outcome.get("usage") or {}
+    return LaneUsage(
+        lane=lane,
+        model=call.get("sent_model") or call.get("model") or "",
+        last=call["received_at"] + sent_ms / 1000,
+        calls=1,
+        input=bounded(usage.get("input", 0)),
+        output=bounded(usage.get("output", 0)),
+        cached=bounded(usage.get("cached", 0)),
     )

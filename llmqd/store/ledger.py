@@ -22,6 +22,7 @@ from llmqd.store.journal import FileJournal, Journal
 from llmqd.store.memory import MemoryJournal
 from llmqd.store.sqlite import SQLite
 from llmqd.store.writer import Writer
+from llmqd.usage import LaneUsage, Sample
 
 _POLL = 0.02
 
@@ -174,6 +175,19 @@ class Ledger:
         Raises StoreError when the database cannot answer.
         """
         return await self._backend.session_totals(limit, ids)
+
+    async def lane_usage(self, since: float, fine_since: float) -> list[LaneUsage]:
+        """What each lane has let through from `since` on (Unix seconds; two days at most), in the order of time.
+
+        Only calls that the provider counts and that have ended or whose daemon died; by model, in steps of ten seconds
+        from `fine_since` on, before it of a quarter of an hour. Reads a small table that is kept up with each record.
+        Raises StoreError when the database cannot answer.
+        """
+        return await self._backend.lane_usage(since, fine_since)
+
+    async def samples(self) -> list[Sample]:
+        """The latest calls with exact usage, some fifty of each upstream's models, oldest first. Raises StoreError."""
+        return await self._backend.samples()
 
     async def count_by_status(self) -> dict[str, int]:
         """How many calls ended in which way; reads the whole table. Raises StoreError like the others."""

@@ -10,10 +10,12 @@ from urllib.parse import quote
 
 from llmqd.call import Record
 from llmqd.errors import StoreError
-from llmqd.store.columns import record
+from llmqd.store.columns import CALL_COLUMNS, OUTCOME_COLUMNS, record
 
 _CALLS = "SELECT * FROM calls WHERE received_at >= ? ORDER BY id"
 _COUNT = "SELECT count(*) FROM calls WHERE received_at >= ?"
+_UNKNOWN = dict.fromkeys((*CALL_COLUMNS, *OUTCOME_COLUMNS))
+"""Columns that the ledger of an older llmqd lacks."""
 
 
 def count_calls(path: Path, since: float = 0.0) -> int:
@@ -27,7 +29,7 @@ def read_calls(path: Path, since: float = 0.0) -> Iterator[Record]:
     with _opened(path) as connection:
         connection.row_factory = sqlite3.Row
         for row in connection.execute(_CALLS, (since,)):
-            yield record(row)
+            yield record(_UNKNOWN | dict(row))
 
 
 @contextmanager

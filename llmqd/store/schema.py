@@ -95,7 +95,32 @@ CREATE TABLE meta (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_CALLS_SESSIONS_META,)
+_LANE_USAGE = """
+ALTER TABLE calls ADD COLUMN text_bytes INTEGER /* of a JSON body, without base64 content; 0: not read */;
+ALTER TABLE calls ADD COLUMN media INTEGER /* pictures, sounds and documents in it, in base64 */;
+ALTER TABLE calls ADD COLUMN sent_ms REAL /* since the call arrived: when the last attempt left after its turn */;
+ALTER TABLE calls ADD COLUMN counted INTEGER /* 0 or 1: the provider counts that attempt against its limits */;
+
+-- What each lane has let through and the provider counts, for two days: a daemon that starts must know what of its
+-- limits is used up, without reading every call.
+CREATE TABLE lane_usage (
+    slot INTEGER NOT NULL,              -- Unix seconds at which ten seconds begin in which the calls were sent
+    lane TEXT NOT NULL,
+    model TEXT NOT NULL,                -- as the provider was asked; '' where it named none
+    last_sent REAL NOT NULL,            -- Unix seconds
+    calls INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    PRIMARY KEY (slot, lane, model)
+) STRICT, WITHOUT ROWID;
+"""
+
+_SENT_MODEL = """
+ALTER TABLE calls ADD COLUMN sent_model TEXT /* what the upstream was asked for; NULL: as model */;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_CALLS_SESSIONS_META, _LANE_USAGE, _SENT_MODEL)
 """Append only: number n brings a database from `user_version` n - 1 to n."""
 
 

@@ -16,6 +16,7 @@ import orjson
 
 from llmqd.call import Record
 from llmqd.errors import StoreError
+from llmqd.store import history
 from llmqd.store import statements as sql
 from llmqd.store.backend import SessionTotals, Unacceptable, Unavailable
 from llmqd.store.changes import Changes, changes
@@ -23,6 +24,7 @@ from llmqd.store.columns import record
 from llmqd.store.entries import Entry
 from llmqd.store.position import Position
 from llmqd.store.schema import migrate
+from llmqd.usage import LaneUsage, Sample
 
 _OLDEST_SQLITE = (3, 37, 0)
 """STRICT tables."""
@@ -128,16 +130,20 @@ class SQLite:
             (sql.OPEN_CALL, stretch.rows_to_open()),
             (sql.CLOSE_CALL, stretch.rows_to_close(known)),
             (sql.ADD_TO_SESSION, stretch.session_rows(known)),
+            (history.ADD_LANE_USAGE, sent := stretch.lane_rows(known)),
         ):
             if rows:
                 async with connection.executemany(statement, rows):
                     pass
+        if sent:
+            await connection.execute_fetchall(history.TRIM_LANE_USAGE, (max(row[0] for row in sent) - history.KEPT,))
 
     async def _begin_run(self, connection: aiosqlite.Connection, run: str) -> None:
         [*found] = await connection.execute_fetchall(sql.GET_META, ("run",))
         if found and found[0][0] == run:
             return
         await connection.execute_fetchall(sql.INTERRUPT_SESSIONS)
+        await connection.execute_fetchall(history.ADD_INTERRUPTED)
         await connection.execute_fetchall(sql.INTERRUPT_CALLS)
         await connection.execute_fetchall(sql.SET_META, ("run", run))
 
@@ -160,6 +166,16 @@ class SQLite:
             wanted = [id_ for id_ in ids if id_.encode("utf-8", "ignore").decode() == id_]
             rows = await self._ask(sql.SESSIONS_BY_ID, orjson.dumps(wanted).decode(), limit)
         return [SessionTotals(**row) for row in rows]
+
+    async def lane_usage(self, since: float, fine_since: float) -> list[LaneUsage]:
+        """What each lane has let through; see Backend.lane_usage."""
+        rows = await self._ask(history.LANE_USAGE, int(since), int(fine_since))
+        return [history.lane_usage(row) for row in rows]
+
+    async def samples(self) -> list[Sample]:
+        """The latest calls of each model; see Backend.samples."""
+        rows = await self._ask(history.LATEST_SAMPLES, history.SAMPLED, history.SAMPLES)
+        return [history.sample(row) for row in rows]
 
     async def count_by_status(self) -> dict[str, int]:
         """How many calls ended in which way."""

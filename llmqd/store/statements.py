@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmqd.store.columns import CALL_COLUMNS, OUTCOME_COLUMNS
+from llmqd.store.columns import CALL_COLUMNS, OPENED_COLUMNS, OUTCOME_COLUMNS
 
 _ALL = (*CALL_COLUMNS, *OUTCOME_COLUMNS)
 
@@ -12,7 +12,7 @@ def _insert(columns: tuple[str, ...], extra: str = "") -> str:
     return f"INSERT INTO calls ({', '.join(columns)}{', status' if extra else ''}) VALUES ({marks}{extra})"
 
 
-OPEN_CALL = f"{_insert(CALL_COLUMNS, ', ' + repr('running'))} ON CONFLICT (id) DO NOTHING"
+OPEN_CALL = f"{_insert(OPENED_COLUMNS, ', ' + repr('running'))} ON CONFLICT (id) DO NOTHING"
 
 CLOSE_CALL = f"{_insert(_ALL)} ON CONFLICT (id) DO UPDATE SET " + ", ".join(
     f"{column} = excluded.{column}" for column in _ALL if column != "id"

@@ -7,29 +7,10 @@ and puts `"usage":null` into every other chunk (OpenAI API reference, chat compl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
 
 import msgspec
-import orjson
 
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-_SPACE = rb"[ \t\r\n]*+"
-_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_KEY = re.compile(_SPACE + rb"(" + _STRING + rb")" + _SPACE + rb":" + _SPACE, re.DOTALL)
-_SCALAR = re.compile(_STRING + rb'|[^ \t\r\n,{}\[\]":]++', re.DOTALL)
-_NESTED = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
-_SPACES = re.compile(_SPACE)
-
-
-class _Member(NamedTuple):
-    """Where a member of an object stands: the key from `start`, the value from `value` to before `end`."""
-
-    key: str
-    start: int
-    value: int
-    end: int
+from llmqd.tap.members import Member, last_member, raw_members
 
 
 def add_include_usage(body: bytes) -> bytes | None:
@@ -38,17 +19,17 @@ def add_include_usage(body: bytes) -> bytes | None:
     None when nothing is to be done: the body is no JSON object, `stream` is not exactly true, the client asked itself,
     or `stream_options` is of a shape that the provider should judge. Where a key stands twice, the last one counts.
     """
-    fields = _fields(body)
+    fields = raw_members(body)
     if fields is None or bytes(fields.get("stream", b"")) != b"true":
         return None
     options = fields.get("stream_options")
     if options is None:
         start = body.index(b"{") + 1
         return body[:start] + b'"stream_options":{"include_usage":true},' + body[start:]
-    found = _last(body, 0, "stream_options")
+    found = _found(body, "stream_options")
     if bytes(options) == b"null":
         return body[: found.value] + b'{"include_usage":true}' + body[found.end :]
-    inner = _fields(bytes(options))
+    inner = raw_members(bytes(options))
     if inner is None:
         return None
     wanted = inner.get("include_usage")
@@ -57,46 +38,14 @@ def add_include_usage(body: bytes) -> bytes | None:
         return body[:start] + b'"include_usage":true' + (b"," if inner else b"") + body[start:]
     if bytes(wanted) not in (b"false", b"null"):
         return None
-    flag = _last(body, found.value, "include_usage")
+    flag = _found(body, "include_usage", found.value)
     return body[: flag.value] + b"true" + body[flag.end :]
 
 
-def _fields(data: bytes) -> dict[str, msgspec.Raw] | None:
-    try:
-        return _members.decode(data)
-    except msgspec.DecodeError:
-        return None
-
-
-def _last(data: bytes, at: int, key: str) -> _Member:
-    """The last member of that name in the object that begins at `at`; the object is valid JSON and has one."""
-    return [member for member in _scan(data, at) if member.key == key][-1]
-
-
-def _scan(data: bytes, at: int) -> Iterator[_Member]:
-    """The members of the JSON object that begins at or, after white space, behind `at`. It must be valid JSON."""
-    position = data.index(b"{", at) + 1
-    while found := _KEY.match(data, position):
-        end = _value_end(data, found.end())
-        yield _Member(orjson.loads(found.group(1)), found.start(1), found.end(), end)
-        position = _skip_space(data, end) + 1
-
-
-def _skip_space(data: bytes, position: int) -> int:
-    found = _SPACES.match(data, position)
-    return found.end() if found else position
-
-
-def _value_end(data: bytes, start: int) -> int:
-    if scalar := _SCALAR.match(data, start):
-        return scalar.end()
-    depth = 0
-    for found in _NESTED.finditer(data, start):
-        mark = found.group()
-        depth += (mark in (b"{", b"[")) - (mark in (b"}", b"]"))
-        if depth == 0:
-            return found.end()
-    return len(data)
+def _found(body: bytes, key: str, at: int = 0) -> Member:
+    member = last_member(body, key, at)
+    assert member is not None, f"{key} was there a moment ago"
+    return member
 
 
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
@@ -224,7 +173,7 @@ def _without_usage(payload: bytes) -> bytes:
     start = payload.find(plain)
     if start >= 0 and payload.find(b'"usage"', start + len(plain)) < 0 and payload.find(b'"usage"') == start + 1:
         return payload[:start] + payload[start + len(plain) :]
-    usage = _last(payload, 0, "usage")
+    usage = _found(payload, "usage")
     before = payload[: usage.start].rstrip()
     if before.endswith(b","):
         return before[:-1] + payload[usage.end :]

@@ -6,18 +6,28 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import web
 
 from llmqd.call import Outcome, Record
-from llmqd.errors import CallRefused, StaleConnection, UpstreamUnreachable
+from llmqd.errors import (
+    CallRefused,
+    DeadlineExceeded,
+    QueueFull,
+    StaleConnection,
+    TooLargeForLimit,
+    UpstreamUnreachable,
+    WouldExceedDeadline,
+)
 from llmqd.lane.throttle import Demand
 from llmqd.lane.turn import Turn
 from llmqd.providers.limit_headers import read_limits
 from llmqd.providers.refusals import Verdict, judge
 from llmqd.tap.decoding import decode_all
+from llmqd.web.late_answer import late_error
 from llmqd.web.refusal import refusal
 
 if TYPE_CHECKING:
@@ -40,6 +50,10 @@ _BACK_OFF, _LONGEST_BACK_OFF = 0.5, 8.0
 _MOST_REFUSALS, _MOST_UNEXPLAINED = 8, 4
 """How often one call may be refused for want of quota before it gets the refusal itself: an upstream that refuses it
 even after the waits that it has asked for, or without ever naming one, would refuse it for ever."""
+
+
+_NO_TURN = (QueueFull, WouldExceedDeadline, DeadlineExceeded, TooLargeForLimit)
+"""How a lane refuses a turn; another upstream may have one."""
 
 
 @dataclass(slots=True)
@@ -108,27 +122,51 @@ class Attempts:
             finally:
                 sent.answer.close()
         except BaseException as error:
-            return self._ended(passage, record, error)
+            return refusal(self._ended(passage, record, error), passage.call.dialect, passage.headers())
 
     async def in_turn(self, passage: Passage, demand: Demand) -> web.StreamResponse:
         """A call that waits for its turn, as often as it takes."""
         record = Record(passage.call, Outcome(lane=passage.lane.name))
         try:
+            passage.heartbeat.start(
+                passage.request,
+                lambda: passage.headers(self._recorder.since(passage.call)),
+                waited=self._recorder.since(passage.call) / 1000,
+            )
             return await self._until_answered(passage, record, demand)
         except BaseException as error:
-            return self._ended(passage, record, error)
+            return await self._refuse(passage, self._ended(passage, record, error))
+        finally:
+            passage.heartbeat.stop()
+
+    async def _refuse(self, passage: Passage, error: CallRefused) -> web.StreamResponse:
+        """Tells an error of llmqd's own, in the stream where that has begun."""
+        early = passage.heartbeat.stop()
+        if early is None:
+            return refusal(error, passage.call.dialect, passage.headers())
+        await early.write(late_error(passage.call, error.status, error.code, error.message))
+        await early.write_eof()
+        return early
 
     async def _until_answered(self, passage: Passage, record: Record, demand: Demand) -> web.StreamResponse:
         tries = _Tries()
-        turn = Turn(passage.lane, passage.call, demand)
+        turn = Turn(passage.lane, passage.call, demand, passage.standing)
         while True:
-            async with turn:
-                if passage.queued_ms is None:
-                    passage.queued_ms = record.outcome.queued_ms = self._recorder.since(passage.call)
-                self._open(passage, record)
-                result = await self._attempt(passage, record, turn, tries)
+            try:
+                async with turn:
+                    passage.heartbeat.hold()
+                    if passage.queued_ms is None:
+                        passage.queued_ms = record.outcome.queued_ms = self._recorder.since(passage.call)
+                    self._open(passage, record)
+                    result = await self._attempt(passage, record, turn, tries)
+            except _NO_TURN as error:
+                if not passage.fallbacks:
+                    raise
+                result = _Failed(Verdict(kind="permanent", reason=error.message))
             if not isinstance(result, _Failed):
                 return result
+            record.outcome.counted = False
+            passage.heartbeat.release()
             if result.verdict.kind in ("wait", "slower") and tries.may_wait(result.verdict):
                 tries.refusals += 1
                 if (lane := self._lanes.pick(passage.upstream.name)) is not passage.lane and lane.paused is None:
@@ -141,7 +179,7 @@ class Attempts:
                 await asyncio.sleep(self._back_off(tries.failures, result.verdict.wait))
                 tries.failures += 1
                 continue
-            passage.upstream = passage.fallbacks.pop(0)
+            passage.upstream, passage.call.sent_model = passage.fallbacks.pop(0)
             logger.warning("call %s goes on to %s: %s", passage.call.id, passage.upstream.name, result.verdict.reason)
             tries, turn = _Tries(), self._moved(passage, record, demand)
 
@@ -151,7 +189,7 @@ class Attempts:
         """Sends the call once; what may not be repeated is delivered whatever it is."""
         may_move, may_fail = bool(passage.fallbacks), tries.may_fail(passage.upstream.retries)
         try:
-            sent = await self._sender.send(passage, turn.sent)
+            sent = await self._sender.send(passage, partial(self._leaves, record, turn))
         except UpstreamUnreachable as error:
             turn.failed()
             stale = isinstance(error, StaleConnection) and not tries.stale
@@ -176,6 +214,7 @@ class Attempts:
                 turn.failed()
                 if passage.repeatable and (may_move or (may_fail and verdict.kind == "retry")):
                     return _Failed(verdict)
+            record.outcome.counted = turn.counted
             hopeless = {"x-should-retry": "false"} if verdict is not None and verdict.kind == "permanent" else {}
             try:
                 return await self._relay.deliver(passage, record, sent, begun, hopeless)
@@ -205,7 +244,12 @@ class Attempts:
         passage.lane = self._lanes.pick(passage.upstream.name)
         passage.call.upstream = passage.upstream.name
         record.outcome.lane = passage.lane.name
-        return Turn(passage.lane, passage.call, demand)
+        return Turn(passage.lane, passage.call, demand, passage.standing)
+
+    def _leaves(self, record: Record, turn: Turn) -> None:
+        """The request leaves now."""
+        turn.sent()
+        record.outcome.sent_ms, record.outcome.counted = self._recorder.since(record.call), True
 
     def _open(self, passage: Passage, record: Record) -> None:
         passage.attempts += 1
@@ -218,8 +262,8 @@ class Attempts:
         wait: float = min(_BACK_OFF * 2**failures, _LONGEST_BACK_OFF) * (0.75 + 0.5 * self._noise())
         return max(wait, min(asked or 0.0, _LONGEST_BACK_OFF))
 
-    def _ended(self, passage: Passage, record: Record, error: BaseException) -> web.StreamResponse:
-        """Closes the record of a call that got no answer from an upstream. Gives llmqd's own, or raises on."""
+    def _ended(self, passage: Passage, record: Record, error: BaseException) -> CallRefused:
+        """Closes the record of a call that got no answer from an upstream. Gives llmqd's own error, or raises on."""
         call, outcome = passage.call, record.outcome
         provider = passage.upstream.price_provider
         if isinstance(error, CallRefused):
@@ -227,10 +271,10 @@ class Attempts:
                 self._recorder.refused(call, error, passage.lane.name)
                 passage.queued_ms = self._recorder.since(call)
             else:
-                outcome.error, outcome.http_status = error.code, error.status
+                outcome.error, outcome.http_status, outcome.counted = error.code, error.status, False
                 failed = isinstance(error, UpstreamUnreachable) or error.status >= 500
                 self._recorder.close(record, "failed" if failed else "refused", None, provider=provider)
-            return refusal(error, call.dialect, passage.headers())
+            return error
         if isinstance(error, asyncio.CancelledError | ConnectionError):
             if not passage.attempts:
                 self._recorder.abandoned(call, passage.lane.name)
@@ -241,4 +285,3 @@ class Attempts:
             outcome.error = outcome.error or "internal_error"
             self._recorder.close(record, "failed", None, provider=provider)
         raise error
-

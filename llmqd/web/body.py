@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import mmap
 import os
-import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.message import Message
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -20,11 +18,13 @@ from aiohttp import web
 from llmqd.errors import BodyTooLarge, QueueFull
 from llmqd.lane.estimate import BodySize, measure
 from llmqd.tap.decoding import decode_all
+from llmqd.web.form import boundary_of, field_values
+from llmqd.web.splice import Splice, pieces
 
 _PIECE = 256 * 1024
-_MAX_PART_HEAD, _MAX_FIELD = 4096, 256
-"""Bytes of a part's headers that are looked at, and of a form field's value."""
-_MAX_READABLE = 128 * 1024 * 1024
+_MAX_FIELD = 256
+"""Bytes of a form field's value that are looked at."""
+MAX_READABLE = 128 * 1024 * 1024
 """Decoded size up to which a compressed JSON body is looked into; providers take far less."""
 
 
@@ -72,14 +72,22 @@ class Body:
         if self.spool is not None:
             self.spool.close()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.with_splices(())
+
+    async def with_splices(self, splices: Sequence[Splice]) -> AsyncIterator[bytes]:
+        """A spooled body with some stretches replaced, piece by piece; can be asked for again."""
         assert self.spool is not None
         self.spool.flush()
         self._sending = True
-        offset = 0
-        while piece := os.pread(self.spool.fileno(), _PIECE, offset):
-            offset += len(piece)
-            yield piece
+        for part in pieces(self.size, splices):
+            if isinstance(part, bytes):
+                yield part
+                continue
+            offset = part.start
+            while piece := os.pread(self.spool.fileno(), min(_PIECE, part.stop - offset), offset):
+                offset += len(piece)
+                yield piece
         self._sending = False
         if self._released:  # the upstream has answered before it had read everything
             self.spool.close()
@@ -186,7 +194,8 @@ class Facts:
     """What a request body says that llmqd needs; nothing of it is ever written back."""
 
     model: str | None = None
-    stream: bool = False
+    stream: bool | None = None
+    """Whether a stream is asked for; None where the request does not say."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Those of KEPT_FIELDS that the body has."""
     size: BodySize = field(default=BodySize(0))
@@ -205,8 +214,9 @@ def read_facts(body: Body, content_type: str, content_encoding: str) -> Facts:
     media = content_type.partition(";")[0].strip().lower()
     with body.view() as data:
         if media.startswith("multipart/"):
-            boundary = _boundary(content_type)
-            return Facts(_form_field(data, boundary, b"model"), _form_field(data, boundary, b"stream") == "true")
+            boundary = boundary_of(content_type)
+            stream = _form_field(data, boundary, b"stream")
+            return Facts(_form_field(data, boundary, b"model"), None if stream is None else stream == "true")
         if media in ("application/json", "", "text/plain") or media.endswith("+json"):
             return _json_facts(data, content_encoding)
     return NO_FACTS
@@ -214,7 +224,7 @@ def read_facts(body: Body, content_type: str, content_encoding: str) -> Facts:
 
 def _json_facts(data: bytes | mmap.mmap, content_encoding: str) -> Facts:
     if content_encoding:
-        decoded = decode_all(bytes(data), content_encoding, _MAX_READABLE)
+        decoded = decode_all(bytes(data), content_encoding, MAX_READABLE)
         if decoded is None:
             return NO_FACTS
         data = decoded
@@ -227,10 +237,10 @@ def _json_facts(data: bytes | mmap.mmap, content_encoding: str) -> Facts:
         view.release()
     if not isinstance(fields, dict):
         return NO_FACTS
-    model = fields.get("model")
+    model, stream = fields.get("model"), fields.get("stream")
     return Facts(
         model if isinstance(model, str) else None,
-        fields.get("stream") is True,
+        None if stream is None else stream is True,
         {name: fields[name] for name in KEPT_FIELDS if name in fields},
         measure(data),
         _max_tokens(fields),
@@ -252,25 +262,8 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
 
 
-def _boundary(content_type: str) -> bytes:
-    parser = Message()
-    parser["Content-Type"] = content_type
-    return str(parser.get_param("boundary", "")).encode()
-
-
 def _form_field(data: bytes | mmap.mmap, boundary: bytes, name: bytes) -> str | None:
-    """The value of a plain form field of a multipart body (RFC 7578), wherever in it it stands."""
-    delimiter = b"--" + boundary
-    wanted = re.compile(rb'[;\s]name="?' + re.escape(name) + rb'"?\s*(;|\r|$)')
-    start = data.find(delimiter)
-    while start != -1:
-        start += len(delimiter)
-        end = data.find(b"\r\n" + delimiter, start)
-        head_end = data.find(b"\r\n\r\n", start, min(start + _MAX_PART_HEAD, end if end != -1 else len(data)))
-        if end == -1 or head_end == -1:
-            return None
-        head = data[start:head_end]
-        if wanted.search(head) and b"filename" not in head:
-            return data[head_end + 4 : min(end, head_end + 4 + _MAX_FIELD)].decode("utf-8", "replace").strip() or None
-        start = end + 2
+    """The value of the first form field of that name."""
+    for start, end in field_values(data, boundary, name):
+        return data[start : min(end, start + _MAX_FIELD)].decode("utf-8", "replace").strip() or None
     return None

@@ -40,13 +40,22 @@ class _ServerLog(logging.LoggerAdapter[logging.Logger]):
 
 
 class Listening:
-    """Serves an application on some addresses. An async context manager.
+    """Serves an application on some addresses, or on the `passed` sockets in their place. An async context manager.
 
     Leaving it closes the listeners first, then waits up to `grace` seconds for running calls, then cuts them.
     """
 
-    def __init__(self, app: web.Application, addresses: Iterable[Address], *, grace: float, max_header: int) -> None:
-        self._wanted = tuple(addresses)
+    def __init__(
+        self,
+        app: web.Application,
+        addresses: Iterable[Address],
+        *,
+        grace: float,
+        max_header: int,
+        passed: Iterable[socket.socket] = (),
+    ) -> None:
+        self._passed = tuple(passed)
+        self._wanted = () if self._passed else tuple(addresses)
         self._parts = AsyncExitStack()
         self._runner = web.AppRunner(
             app,
@@ -73,6 +82,8 @@ class Listening:
         await self._runner.setup()
         self._parts.push_async_callback(self._runner.cleanup)
         try:
+            for listener in self._passed:
+                await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
             for address in self._wanted:
                 await self._open(address)
         except BaseException:

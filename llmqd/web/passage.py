@@ -9,9 +9,11 @@ from urllib.parse import quote
 from aiohttp import web
 
 from llmqd.call import Call
+from llmqd.lane.standing import Standing
 from llmqd.providers.operations import Operation
-from llmqd.routing import Target
+from llmqd.routing import Hop, Target
 from llmqd.web.body import Body, Facts, Passing
+from llmqd.web.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from llmqd.config.model import Upstream
@@ -25,7 +27,8 @@ _HEADER_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "
 class Passage:
     """One call under way. `upstream` and `lane` are where it is tried now; `fallbacks` where it may go after that.
 
-    `upgrade` says that it is a WebSocket handshake. `attempts` counts how often it was sent upstream.
+    `upgrade` says that it is a WebSocket handshake. `attempts` counts how often it was sent upstream. `standing` is
+    what it takes along from lane to lane. `heartbeat` knows whether its answer has begun ahead of its turn.
     """
 
     request: web.Request
@@ -37,24 +40,26 @@ class Passage:
     facts: Facts
     body: Body
     passing: Passing | None = None
-    fallbacks: list[Upstream] = field(default_factory=list)
+    fallbacks: list[Hop] = field(default_factory=list)
+    standing: Standing = field(default_factory=Standing)
     queued_ms: float | None = None
     upgrade: bool = False
     attempts: int = 0
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
 
     @property
     def repeatable(self) -> bool:
         """Whether the call can be sent again: its body is kept, and it is no handshake."""
         return self.passing is None and not self.upgrade
 
-    def headers(self) -> dict[str, str]:
-        """What llmqd says about the call in every answer to it."""
+    def headers(self, waited_ms: float = 0.0) -> dict[str, str]:
+        """What llmqd says about the call in every answer to it; `waited_ms` is its wait where that has not ended."""
         call = self.call
         headers = {
             "X-LLMQD-Request-Id": call.id,
             "X-LLMQD-Session-Source": call.session.source,
             "X-LLMQD-Upstream": call.upstream,
-            "X-LLMQD-Queued-Ms": str(round(self.queued_ms or 0)),
+            "X-LLMQD-Queued-Ms": str(round(waited_ms if self.queued_ms is None else self.queued_ms)),
             "X-LLMQD-Attempts": str(self.attempts),
         }
         if call.session.id is not None:

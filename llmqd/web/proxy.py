@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
 
 from llmqd.call import Call, new_call_id
-from llmqd.controls import PRIORITIES, Controls, read_controls
+from llmqd.controls import PRIORITIES, Controls, patience, read_controls
 from llmqd.errors import BadHeader, CallRefused, MethodNotAllowed, ShuttingDown
+from llmqd.lane.flow import flow_of
+from llmqd.lane.standing import Returning
 from llmqd.lane.throttle import Demand
 from llmqd.providers.operations import Operation, operation_of
-from llmqd.routing import Target, parse_target
+from llmqd.routing import Hop, Target, parse_target
 from llmqd.session import explicit_session
 from llmqd.web.body import NO_FACTS, Body, Facts, Passing, check_length, read_facts, receive
+from llmqd.web.fingerprint import fingerprint
 from llmqd.web.headers import named_in_connection
+from llmqd.web.heartbeat import heartbeat_of
 from llmqd.web.passage import Passage
 from llmqd.web.refusal import refusal
 
 if TYPE_CHECKING:
-    from llmqd.config.model import Config, Upstream
+    from llmqd.config.model import Config
     from llmqd.in_force import InForce
     from llmqd.lane.lanes import Lanes
+    from llmqd.lane.places import Places
     from llmqd.recorder import Recorder
     from llmqd.web.attempts import Attempts
 
@@ -40,6 +46,7 @@ class Proxy:
         lanes: Lanes,
         attempts: Attempts,
         recorder: Recorder,
+        places: Places,
         *,
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -48,6 +55,7 @@ class Proxy:
         self._lanes = lanes
         self._attempts = attempts
         self._recorder = recorder
+        self._places = places
         self._clock = clock
         self._wall = wall
         self._stopping = False
@@ -115,9 +123,10 @@ class Proxy:
                 facts = read_facts(
                     body, request.headers.get("Content-Type", ""), request.headers.get("Content-Encoding", "")
                 )
-            upstream = routing.choose(target, operation, facts.model or operation.model)
-            call = self._describe(request, target, operation, controls, facts, upstream, arrived, config)
-            call.request_bytes = body.size
+            first, *fallbacks = routing.hops(target, operation, facts.model or operation.model)
+            upstream = first.upstream
+            call = self._describe(request, target, operation, controls, facts, first, arrived, config)
+            call.request_bytes, (call.text_bytes, call.media) = body.size, facts.size
             lane = self._lanes.pick(upstream.name)
             if request.method == "TRACE" and (lane.key.api_key is not None or upstream.headers):
                 raise MethodNotAllowed("the answer to TRACE would show the upstream's key")
@@ -125,7 +134,14 @@ class Proxy:
             passage.upgrade = is_handshake(request)
             if not operation.queued:
                 return await self._attempts.at_once(passage)
-            passage.fallbacks = routing.fallbacks(target, upstream, call.model)
+            passage.fallbacks = fallbacks
+            passage.heartbeat = heartbeat_of(request, call, config.queue)
+            beats = config.queue.heartbeat if passage.heartbeat.form is not None else None
+            call.max_wait = longest_wait(call.max_wait, patience(request.headers, beats_after=beats))
+            if not call.no_queue:
+                content_type = request.headers.get("Content-Type", "")
+                same = partial(fingerprint, request.method, request.raw_path, body, content_type)
+                passage.standing = Returning(self._places, flow_of(call, "key"), same, clock=self._clock)
             demand = Demand(facts.size, facts.max_tokens, facts.choices)
             return await self._attempts.in_turn(passage, demand)
 
@@ -136,7 +152,7 @@ class Proxy:
         operation: Operation,
         controls: Controls,
         facts: Facts,
-        upstream: Upstream,
+        hop: Hop,
         arrived: float,
         config: Config,
     ) -> Call:
@@ -154,13 +170,14 @@ class Proxy:
             arrived=arrived,
             method=request.method,
             path=target.path,
-            dialect=operation.dialect or upstream.dialect,
+            dialect=operation.dialect or hop.upstream.dialect,
             operation=operation.name,
-            upstream=upstream.name,
+            upstream=hop.upstream.name,
             model=facts.model or operation.model,
-            stream=facts.stream or ":streamGenerateContent" in target.path,
+            sent_model=hop.model,
+            stream=_streams(facts, operation, target.path),
             priority=controls.priority,
-            max_wait=longest_wait(controls.deadline, config.queue.max_wait),
+            max_wait=longest_wait(controls.deadline, config.queue.max_wait or None),
             no_queue=controls.no_queue,
             session=session,
             agent=controls.agent,
@@ -200,10 +217,16 @@ def default_priority(config: Config) -> int:
     return PRIORITIES[priority] if priority in PRIORITIES else int(priority)
 
 
-def longest_wait(deadline: float | None, max_wait: float) -> float | None:
-    """The shorter of the caller's deadline and the setting (0: none)."""
-    bounds = [bound for bound in (deadline, max_wait or None) if bound is not None]
-    return min(bounds, default=None)
+def longest_wait(*bounds: float | None) -> float | None:
+    """The shortest of what bounds a wait, in seconds; None where nothing does."""
+    return min((bound for bound in bounds if bound is not None), default=None)
+
+
+def _streams(facts: Facts, operation: Operation, path: str) -> bool:
+    """Whether the answer comes as a stream. Ollama's chat does unless told otherwise (Ollama API: "Streaming")."""
+    if facts.stream is None:
+        return ":streamGenerateContent" in path or (operation.dialect == "ollama" and operation.name == "chat")
+    return facts.stream or ":streamGenerateContent" in path
 
 
 def _retry_count(value: str | None) -> int:

@@ -88,9 +88,9 @@ def waiting_shape(one: Waiting, now: float) -> Shape:
     lane, position, ticket = one
     call = ticket.call
     eta = lane.eta(position, ticket)
-    left = None if call.max_wait is None else _ms(max(call.max_wait - (now - ticket.since), 0.0))
+    left = None if call.max_wait is None else _ms(max(ticket.until - now, 0.0))
     return _call_shape(call, lane.name, "waiting") | {
-        "waited_ms": _ms(now - ticket.since),
+        "waited_ms": _ms(now - ticket.entered),
         "position": position,
         "eta_ms": None if eta is None else _ms(eta),
         "deadline_ms": left,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -38,21 +39,23 @@ _GOOGLE_STATUS = {
 }
 
 
-def error_body(dialect: Dialect, status: int, code: str, message: str) -> bytes:
-    """The JSON of an error as clients of this dialect read it. Every dialect carries llmqd's own `code`."""
-    body: dict[str, object]
+def error_object(dialect: Dialect, status: int, code: str, message: str) -> dict[str, Any]:
+    """An error as clients of this dialect read it. Every dialect carries llmqd's own `code`."""
     if dialect == "anthropic":
         kind = _ANTHROPIC_TYPES.get(status, "api_error")
-        body = {"type": "error", "error": {"type": kind, "message": message, "code": code}}
-    elif dialect == "gemini":
+        return {"type": "error", "error": {"type": kind, "message": message, "code": code}}
+    if dialect == "gemini":
         state = _GOOGLE_STATUS.get(status, "INTERNAL")
-        body = {"error": {"code": status, "message": message, "status": state, "details": [{"reason": code}]}}
-    elif dialect == "ollama":
-        body = {"error": message, "code": code}
-    else:
-        kind = _OPENAI_TYPES.get(status, "server_error")
-        body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
-    return orjson.dumps(body)
+        return {"error": {"code": status, "message": message, "status": state, "details": [{"reason": code}]}}
+    if dialect == "ollama":
+        return {"error": message, "code": code}
+    kind = _OPENAI_TYPES.get(status, "server_error")
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def error_body(dialect: Dialect, status: int, code: str, message: str) -> bytes:
+    """The JSON of `error_object`."""
+    return orjson.dumps(error_object(dialect, status, code, message))
 
 
 def refusal(error: CallRefused, dialect: Dialect, headers: Mapping[str, str] | None = None) -> web.Response:

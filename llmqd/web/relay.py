@@ -17,6 +17,7 @@ from llmqd.call import Record, Status
 from llmqd.tap.include_usage import UsageStrip
 from llmqd.tap.tap import Tap
 from llmqd.web.headers import response_headers
+from llmqd.web.late_answer import Edit, late_code, late_edits, media_type
 from llmqd.web.sender import Sent
 from llmqd.web.tunnel import tunnel
 
@@ -63,7 +64,8 @@ class Relay:
         record.outcome.http_status = sent.answer.status
         if sent.answer.status == 101:
             return await self._upgrade(passage, record, sent.answer)
-        return await _Answer(passage, record, sent, begun, self._recorder).relay(self.left, extra)
+        early = passage.heartbeat.stop()
+        return await _Answer(passage, record, sent, begun, self._recorder, early).relay(self.left, extra)
 
     async def _upgrade(self, passage: Passage, record: Record, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         headers = response_headers(answer.headers, answer.raw_headers)
@@ -85,7 +87,15 @@ class Relay:
 class _Answer:
     """One answer on its way through, and the closing of its record before the client has the last byte."""
 
-    def __init__(self, passage: Passage, record: Record, sent: Sent, begun: bytes, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        passage: Passage,
+        record: Record,
+        sent: Sent,
+        begun: bytes,
+        recorder: Recorder,
+        early: web.StreamResponse | None,
+    ) -> None:
         self._passage = passage
         self._record = record
         answer = self._answer = sent.answer
@@ -102,20 +112,17 @@ class _Answer:
                 request_bytes=passage.call.request_bytes,
             )
         events = good and content_type.lower().startswith("text/event-stream")
-        self._strip = UsageStrip() if events and sent.strips else None
+        self._early = early
+        self._edits = self._late_edits() if early is not None else []
+        if events and sent.strips:
+            self._edits.append(UsageStrip())
         # Without a length only the way the connection ends says whether the answer is whole.
         framed = "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers
         self._wire = None if framed or answer.connection is None else answer.connection.protocol
 
     async def relay(self, left: Callable[[], Status], extra: Mapping[str, str]) -> web.StreamResponse:
         """Passes everything on. `left` says what it means when this task is cancelled."""
-        answer = self._answer
-        headers = response_headers(answer.headers, answer.raw_headers)
-        headers.update(self._passage.headers())
-        headers.update(extra)
-        if self._strip is not None:
-            headers.popall("Content-Length", None)
-        response = PassedResponse(status=answer.status, reason=answer.reason, headers=headers)
+        response = self._passed(extra) if self._early is None else self._early
         try:
             await response.prepare(self._passage.request)
             if not await self._pass(response):
@@ -133,9 +140,26 @@ class _Answer:
             raise
         return response
 
+    def _passed(self, extra: Mapping[str, str]) -> PassedResponse:
+        answer = self._answer
+        headers = response_headers(answer.headers, answer.raw_headers)
+        headers.update(self._passage.headers())
+        headers.update(extra)
+        if self._edits:
+            headers.popall("Content-Length", None)
+        return PassedResponse(status=answer.status, reason=answer.reason, headers=headers)
+
+    def _late_edits(self) -> list[Edit]:
+        """What makes this answer fit behind a head that is out already."""
+        passage, answer = self._passage, self._answer
+        form, call = passage.heartbeat.form, passage.call
+        assert form is not None
+        self._record.outcome.error = late_code(answer.status, media_type(answer.headers), form, call)
+        return late_edits(call, passage.upstream.name, answer.status, answer.headers, form)
+
     async def _pass(self, response: web.StreamResponse) -> bool:
         """Every chunk as it comes; False when the upstream broke off."""
-        content, tap, strip, outcome = self._answer.content, self._tap, self._strip, self._record.outcome
+        content, tap, outcome = self._answer.content, self._tap, self._record.outcome
         while True:
             try:
                 chunk = self._begun or await content.readany()
@@ -158,13 +182,16 @@ class _Answer:
             outcome.response_bytes += len(chunk)
             if tap is not None:
                 tap.feed(chunk)
-            if strip is not None:
-                chunk = strip.feed(chunk)
+            for edit in self._edits:
+                chunk = edit.feed(chunk)
             if content.at_eof() or (tap is not None and tap.finished):
                 await self._finish()
             if chunk:
                 await response.write(chunk)
-        if strip is not None and (rest := strip.flush()):
+        rest = b""
+        for edit in self._edits:
+            rest = edit.feed(rest) + edit.flush()
+        if rest:
             await self._finish()
             await response.write(rest)
         return True

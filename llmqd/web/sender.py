@@ -1,23 +1,22 @@
-"""Sends a call upstream: its URL, its headers with the upstream's key, and its body as it came."""
+"""Sends a call upstream: its URL, its headers with the upstream's key, and its body."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 
 from llmqd.errors import CallRefused, UpstreamUnreachable
-from llmqd.routing import upstream_url
-from llmqd.tap.include_usage import add_include_usage
+from llmqd.providers.operations import with_model
+from llmqd.routing import Target, upstream_url
 from llmqd.web.headers import request_headers, websocket_headers, without_key
+from llmqd.web.outgoing import outgoing
 
 if TYPE_CHECKING:
     from llmqd.upstream import UpstreamClient
     from llmqd.web.passage import Passage
-
-_MAX_EDITED = 32 * 1024 * 1024
-"""Bodies larger than this are not edited to ask for usage; no provider takes larger chat requests."""
 
 
 class Sent(NamedTuple):
@@ -43,21 +42,17 @@ class Sender:
         query = request.raw_path.partition("?")[2]
         if key.api_key is not None and upstream.dialect == "gemini":
             query = without_key(query)
-        url = upstream_url(upstream, passage.target, passage.operation, query)
+        url = upstream_url(upstream, _target(passage), passage.operation, query)
         headers = request_headers(request.headers, request.raw_headers, upstream, key, url)
-        edited = self._asking_for_usage(passage)
-        content: bytes | AsyncIterable[bytes] | None
-        if passage.passing is not None:
-            content = passage.passing
-            if request.content_length is not None:
-                headers["Content-Length"] = str(request.content_length)
-        elif edited is not None:
-            content = edited
+        body = outgoing(passage)
+        if body.length is not None:
+            headers["Content-Length"] = str(body.length)
+        if body.decoded:
+            headers.popall("Content-Encoding", None)
+        if body.asks_usage:
             headers["Accept-Encoding"] = "identity"  # a chunk can only be taken out of plain text
-        else:
-            content = passage.body.content
-            if passage.body.spool is not None:
-                headers["Content-Length"] = str(passage.body.size)
+        if passage.heartbeat.begun:
+            headers["Accept-Encoding"] = "identity"  # the client's headers are out and name no encoding
         if passage.upgrade:
             websocket_headers(headers, replaces_key=key.api_key is not None)
         try:
@@ -66,7 +61,7 @@ class Sender:
                 request.method,
                 url,
                 headers,
-                content,
+                body.content,
                 leaves=leaves,
                 upgrade=passage.upgrade,
             )
@@ -77,18 +72,12 @@ class Sender:
         if answer.status == 101 and not passage.upgrade:
             answer.close()
             raise UpstreamUnreachable(f"Proxy error: {upstream.name} switched protocols unasked")
-        return Sent(answer, edited is not None)
+        return Sent(answer, body.asks_usage)
 
-    def _asking_for_usage(self, passage: Passage) -> bytes | None:
-        """The body with `stream_options.include_usage` where the client did not ask for usage, else None."""
-        if (
-            not passage.facts.stream
-            or passage.call.dialect != "openai"
-            or passage.operation.name not in ("chat", "completion")
-            or not passage.upstream.adds_usage
-            or passage.request.headers.get("Content-Encoding")
-            or passage.body.size > _MAX_EDITED
-        ):
-            return None
-        with passage.body.view() as data:
-            return add_include_usage(bytes(data))
+
+def _target(passage: Passage) -> Target:
+    """Where the call goes, with the model in the path as this upstream calls it."""
+    model = passage.call.sent_model
+    if model is None or passage.operation.model is None:
+        return passage.target
+    return replace(passage.target, path=with_model(passage.target.path, model))

@@ -45,7 +45,8 @@ def test_check_shows_what_is_in_force(tmp_path: Path, capsys: pytest.CaptureFixt
     path.write_text(
         '[[upstream]]\nname = "openai"\napi_key = "sk-planted"\nrequests_per_minute = 600\n'
         "burst = 10\nmax_concurrent = 4\n"
-        '[[upstream]]\nname = "groq"\napi_key = "env:NOT_SET"\n[[route]]\nmodel = "gpt-*"\nupstreams = ["openai"]\n'
+        '[[upstream]]\nname = "groq"\napi_key = "env:NOT_SET"\n[[route]]\nmodel = "gpt-*"\n'
+        'upstreams = ["openai", { name = "groq", model = "llama-4" }]\n'
     )
     assert main(["check", "--config", str(path), "--listen", "127.0.0.1:9"]) == DONE
     out = capsys.readouterr().out
@@ -55,7 +56,7 @@ def test_check_shows_what_is_in_force(tmp_path: Path, capsys: pytest.CaptureFixt
         "openai: openai at https://api.openai.com",
         "lane    openai: 600 a minute, burst 10, 4 at once; key set",
         "lane    groq: 60 a minute at first, burst 1, any number at once; key MISSING",
-        "gpt-* -> openai",
+        "gpt-* -> openai, groq as llama-4",
         'warning: upstream "groq" has no key yet: the environment variable NOT_SET is not set',
     ]:
         assert words in out

@@ -16,6 +16,7 @@ def test_everything_in_force_is_shown_and_no_secret_is(tmp_path: Path) -> None:
         f'[[upstream.key]]\nname = "b"\napi_key = "env:NOT_SET"\n'
         f'[[upstream]]\nname = "groq"\napi_key = "{PLANTED}"\n'
         '[[upstream.limit]]\nname = "llama"\nmodels = ["llama-*"]\ntokens_per_minute = 6000\n'
+        '[[route]]\nmodel = "m*"\nupstreams = ["openai", { name = "groq", model = "n" }]\n'
         '[[price]]\nmodel = "m"\ninput = 0.1\n'
     )
     shown = orjson.loads(text := orjson.dumps(describe(load(path, {}))))
@@ -64,6 +65,7 @@ def test_everything_in_force_is_shown_and_no_secret_is(tmp_path: Path) -> None:
     assert openai["include_usage"] is True
     assert groq["api_key"] == {"set": True}
     assert groq["base_url"] == "https://api.groq.com"
+    assert shown["routes"] == [{"model": "m*", "upstreams": ["openai", {"name": "groq", "model": "n"}]}]
     assert shown["prices"] == [{"model": "m", "input": "0.1", "output": None, "cache_read": None, "cache_write": None}]
 
 

@@ -11,6 +11,7 @@ from llmqd.config.model import SECTIONS
 from llmqd.errors import ConfigError
 
 PLANTED = "sk-planted-0123456789"
+OPENAI = '[[upstream]]\nname = "openai"\n'
 
 BROKEN: dict[str, tuple[str, list[str]]] = {
     "unknown setting": (
@@ -47,6 +48,26 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     "unknown priority": (
         '[queue]\npriority = "urgent"\n',
         ["line 2:", 'priority = "urgent"', "high, normal, low, batch"],
+    ),
+    "table of a route without model": (
+        f'{OPENAI}[[route]]\nmodel = "m"\nupstreams = [\n  "openai",\n  {{ name = "openai" }},\n]\n',
+        ["line 7:", '[[route]] "m" upstreams', "model: missing", '{ name = "azure", model = "my-gpt-4o" }'],
+    ),
+    "unknown key in a table of a route": (
+        f'{OPENAI}[[route]]\nmodel = "m"\nupstreams = [{{ name = "openai", modell = "x" }}]\n',
+        ["line 5:", "modell: unknown; such a table has name and model; did you mean model?"],
+    ),
+    "wrong value in a table of a route": (
+        f'{OPENAI}[[route]]\nmodel = "m"\nupstreams = [{{ name = "openai", model = 5 }}]\n',
+        ["line 5:", "upstreams", "model: must be text in quotes"],
+    ),
+    "unknown upstream in a table of a route": (
+        f'{OPENAI}[[route]]\nmodel = "m"\nupstreams = [\n"openai",\n{{ name = "opnai", model = "x" }}]\n',
+        ["line 7:", 'no upstream is named "opnai"; did you mean openai?'],
+    ),
+    "same step of a route twice": (
+        f'{OPENAI}[[route]]\nmodel = "m"\nupstreams = ["openai", {{ name = "openai", model = "x" }},\n"OpenAI"]\n',
+        ["line 6:", '"OpenAI" stands in it twice'],
     ),
     "no list": ('[server]\nlisten = "127.0.0.1:1"\n', ["line 2:", "listen", "list in brackets"]),
     "no address at all": ("[server]\nlisten = []\n", ["line 2:", "listen", "must not be empty"]),

@@ -7,6 +7,7 @@ import pytest
 
 from llmqd.config.load import Overrides, load
 from llmqd.config.model import Config, Limits
+from llmqd.config.routes import Step
 from llmqd.config.secret import Secret
 from llmqd.errors import ConfigError
 from llmqd.providers.presets import PRESETS, RESERVED_NAMES
@@ -370,9 +371,18 @@ def test_routes_and_prices_are_read_as_written(written: Path) -> None:
         '[[upstream]]\nname = "openai"\n[[route]]\nmodel = "gpt-4o*"\nupstreams = ["OpenAI"]\n'
         '[[price]]\nmodel = "m"\ninput = 0.1\noutput = 3\n',
     )
-    assert (config.routes[0].model, config.routes[0].upstreams) == ("gpt-4o*", ("OpenAI",))
+    assert (config.routes[0].model, config.routes[0].upstreams) == ("gpt-4o*", (Step("OpenAI"),))
     assert (config.prices[0].input, config.prices[0].output) == (Decimal("0.1"), Decimal(3))
     assert config.prices[0].cache_read is None
+
+
+def test_a_route_may_name_an_upstream_with_the_model_to_ask_it_for(written: Path) -> None:
+    config = from_file(
+        written,
+        '[[upstream]]\nname = "openai"\n[[route]]\nmodel = "gpt-4o"\n'
+        'upstreams = ["openai", { name = "OpenAI", model = "gpt-4o-mini" }]\n',
+    )
+    assert config.routes[0].upstreams == (Step("openai"), Step("OpenAI", "gpt-4o-mini"))
 
 
 def test_zero_needs_no_unit(written: Path) -> None:

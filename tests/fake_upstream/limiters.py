@@ -39,8 +39,13 @@ class Meter(Limiter, Protocol):
         """Seconds until everything that was taken is there again."""
         ...
 
-    def correct(self, change: float, at: float, now: float) -> None:
-        """What was taken at `at` turns out to be more (or, below 0, less) by `change`."""
+    def correct(self, change: float, at: float, now: float) -> float:
+        """What was taken at `at` turns out to be more (or, below 0, less) by `change`; gives what that changed."""
+        ...
+
+    def saved(self, now: float) -> float:
+        """What has been left unused so far and can still be had, against somebody who takes all at an even pace; below
+        0 what has been taken before its time."""
         ...
 
     def scale(self, factor: float, now: float) -> None:
@@ -76,8 +81,13 @@ class TokenBucket:
     def full_in(self, now: float) -> float:
         return (self.burst - self._filled(now)) / self.rate
 
-    def correct(self, change: float, at: float, now: float) -> None:
+    def correct(self, change: float, at: float, now: float) -> float:
+        before = self._filled(now)
         self.take(now, change)
+        return before - self._filled(now)
+
+    def saved(self, now: float) -> float:
+        return self._filled(now)
 
     def scale(self, factor: float, now: float) -> None:
         level = self._filled(now)
@@ -122,9 +132,15 @@ class FixedWindow:
         used = self._in_window(now)
         return (int((now + EPSILON) // self.window) + 1) * self.window - now if used else 0.0
 
-    def correct(self, change: float, at: float, now: float) -> None:
-        if int((at + EPSILON) // self.window) == self._index:
-            self._used = max(self._used + change, 0.0)
+    def correct(self, change: float, at: float, now: float) -> float:
+        if not int((at + EPSILON) // self.window) == int((now + EPSILON) // self.window) == self._index:
+            return 0.0
+        change = max(change, -self._used)
+        self._used += change
+        return change
+
+    def saved(self, now: float) -> float:
+        return self.limit * ((now + EPSILON) % self.window) / self.window - self._in_window(now)
 
     def scale(self, factor: float, now: float) -> None:
         self.limit *= factor
@@ -176,13 +192,18 @@ class SlidingWindow:
     def full_in(self, now: float) -> float:
         return max(self._calls[-1][0] + self.window - now, 0.0) if self._calls else 0.0
 
-    def correct(self, change: float, at: float, now: float) -> None:
+    def correct(self, change: float, at: float, now: float) -> float:
         for index in range(len(self._calls) - 1, -1, -1):
             taken_at, used = self._calls[index]
             if taken_at == at:
                 self._calls[index] = (at, used + change)
                 self._sum += change
-                return
+                return change
+        return 0.0
+
+    def saved(self, now: float) -> float:
+        """Nothing: however it was used, any whole window holds the limit and no more."""
+        return 0.0
 
     def scale(self, factor: float, now: float) -> None:
         self.limit *= factor
@@ -252,6 +273,8 @@ class TokenLimit:
     def __init__(self, meter: Meter, charging: Charging) -> None:
         self.meter = meter
         self.charging = charging
+        self.total = 0.0
+        """What has been charged so far, corrections included."""
         self._due: list[tuple[float, float, float]] = []
 
     def wait(self, now: float, tokens: Tokens) -> float:
@@ -265,6 +288,7 @@ class TokenLimit:
         asked = self.asked(tokens)
         if self.charging in ("reserved", "refunded", "input"):
             self.meter.take(now, asked)
+            self.total += asked
         if self.charging == "refunded":
             heapq.heappush(self._due, (ends, tokens.input + tokens.output - asked, now))
         elif self.charging == "actual":
@@ -281,8 +305,9 @@ class TokenLimit:
             due, amount, at = heapq.heappop(self._due)
             if at == due:
                 self.meter.take(due, amount)
+                self.total += amount
             else:
-                self.meter.correct(amount, at, due)
+                self.total += self.meter.correct(amount, at, due)
 
     def asked(self, tokens: Tokens) -> float:
         """What must be left for this call to be admitted."""

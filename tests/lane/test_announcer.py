@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmqd.events.kinds import Event, LimitLearned, Paused, Queued, Resumed, Started
 from llmqd.lane.announcer import Announcer
-from llmqd.lane.learn import Learned
+from llmqd.lane.learn import Change, Learned
 from tests.calls import a_call
 
 
@@ -16,8 +16,9 @@ def test_everything_that_happens_is_told() -> None:
     announcer.started(call, 6.25)
     announcer.paused("429", 2.0, "upstream")
     announcer.resumed()
-    announcer.learned([Learned(dimension="requests", window=60.0, amount=90.0, source="429", since=0.0)], "gpt")
-    queued, started, paused, resumed, learned = told
+    limit = Learned(dimension="requests", window=60.0, amount=90.0, source="429", since=0.0)
+    announcer.learned([Change(limit, 600.0), Change(limit, 0.0)], "gpt")
+    queued, started, paused, resumed, learned, first = told
     assert isinstance(queued, Queued)
     assert (queued.position, queued.eta_ms) == (3, 1500.0)
     assert isinstance(started, Started)
@@ -27,3 +28,6 @@ def test_everything_that_happens_is_told() -> None:
     assert isinstance(resumed, Resumed)
     assert isinstance(learned, LimitLearned)
     assert (learned.dimension, learned.group, learned.limit) == ("requests_per_minute", "gpt", 90.0)
+    assert learned.before == 600.0
+    assert isinstance(first, LimitLearned)
+    assert first.before is None

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmqd.lane.estimate import BodySize, Estimator, measure
-from llmqd.usage import Usage
+from llmqd.usage import Sample, Usage
 
 PICTURE = base64.b64encode(bytes(range(256)) * 40)
 
@@ -180,3 +180,41 @@ def test_the_least_recently_used_models_are_forgotten() -> None:
             estimator.learn(ask, BodySize(4000), used(4000 if model == "a" else 400))
     assert list(estimator._profiles) == ["c", "a", "d"]
     assert estimator.ask("a", BodySize(4000)).expected_input == pytest.approx(4000, rel=0.05)
+
+
+def samples(model: str, tokens_per_byte: float, count: int = 50, media: int = 0) -> list[Sample]:
+    return [Sample("up", model, 4000, media, used(int(4000 * tokens_per_byte), 50, cached=100)) for _ in range(count)]
+
+
+def test_earlier_calls_make_the_first_guess_a_good_one() -> None:
+    estimator = Estimator()
+    estimator.seed([*samples("dense", 0.5), *samples("sparse", 0.15)])
+    for model, tokens in (("dense", 2000), ("sparse", 600)):
+        ask = estimator.ask(model, BodySize(4000))
+        assert ask.expected_input == pytest.approx(tokens, rel=0.1)
+        assert ask.input_tokens == pytest.approx(tokens, rel=0.5)
+        assert ask.output_tokens == 50
+    assert estimator.error().calls == 100
+
+
+def test_a_model_of_which_something_is_known_is_not_told_its_past() -> None:
+    estimator = Estimator()
+    estimator.learn(estimator.ask("m", BodySize(4000)), BodySize(4000), used(1000))
+    before = estimator.ask("m", BodySize(4000)).expected_input
+    estimator.seed(samples("m", 0.9))
+    assert estimator.ask("m", BodySize(4000)).expected_input == before
+    estimator.seed(samples("other", 0.9))
+    estimator.seed(samples("other", 0.1))
+    assert estimator.ask("other", BodySize(4000)).expected_input == pytest.approx(3600, rel=0.1)
+
+
+def test_earlier_calls_with_pictures_say_nothing_of_the_text() -> None:
+    estimator = Estimator()
+    estimator.seed(samples("m", 0.9, media=1))
+    assert estimator.ask("m", BodySize(4000)).expected_input == 1000
+
+
+def test_earlier_input_from_the_cache_counts_as_the_limits_say() -> None:
+    estimator = Estimator()
+    estimator.seed(samples("m", 0.1), count_cached=False)
+    assert estimator.ask("m", BodySize(4000)).expected_input == pytest.approx(300, rel=0.1)

@@ -18,6 +18,7 @@ from llmqd.events.kinds import Event
 from llmqd.lane.lane import Lane
 from llmqd.lane.throttle import Throttle
 from llmqd.lane.turn import Turn
+from llmqd.providers.limit_headers import Observed
 from tests.calls import a_call
 from tests.clock import run_virtual
 
@@ -191,7 +192,7 @@ def test_the_longest_wait_ends_with_a_refusal_that_says_where_it_stood() -> None
         log: list[tuple[float, Call]] = []
         async with running(key(6)) as lane:
             await passes(lane, a_call(), log)
-            ahead = asyncio.create_task(passes(lane, a_call(), log))
+            ahead = asyncio.create_task(passes(lane, a_call(user="another"), log))
             await asyncio.sleep(0)
             with pytest.raises(DeadlineExceeded) as refused:
                 async with Turn(lane, a_call(max_wait=12)):
@@ -216,6 +217,23 @@ def test_a_hopeless_deadline_is_refused_at_once_not_after_the_wait() -> None:
             assert asyncio.get_running_loop().time() == 1000.0
             assert (refused.value.position, lane.waiting) == (1, 0)
             assert refused.value.retry_after == pytest.approx(7.55)
+
+    run_virtual(scenario())
+
+
+def test_a_deadline_that_the_callers_own_calls_use_up_is_refused_at_once() -> None:
+    async def scenario() -> None:
+        log: list[tuple[float, Call]] = []
+        async with running(key(60)) as lane, asyncio.TaskGroup() as others:
+            for _ in range(20):
+                others.create_task(passes(lane, a_call(user="ada"), log))
+            await asyncio.sleep(0)
+            with pytest.raises(WouldExceedDeadline) as refused:
+                async with Turn(lane, a_call(user="ada", max_wait=10)):
+                    pytest.fail("no turn may come")
+            assert refused.value.eta == about(20)
+            async with Turn(lane, a_call(user="bob", max_wait=10)):  # whose share comes sooner
+                assert asyncio.get_running_loop().time() < 1010
 
     run_virtual(scenario())
 
@@ -277,6 +295,21 @@ def test_a_reload_changes_the_rate_for_those_who_wait_already() -> None:
             lane.retune(key(600), Queue(), learns=False)
             await asyncio.gather(*waiting)
         assert [at for at, _ in log] == about([0, 10.05, 10.596, 10.6965])
+
+    run_virtual(scenario())
+
+
+def test_a_reload_that_changes_only_learning_is_applied() -> None:
+    header = Observed(dimension="requests", window=60.0, limit=120.0, header="x-limit")
+
+    async def scenario() -> None:
+        async with running(key(600)) as lane:
+            for learns, rate in ((True, 120), (False, 600)):
+                lane.retune(key(600), Queue(), learns=learns)
+                async with Turn(lane, a_call()) as turn:
+                    turn.sent()
+                    turn.answered((header,))
+                assert lane.requests_per_minute == rate
 
     run_virtual(scenario())
 

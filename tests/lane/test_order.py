@@ -8,12 +8,14 @@ import random
 from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmqd.lane.amounts import Ask
 from llmqd.lane.order import LIFTED_AFTER, Order
 from llmqd.lane.shares import SWEEP_ABOVE, Backlog, Band, Group
 from llmqd.lane.ticket import Ticket
@@ -658,3 +660,45 @@ def test_decides_as_the_plain_rules_do_in_a_long_run(seed: int) -> None:
                 both.step(step, what)
                 both.compare()
             both.drain()
+
+
+def test_the_expected_place_is_the_last_where_all_are_of_one_flow() -> None:
+    order = Order()
+    tickets = [ticket("a") for _ in range(10)]
+    fill(order, *tickets)
+    assert order.expected(tickets[-1]) == 10
+    assert order.ahead_in_flow(tickets[-1]) == 9
+
+
+def test_the_expected_place_of_a_newcomer_is_its_share_and_not_the_end_of_the_queue() -> None:
+    order = Order()
+    fill(order, *(ticket("flood") for _ in range(1000)))
+    newcomer = ticket("single")
+    fill(order, newcomer)
+    assert order.expected(newcomer) == 2
+
+
+def test_the_expected_place_goes_by_the_share_that_a_flow_had_lately() -> None:
+    order, expected = Order(), dict[Ticket, int]()
+    wrong: list[int] = []
+    for flow in ("light1", "light2", "light3", *["heavy"] * 12):
+        fill(order, ticket(flow))
+    for number in range(1, 600):  # whoever is served comes again: three with one call each, one with a dozen
+        served = turn(order)
+        if served in expected:
+            wrong.append(abs(expected.pop(served) - number))
+        again = ticket(served.flow)
+        fill(order, again)
+        expected[again] = number + order.expected(again)
+    assert median(wrong[200:]) <= 2
+
+
+def test_calls_that_wait_need_on_the_average_what_they_need() -> None:
+    order = Order()
+    for tokens in (100.0, 300.0):
+        one = ticket("a")
+        one.ask = Ask(input_tokens=tokens, output_tokens=tokens / 10)
+        fill(order, one)
+    typical = order.tally.typical(Ask(group="g", input_tokens=7.0, max_tokens=50))
+    assert (typical.group, typical.input_tokens, typical.output_tokens, typical.max_tokens) == ("g", 200.0, 20.0, 20.0)
+    assert Order().tally.typical(Ask(input_tokens=7.0)) == Ask(input_tokens=7.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -209,3 +210,16 @@ def test_no_second_has_more_than_its_share(rpm: float, arrivals: list[tuple[floa
         times.append(now)
     for first, start in enumerate(times):
         assert sum(start <= one < start + 1 for one in times[first:]) <= rpm / 60
+
+
+def test_the_time_from_a_turn_to_its_sending_is_no_loss_once_it_is_known() -> None:
+    meter, now, sent = Even(600), 50.0, list[float]()
+    for _ in range(60):
+        now = max(now, meter.ready_at(1, now))
+        meter.take(1, now, waited=True)
+        sent.append(now + 0.0002)  # what it takes to build the request
+        meter.sent(sent[-1], now)
+        now = sent[-1]
+    gaps = [later - earlier for earlier, later in pairwise(sent)]
+    assert min(gaps) >= 0.1
+    assert gaps[-1] == pytest.approx(0.1005, abs=0.0001)

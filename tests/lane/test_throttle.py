@@ -125,3 +125,135 @@ def test_estimates_learn_from_what_calls_really_used() -> None:
     assert ask.expected_input == pytest.approx(200, rel=0.2)
     assert ask.output_tokens == pytest.approx(10, rel=0.2)
     assert one.error().calls == 30
+
+
+def test_a_day_that_a_header_tells_of_counts_what_is_gone_of_it() -> None:
+    one = throttle(Limits(requests_per_minute=0))
+    header = Observed(dimension="requests", window=86_400.0, limit=1000.0, remaining=400.0, header="x-limit")
+    one.answered(go(one, 10.0), (header,), 10.1)
+    (figure,) = (each for each in one.figures(10.2) if each.dimension == "requests_per_day")
+    assert figure.limit == 1000
+    assert figure.used == pytest.approx(0.6)
+    one.answered(go(one, 11.0), (header,), 11.1)
+    (figure,) = (each for each in one.figures(11.2) if each.dimension == "requests_per_day")
+    assert figure.used == pytest.approx(0.601)
+
+
+REFUSED = Verdict(kind="wait", reason="429", wait=2.0)
+HEADER = Observed(dimension="requests", window=60.0, limit=120.0, remaining=119.0, header="x-limit")
+
+
+def lowered_to_120(limits: Limits) -> Throttle:
+    one = throttle(limits)
+    one.answered(go(one, 0.0), (HEADER,), 0.1)
+    assert one.requests_per_minute == 120
+    return one
+
+
+def test_a_reload_that_turns_learning_off_forgets_what_was_learned_and_learns_no_more() -> None:
+    limits = Limits(requests_per_minute=600)
+    one = lowered_to_120(limits)
+    one.retune(limits, learns=False, now=1.0)
+    assert one.requests_per_minute == 600
+    assert one.learned(1.0) == []
+    assert one.answered(go(one, 2.0), (HEADER,), 2.1) == []
+    assert one.requests_per_minute == 600
+
+
+def test_a_reload_that_turns_learning_on_begins_anew() -> None:
+    limits = Limits(requests_per_minute=600)
+    one = lowered_to_120(limits)
+    in_flight = go(one, 0.6)
+    one.retune(limits, learns=False, now=1.0)
+    one.retune(limits, learns=True, now=2.0)
+    one.answered(in_flight, (), 2.1)
+    assert (one.requests_per_minute, one.learned(2.1)) == (600, [])
+    one.answered(go(one, 3.0), (HEADER,), 3.1)
+    assert one.requests_per_minute == 120
+
+
+def test_a_reload_of_other_limits_keeps_what_was_learned_up_to_what_is_configured_now() -> None:
+    one = lowered_to_120(Limits(requests_per_minute=600))
+    one.retune(Limits(requests_per_minute=900, max_concurrent=5), learns=True, now=1.0)
+    assert one.requests_per_minute == 120
+    one.retune(Limits(requests_per_minute=90), learns=True, now=2.0)
+    assert (one.requests_per_minute, one.learned(2.0)) == (90, [])
+    one.retune(Limits(requests_per_minute=600), learns=True, now=3.0)
+    assert one.requests_per_minute <= 120
+
+
+def test_a_reload_of_a_limit_that_nothing_was_learned_of_applies_it() -> None:
+    one = throttle(Limits(requests_per_minute=600))
+    one.answered(go(one, 0.0), (), 0.1)
+    one.retune(Limits(requests_per_minute=900), learns=True, now=1.0)
+    assert (one.requests_per_minute, one.learned(1.0)) == (900, [])
+    one.retune(Limits(assumed=True), learns=True, now=2.0)
+    assert one.requests_per_minute == 60
+    one.retune(Limits(requests_per_minute=30), learns=True, now=3.0)
+    assert one.requests_per_minute == 30
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_reload_ends_no_pause_and_no_probe(learns: bool) -> None:
+    one = throttle(Limits(requests_per_minute=600))
+    refused = go(one, 0.0)
+    one.refused(refused, Verdict(kind="wait", reason="429", wait=30.0), (), 0.1)
+    one.retune(Limits(requests_per_minute=900), learns=learns, now=1.0)
+    pause = one.paused(1.0)
+    assert pause is not None
+    assert pause.until == pytest.approx(30.1)
+    assert one.pauses == 1
+    go(one, 31.0)
+    hold = one.hold(one.ask(None, Demand(SIZE)), 31.5)
+    assert hold is not None
+
+
+def test_a_pause_of_a_group_lasts_beyond_the_end_of_the_group() -> None:
+    group = ModelGroup("claude", ("claude-*",), Limits(requests_per_minute=60))
+    one = throttle(Limits(requests_per_minute=0, groups=(group,)))
+    one.refused(go(one, 0.0, "claude-x"), Verdict(kind="wait", reason="429", wait=30.0), (), 0.1)
+    one.retune(Limits(requests_per_minute=0), learns=True, now=1.0)
+    assert one.paused(1.0) is not None
+    one.retune(Limits(requests_per_minute=0), learns=True, now=31.0)
+    assert one.paused(31.0) is None
+    assert one.pauses == 1
+
+
+def test_what_is_learned_no_more_is_taken_out_of_force() -> None:
+    one = throttle(Limits(requests_per_minute=0, max_concurrent=20), learns=True)
+    grants = [go(one, number * 0.1) for number in range(10)]
+    one.refused(grants.pop(), Verdict(kind="slower", reason="busy", wait=0.0, dimension="concurrency"), (), 1.0)
+    assert [(each.dimension, each.limit) for each in one.figures(1.0)] == [("max_concurrent", 6)]
+    for grant in grants:
+        one.answered(grant, (), 1.5)
+        one.settle(grant, None, 1.5, counted=True)
+    one.retune(Limits(requests_per_minute=0, max_concurrent=5), learns=True, now=2.0)
+    assert [(each.limit, each.learned) for each in one.figures(2.0)] == [(5, None)]
+
+
+def test_a_change_of_a_limit_tells_what_was_in_force_before() -> None:
+    one = throttle(Limits(requests_per_minute=600))
+    (change,) = one.answered(go(one, 0.0), (HEADER,), 0.1)
+    assert (change.learned.amount, change.before) == (120, 600)
+    free = throttle(Limits(requests_per_minute=0))
+    (change,) = free.answered(go(free, 0.0), (HEADER,), 0.1)
+    assert (change.learned.amount, change.before) == (120, 0)
+    assert free.answered(go(free, 1.0), (HEADER,), 1.1) == []
+
+
+def test_a_configured_limit_that_was_lowered_by_chance_is_back_in_force_in_the_end() -> None:
+    one = throttle(Limits(requests_per_minute=600))
+    now, refused = 0.0, False
+    while now < 900:
+        ask = one.ask(None, Demand(SIZE))
+        while (hold := one.hold(ask, now)) is not None:
+            now = hold.until
+        grant = go(one, now)
+        if now > 100 and not refused:
+            refused = True
+            one.refused(grant, REFUSED, (), now)
+            assert one.requests_per_minute < 600
+            continue
+        one.answered(grant, (), now)
+        one.settle(grant, None, now, counted=True)
+    assert (one.requests_per_minute, one.learned(now)) == (600, [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmqd.providers.operations import Operation, operation_of
+from llmqd.providers.operations import Operation, operation_of, with_model
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,18 @@ def test_gemini_paths_speak_gemini_except_below_openai() -> None:
     assert operation_of("GET", "/v1beta/models").dialect == "gemini"
     assert operation_of("GET", "/v1beta/cachedContents").dialect == "gemini"
     assert operation_of("GET", "/v1beta/openai/models").dialect is None
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "expected"),
+    [
+        ("/v1beta/models/m:generateContent", "n-2.5", "/v1beta/models/n-2.5:generateContent"),
+        ("/v1beta/tunedModels/m:streamGenerateContent", "n", "/v1beta/tunedModels/n:streamGenerateContent"),
+        ("/openai/deployments/m/chat/completions", "my deploy", "/openai/deployments/my%20deploy/chat/completions"),
+        ("/model/anthropic.m%3A0/converse", "b:1/x", "/model/b%3A1%2Fx/converse"),
+        ("/v1/models/m", "n", "/v1/models/m"),
+        ("/v1/chat/completions", "n", "/v1/chat/completions"),
+    ],
+)
+def test_the_model_of_a_path_can_be_another(path: str, model: str, expected: str) -> None:
+    assert with_model(path, model) == expected

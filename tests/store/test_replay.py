@@ -10,6 +10,7 @@ from llmqd.errors import StoreError
 from llmqd.store.entries import decode, encode_closed
 from llmqd.store.position import Position
 from llmqd.store.replay import count_calls, read_calls
+from llmqd.store.schema import MIGRATIONS
 from llmqd.store.sqlite import SQLite
 from tests.store.records import answer, make_record
 
@@ -57,3 +58,18 @@ def test_a_ledger_that_is_not_there_or_is_none_is_said(tmp_path: Path) -> None:
     sqlite3.connect(tmp_path / "empty.db").execute("CREATE TABLE other (a)").connection.close()
     with pytest.raises(StoreError, match="no such table: calls"):
         list(read_calls(tmp_path / "empty.db"))
+
+
+def test_the_ledger_of_an_older_llmqd_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "old.db")
+    connection.executescript(MIGRATIONS[0])
+    row = {"id": "1", "received_at": 5.0, "method": "POST", "path": "/", "dialect": "openai", "operation": "chat"}
+    row |= {"upstream": "openai", "stream": 0, "priority": 5, "no_queue": 0, "session_source": "none", "store": "full"}
+    row |= {"client_retry": 0, "request_bytes": 9, "status": "done"}
+    marks = ", ".join(f":{name}" for name in row)
+    connection.execute(f"INSERT INTO calls ({', '.join(row)}) VALUES ({marks})", row)
+    connection.commit()
+    connection.close()
+    [found] = read_calls(tmp_path / "old.db")
+    assert (found.call.request_bytes, found.call.text_bytes, found.outcome.sent_ms) == (9, 0, None)
+    assert found.outcome.counted is False

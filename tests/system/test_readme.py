@@ -66,7 +66,7 @@ def test_the_configuration_of_the_readme_loads(tmp_path: Path) -> None:
     path.write_text(block.replace("file:/etc/llmqd/anthropic.key", "sk-x"))
     config = load(path, {"OPENAI_API_KEY": "sk-y"})
     assert [upstream.name for upstream in config.upstreams] == ["openai", "anthropic"]
-    assert config.routes[0].upstreams == ("anthropic",)
+    assert [step.upstream for step in config.routes[0].upstreams] == ["anthropic"]
 
 
 async def test_init_check_and_serve_follow_each_other(tmp_path: Path) -> None:

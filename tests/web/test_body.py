@@ -49,6 +49,12 @@ def test_only_a_real_true_is_a_stream_and_only_a_string_is_a_model() -> None:
     assert (found.model, found.stream) == (None, False)
 
 
+def test_a_request_that_does_not_say_whether_it_wants_a_stream_leaves_it_open() -> None:
+    assert facts(b'{"model":"m"}').stream is None
+    assert facts(b'{"stream":null}').stream is None
+    assert facts(b'{"stream":false}').stream is False
+
+
 @pytest.mark.parametrize(
     ("body", "longest", "choices"),
     [

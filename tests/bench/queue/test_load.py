@@ -7,8 +7,8 @@ import random
 import orjson
 import pytest
 
-from bench.queue_load import Calls, Load
-from bench.queue_upstream import Spec, figures, provider
+from bench.queue.load import Calls, Load
+from bench.queue.upstream import Spec, figures, provider
 from tests.fake_upstream import FakeUpstream, json_answer
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+import uvloop
 
-from tests.fake_upstream import Concurrency, FakeUpstream, Received, quantised
+from bench.queue.server import StrictServer
+from tests.fake_upstream import Concurrency, Received, quantised
 from tests.fake_upstream.limit_headers import Style
 from tests.fake_upstream.limiters import Charging, FixedWindow, Meter, SlidingWindow, TokenBucket, TokenLimit
 from tests.fake_upstream.script import Answer, json_answer
@@ -77,32 +80,38 @@ def provider(spec: Spec) -> StrictProvider:
     )
 
 
-def figures(played: StrictProvider, refused: int) -> dict[str, Any]:
-    """What the bench reads; times are Unix seconds, tokens are (input, output, max_output)."""
+def figures(played: StrictProvider, refused: int = 0, places: Sequence[Sequence[float]] = ()) -> dict[str, Any]:
+    """What the bench reads; times are Unix seconds, tokens are (input, output, max_output).
+
+    `places` are the begin and the end of each call that took one of the places of a limit on calls in flight.
+    """
     return {
         "began": played.began,
         "refused_at": played.refused,
         "refused": refused + len(played.refused),
         "faulty": played.faulty,
         "accepted": [(at, tokens.input, tokens.output, tokens.max_output) for at, tokens in played.accepted],
+        "places": places,
     }
 
 
 async def main() -> None:
-    """Serves until it is killed."""
+    """Serves until its standard input ends."""
     spec = Spec(**orjson.loads(sys.argv[1]))
     played = provider(spec)
 
     def script(request: Received) -> Answer:
-        return json_answer(figures(played, upstream.refused)) if request.path == "/figures" else played(request)
+        if request.path == "/figures":
+            return json_answer(figures(played, server.refused, server.played))
+        return played(request)
 
-    limiter = Concurrency(spec.concurrency) if spec.concurrency else None
-    # The wall clock, as providers' minutes and reset times are those of the wall.
-    async with FakeUpstream(script, limiter=limiter, clock=time.time, tolerant=True) as upstream:
-        sys.stdout.write(f"{upstream.port}\n")
-        sys.stdout.flush()
-        await asyncio.Event().wait()
+    server = StrictServer(script, Concurrency(spec.concurrency) if spec.concurrency else None)
+    print(server.port, flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)
+    server.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    gc.freeze()
+    gc.disable()  # nothing here makes cycles, and a collection would be charged to whoever calls meanwhile
+    uvloop.run(main())

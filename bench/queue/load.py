@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 import re
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ class Calls:
     prompt_bytes: tuple[int, int] = (400, 400)
     max_tokens: tuple[int, int] | None = None
     streamed: float = 0.5
+    headers: tuple[tuple[str, str], ...] = ()
 
     def draw(self, rng: random.Random) -> bytes:
         """The next call as bytes."""
@@ -37,11 +39,17 @@ class Calls:
         if rng.random() < self.streamed:
             body["stream"] = True
         data = orjson.dumps(body)
-        version = b"anthropic-version: 2023-06-01\r\n" if self.path.endswith("/messages") else b""
-        return (
-            b"POST %b HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nAuthorization: Bearer x\r\n"
-            b"%bContent-Length: %d\r\n\r\n%b" % (self.path.encode(), version, len(data), data)
-        )
+        version = [("anthropic-version", "2023-06-01")] if self.path.endswith("/messages") else []
+        return post(self.path, data, *version, *self.headers)
+
+
+def post(path: str, body: bytes, *headers: tuple[str, str]) -> bytes:
+    """A call as bytes."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers).encode()
+    return (
+        b"POST %b HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nAuthorization: Bearer x\r\n"
+        b"%bContent-Length: %d\r\n\r\n%b" % (path.encode(), more, len(body), body)
+    )
 
 
 def _drawn(rng: random.Random, between: tuple[int, int]) -> int:
@@ -56,12 +64,15 @@ class Load:
     calls: Calls
     statuses: Counter[int] = field(default_factory=Counter)
     broken: int = 0
+    ended: float = 0.0
+    """When the clients were stopped, in Unix time."""
     errors: list[str] = field(default_factory=list)
 
     async def run(self, clients: int, seconds: float) -> None:
         """Keeps so many clients busy for so long; what is under way at the end is not judged."""
         tasks = [asyncio.create_task(self._client(random.Random(number))) for number in range(clients)]
         _, waiting = await asyncio.wait(tasks, timeout=seconds)
+        self.ended = time.time()
         for task in waiting:
             task.cancel()
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
@@ -126,8 +137,17 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 async def fetch(port: int, path: str) -> Any:
     """JSON from a server on this machine."""
+    return await _asked(port, b"GET %b HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % (path.encode(), port))
+
+
+async def steer(port: int, path: str, body: bytes = b"") -> Any:
+    """What a server on this machine answers to a POST, as JSON."""
+    return await _asked(port, post(path, body))
+
+
+async def _asked(port: int, request: bytes) -> Any:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-    writer.write(b"GET %b HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % (path.encode(), port))
+    writer.write(request)
     try:
         return orjson.loads((await read_answer(reader))[1])
     finally:

@@ -1,4 +1,4 @@
-"""How the queue bench counts and judges, on figures whose outcome is known."""
+"""How the queue bench judges, on figures whose outcome is known."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from bench.queue_figures import judged, settle_time, used
-from bench.queue_rows import Row, Target, alone, rows
-from bench.queue_upstream import Spec, provider
-from tests.fake_upstream.limiters import TokenLimit, Tokens
+from bench.queue.figures import judged, settle_time
+from bench.queue.rows import Row, Target, waves
+from bench.queue.upstream import Spec, provider
 
-ROW = Row(name="r", spec=Spec(kind="bucket"), settings="", target=Target(utilisation=(0.99, 9.0)), steady_after=10.0)
+ROW = Row(name="r", spec=Spec(kind="bucket of 1"), settings="", target=Target(utilisation=0.99), steady_after=10.0)
 
 
 def counted(accepted: list[float], refused: list[float], **more: Any) -> dict[str, Any]:
@@ -22,6 +21,7 @@ def counted(accepted: list[float], refused: list[float], **more: Any) -> dict[st
         "refused": len(refused),
         "faulty": 0,
         "accepted": [(at, 100, 200, 1000) for at in accepted],
+        "places": [],
     }
     return figures | more
 
@@ -35,11 +35,18 @@ def test_the_whole_quota_must_be_used(per_minute: float, verdict: str) -> None:
     figures = judged(ROW, counted(paced(per_minute), []), 0, 0, [], until=1070.0)
     assert figures.verdict == verdict
     assert figures.utilisation == pytest.approx(per_minute / 600, abs=0.002)
+    assert figures.per_minute == pytest.approx(per_minute, abs=2)
 
 
-def test_a_burst_before_the_steady_part_does_not_count() -> None:
-    accepted = [1000.0] * 600 + paced(300)
-    assert used(ROW, [(at, 0, 0, 0) for at in accepted], 1010.0, 1070.0) == pytest.approx(0.5, abs=0.002)
+@pytest.mark.parametrize(("per_minute", "verdict"), [(600, "met"), (597, "met"), (590, "missed"), (610, "missed")])
+def test_a_rate_must_be_held_in_both_directions(per_minute: float, verdict: str) -> None:
+    row = replace(ROW, spec=Spec(kind="bucket"), target=Target(per_minute=600))
+    assert judged(row, counted(paced(per_minute), []), 0, 0, [], until=1070.0).verdict == verdict
+
+
+def test_more_than_was_allowed_is_a_fault_of_the_yardstick_and_not_a_success() -> None:
+    row = replace(ROW, spec=Spec(kind="sliding"))
+    assert judged(row, counted(paced(660), []), 0, 0, [], until=1070.0).verdict == "missed"
 
 
 @pytest.mark.parametrize(("refused", "client_429", "errors"), [([1005.0], 0, 0), ([], 1, 0), ([], 0, 1)])
@@ -50,20 +57,6 @@ def test_one_429_or_error_misses_the_target(refused: list[float], client_429: in
 def test_an_upstream_that_never_saw_a_call_misses_the_target() -> None:
     nothing = counted([], [], began=None)
     assert judged(ROW, nothing, 0, 0, [], until=1070.0).verdict == "missed"
-
-
-def test_of_several_limits_the_fullest_counts_as_the_upstream_counts_it() -> None:
-    spec = Spec(tokens={"input-tokens": ("input", "bucket", 60_000), "output-tokens": ("output", "bucket", 400_000)})
-    accepted = [(at, 100, 200, 1000) for at in paced(600)]
-    assert used(replace(ROW, spec=spec), accepted, 1010.0, 1070.0) == pytest.approx(1.0, abs=0.002)
-    reserved = Spec(tokens={"tokens": ("reserved", "bucket", 660_000)})
-    assert used(replace(ROW, spec=reserved), accepted, 1010.0, 1070.0) == pytest.approx(1.0, abs=0.002)
-
-
-def test_places_are_used_by_the_seconds_that_calls_take() -> None:
-    spec = Spec(concurrency=4, seconds=0.1, seconds_per_token=0.001)
-    accepted = [(at, 100, 200, 1000) for at in paced(600)]
-    assert used(replace(ROW, spec=spec), accepted, 1010.0, 1070.0) == pytest.approx(10 * 0.3 / 4, abs=0.002)
 
 
 @pytest.mark.parametrize(
@@ -85,18 +78,25 @@ def test_a_change_must_be_met_settled_in_time_and_not_announced_by_earlier_429s(
     assert judged(row, counted(paced(600), refused), 0, 0, [], until=1070.0).verdict == verdict
 
 
-def test_every_row_has_a_name_of_its_own_and_a_provider_that_can_be_built() -> None:
-    for long in (False, True):
-        every = [*rows(long=long), *alone(long=long)]
-        assert len({row.name for row in every}) == len(every)
-        for row in every:
-            provider(row.spec)
-            assert row.steady_after < row.seconds
+@pytest.mark.parametrize("long", [False, True])
+def test_every_row_has_a_name_of_its_own_and_a_provider_that_can_be_built(long: bool) -> None:
+    every = [row for wave in waves(long=long) for row in wave.rows]
+    assert len({row.name for row in every}) == len(every) == 25
+    for row in every:
+        provider(row.spec)
 
 
-def test_token_limits_are_counted_as_they_are_charged() -> None:
-    tokens = Tokens(100, 200, 1000)
-    for row in rows(long=False):
-        for limit, _ in provider(row.spec).tokens.values():
-            assert isinstance(limit, TokenLimit)
-            assert limit.counted(tokens) in (100, 200, 300, 1100)
+def test_who_is_judged_to_the_millisecond_has_little_company() -> None:
+    for wave in waves(long=False):
+        exact = [row for row in wave.rows if row.spec.kind in ("bucket of 1", "quantised")]
+        assert not exact or len(wave.rows) <= 5
+
+
+def test_the_short_form_is_over_within_a_quarter_of_an_hour() -> None:
+    assert sum(max(row.seconds for row in wave.rows) for wave in waves(long=False)) <= 12.5 * 60
+
+
+def test_what_is_bounded_for_ten_minutes_runs_so_long_in_the_long_form() -> None:
+    bounded = [row for wave in waves(long=True) for row in wave.rows if row.name.startswith("unknown")]
+    assert len(bounded) == 10
+    assert all(row.seconds >= 600 for row in bounded)

@@ -1,0 +1,1 @@
+"""Strict upstreams behind real daemons: does the queue keep what it promises."""

@@ -1,0 +1,34 @@
+"""How fast turns come at present: counted, where what limits them cannot be told in calls."""
+
+from __future__ import annotations
+
+from collections import deque
+
+_COUNTED, _TELLING = 64, 16
+"""Turns that are counted, and so many that they tell something."""
+_OLD = 120.0
+"""Seconds after which a turn tells nothing any more."""
+
+
+class Pace:
+    """The pace of a lane that always had somebody waiting. Pure: times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=_COUNTED)
+
+    def turn(self, now: float, *, waited: bool) -> None:
+        """Somebody has a turn now; one that nobody had to wait for says nothing about how fast they can come."""
+        if not waited:
+            self._times.clear()
+        self._times.append(now)
+
+    def eta(self, position: int, now: float) -> float | None:
+        """Seconds until the turn of the call at this position, 1 being next; None where too little is known."""
+        while self._times and self._times[0] < now - _OLD:
+            self._times.popleft()
+        if len(self._times) < _TELLING:
+            return None
+        first, last = self._times[0], self._times[-1]
+        interval = (last - first) / (len(self._times) - 1)
+        overdue = max(now - last - interval, 0.0)  # slower than counted, then
+        return max(position * (interval + overdue / len(self._times)) - (now - last), 0.0)
