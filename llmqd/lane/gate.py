@@ -205,8 +205,8 @@ class Gate:
         return Reservation(ask, now, charges)
 
     def sent(self, reservation: Reservation, now: float) -> None:
-        """The call's request has really left at `now`. Later reports of the same call change nothing."""
-        if reservation.sent or not reservation.open:
+        """The call's request has really left at `now`, or, reported again, not before."""
+        if not reservation.open:
             return
         reservation.sent = True
         for charge in reservation.charges:

@@ -278,6 +278,11 @@ class Lane:
             self._throttle.sent(ticket.grant, self._clock())
             self._admit()
 
+    def flushed(self, ticket: Ticket) -> None:
+        """The call has left by now. Used by `Turn`."""
+        if ticket.grant is not None:
+            self._throttle.sent(ticket.grant, self._clock())
+
     def answered(self, ticket: Ticket, observed: tuple[Observed, ...]) -> None:
         """The upstream has begun an answer that is no refusal. Used by `Turn`."""
         if ticket.grant is not None:

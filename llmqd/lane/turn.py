@@ -52,6 +52,11 @@ class Turn:
         self._sent = True
         self._lane.sent(self._ticket)
 
+    def flushed(self) -> None:
+        """The request has left by now: an event loop may write a little later than it is told to."""
+        if self._ticket is not None:
+            self._lane.flushed(self._ticket)
+
     def answered(self, observed: tuple[Observed, ...]) -> None:
         """An answer that is no refusal has begun; `observed` are the limits in its headers."""
         assert self._ticket is not None

@@ -249,6 +249,7 @@ class Attempts:
     def _leaves(self, record: Record, turn: Turn) -> None:
         """The request leaves now."""
         turn.sent()
+        asyncio.get_running_loop().call_soon(turn.flushed)
         record.outcome.sent_ms, record.outcome.counted = self._recorder.since(record.call), True
 
     def _open(self, passage: Passage, record: Record) -> None:

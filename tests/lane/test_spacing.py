@@ -223,3 +223,11 @@ def test_the_time_from_a_turn_to_its_sending_is_no_loss_once_it_is_known() -> No
     gaps = [later - earlier for earlier, later in pairwise(sent)]
     assert min(gaps) >= 0.1
     assert gaps[-1] == pytest.approx(0.1005, abs=0.0001)
+
+
+def test_the_interval_counts_from_the_latest_moment_at_which_a_call_may_have_left() -> None:
+    meter = Even(600)
+    meter.take(1, 10.0)
+    meter.sent(10.0, 10.0)
+    meter.sent(10.002, 10.0)  # the loop had other things to do before it wrote
+    assert meter.ready_at(1, 10.002) >= 10.102
