@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import dataclass
-from re import _constants, _parser  # type: ignore[attr-defined]  # the one place that knows Python's own patterns
+from importlib import import_module
 from typing import Any
 
+# The one place that knows how Python itself reads patterns.
+_constants, _parser = import_module("re._constants"), import_module("re._parser")
 _REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
 _MANY = 16
 """A repetition of up to so many times is bounded enough to stand inside of another."""
