@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench bench-queue deb test-deb clean
+.PHONY: run test check bench bench-analytics bench-queue bench-sessions bench-texts deb test-deb clean
 
 run: $(VENV)/.run  ## start the daemon on its defaults: port 8080, data below ./var
 	exec $(BIN)/llmqd serve --defaults
@@ -21,6 +21,15 @@ bench: $(VENV)/.test  ## measure what llmqd adds to a call, as ratios within one
 
 bench-queue: $(VENV)/.test  ## strict upstreams behind real daemons, 15 minutes; LONG=1: 45; ROWS='unknown*': some
 	$(BIN)/python -m bench.queue $(if $(LONG),--long) $(if $(ROWS),--rows '$(ROWS)')
+
+bench-sessions: $(VENV)/.test  ## how well sessions are found in a labelled corpus of all behaviours, and what that costs
+	$(BIN)/python -m bench.sessions
+
+bench-analytics: $(VENV)/.test  ## how long questions to the API take at 1,000,000 calls, while more are written; CALLS=100000
+	$(BIN)/python -m bench.analytics $(if $(CALLS),--calls $(CALLS))
+
+bench-texts: $(VENV)/.test  ## what keeping every text costs: size, time, records a second; CALLS=50000: fewer of them
+	$(BIN)/python -m bench.texts $(if $(CALLS),--calls $(CALLS))
 
 SUITE := bookworm
 DEB = build/$(SUITE)/llmqd_$(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' llmqd/__init__.py)_amd64.deb

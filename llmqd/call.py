@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from llmqd.usage import Cost, Usage
+
+if TYPE_CHECKING:
+    from llmqd.messages.transcript import Transcript
 
 Dialect = Literal["openai", "anthropic", "gemini", "ollama"]
 """Whose wire format a route speaks: decides error shapes, how usage is read, where a key stands."""
@@ -91,7 +94,8 @@ class Outcome:
 
     `error` is one of llmqd's own error codes, or the kind of failure; None when the upstream's answer passed.
     `usage` is None where the answer carries none by nature (a model list, a file). `sent_ms` is when the last attempt
-    left after its turn; `counted` whether the provider counts that one against its limits.
+    left after its turn; `counted` whether the provider counts that one against its limits. `function_calls` is how many
+    calls of tools the answer holds.
     """
 
     status: Status = "running"
@@ -108,13 +112,19 @@ class Outcome:
     response_model: str | None = None
     provider_id: str | None = None
     finish_reason: str | None = None
+    function_calls: int = 0
     usage: Usage | None = None
     cost: Cost | None = None
 
 
 @dataclass(slots=True)
 class Record:
-    """One line of the ledger: a call and its outcome."""
+    """One line of the ledger: a call and its outcome.
+
+    `transcript` is what was said in it, as far as that is to be kept: it goes into the ledger with the record, and is
+    asked for there by itself.
+    """
 
     call: Call
     outcome: Outcome = field(default_factory=Outcome)
+    transcript: Transcript | None = field(default=None, compare=False, repr=False)

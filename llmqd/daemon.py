@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import logging
 import random
+import secrets
 import signal
 import socket
 import sys
@@ -17,20 +18,28 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from llmqd import __version__, log
-from llmqd.errors import ConfigError
+from llmqd.call import new_call_id
+from llmqd.conversations import Conversations
+from llmqd.detection.detector import Detector
+from llmqd.errors import ConfigError, StoreError
 from llmqd.events import EventBus
 from llmqd.in_force import InForce
 from llmqd.lane.lanes import Lanes
 from llmqd.lane.places import Places
+from llmqd.messages.digest import Digests
 from llmqd.metrics import Metrics
 from llmqd.prices import Prices
 from llmqd.recall import Recall
 from llmqd.recorder import Recorder
 from llmqd.sim import Simulator
 from llmqd.store.ledger import Ledger
+from llmqd.store.redaction import Redaction
+from llmqd.store.secret import installation_secret
+from llmqd.store.transcripts import Transcripts
 from llmqd.systemd import Notifier, passed_sockets
 from llmqd.upstream import UpstreamClient
 from llmqd.watch import Watch
+from llmqd.web.api.api import Api
 from llmqd.web.app import build_app
 from llmqd.web.attempts import Attempts
 from llmqd.web.cors import Cors
@@ -85,7 +94,12 @@ class Daemon:
         clock = time.monotonic  # not the loop's: uvloop's counts whole milliseconds
         self.simulator = await start(Simulator())
         self.in_force = InForce.of(self.simulator.placed(config))
-        self.ledger = await start(Ledger(config.store, server.state_directory))
+        digests = Digests(_secret(config), 8 * config.sessions.max)
+        self._transcripts = Transcripts(config.store, _redaction(config), digests)
+        self.ledger = await start(Ledger(config.store, server.state_directory, transcripts=self._transcripts))
+        detector = Detector(config.sessions, digests, lambda: f"ses_{new_call_id(time.time())}")
+        self.conversations = Conversations(config, detector, self._transcripts, self.ledger, wall=time.time)
+        await self.conversations.recall()
         client = self.client = await start(
             UpstreamClient(max_header=server.max_header, proxy_from_environment=server.proxy_from_environment)
         )
@@ -95,15 +109,27 @@ class Daemon:
         self.lanes.apply(self.in_force.config)
         self.recall = await start(Recall(self.ledger, self.lanes, wall=time.time))
         metrics, self.prices = Metrics(), Prices(config.prices)
-        metrics.watch(self.lanes, self.ledger.health)
+        metrics.watch(self.lanes, self.ledger.health, self.conversations.statistics)
         recorder = Recorder(self.ledger, self.prices, metrics, clock=clock, announce=announce)
-        relay, sender = Relay(recorder), Sender(client)
-        attempts = Attempts(self.lanes, sender, relay, recorder, wall=time.time, noise=random.random)
+        relay, sender = Relay(recorder, self.conversations), Sender(client)
+        attempts = Attempts(
+            self.lanes, sender, relay, recorder, self.conversations, wall=time.time, noise=random.random
+        )
         self.places = Places()
-        self.proxy = Proxy(self.in_force, self.lanes, attempts, recorder, self.places, clock=clock, wall=time.time)
+        self.proxy = Proxy(
+            self.in_force,
+            self.lanes,
+            attempts,
+            recorder,
+            self.conversations,
+            self.places,
+            clock=clock,
+            wall=time.time,
+        )
         self.own = Own(self.in_force, self.lanes, self.ledger, metrics, wall=time.time)
         queue, events = QueueApi(self.lanes, clock=clock), EventStream(self.events)
-        app = build_app(self.proxy, self.own, queue, events, Cors(self.in_force))
+        api = Api(self.ledger, None, wall=time.time)
+        app = build_app(self.proxy, self.own, queue, events, api, Cors(self.in_force))
         self.watch = await start(Watch(self.notifier, self.lanes, self.ledger, self.own.faults))
         self.listening = await start(
             Listening(
@@ -137,6 +163,8 @@ class Daemon:
         config = self.simulator.placed(keep_fixed(self.in_force.config, config))
         self.lanes.apply(config)
         self.recall.soon()
+        self.conversations.replace(config)
+        self._transcripts.replace(config.store, _redaction(config))
         self.client.forget_certificates()
         self.in_force.replace(config)
         log.set_level(config.log.level)
@@ -173,6 +201,24 @@ async def serve(config: Config, load: Load, environ: Mapping[str, str]) -> None:
         daemon.stop()
         await warming
     logger.info("stopped")
+
+
+def _secret(config: Config) -> bytes:
+    """What keys of messages are made with. Where it cannot be kept, sessions are not found again after a restart."""
+    if config.store.backend != "memory":
+        try:
+            return installation_secret(config.server.state_directory)
+        except StoreError as error:
+            logger.warning("%s", error)
+    return secrets.token_bytes(32)
+
+
+def _redaction(config: Config) -> Redaction:
+    """What must never be written: known kinds of secrets, the operator's patterns, and every key of ours."""
+    keys = [key.api_key for upstream in config.upstreams for key in upstream.keys if key.api_key is not None]
+    headers = [value for upstream in config.upstreams for _, value in upstream.headers]
+    own = [secret.reveal() for secret in (*keys, *headers)]
+    return Redaction(config.store.redact, shapes=config.store.redact_secrets, own=own)
 
 
 def _steady() -> None:

@@ -25,7 +25,8 @@ LlmqdError
     ├── Cancelled             499 cancelled
     ├── AlreadyRunning        409 already_running
     ├── BadBody               400 bad_body
-    └── BadField              422 bad_field
+    ├── BadField              422 bad_field
+    └── LedgerUnavailable     503 ledger_unavailable
 """
 
 from __future__ import annotations
@@ -200,6 +201,19 @@ class BadBody(CallRefused):
 
 
 class BadField(CallRefused):
-    """A field or query parameter of a request to one of llmqd's own URLs has no usable value; names it."""
+    """A field or query parameter of a request to one of llmqd's own URLs has no usable value; names it.
+
+    `param` is its bare name, where that is known.
+    """
 
     status, code = 422, "bad_field"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class LedgerUnavailable(CallRefused):
+    """A question to the ledger that its database cannot answer now, or not in the time that it may take."""
+
+    status, code = 503, "ledger_unavailable"

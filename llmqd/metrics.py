@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -121,10 +121,17 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         ProcessCollector(registry=self.registry)
+        self._sessions: Callable[[], Mapping[str, float]] = dict
 
-    def watch(self, lanes: Iterable[LaneFigures], store: Callable[[], StoreFigures]) -> None:
-        """Adds the figures of lanes and store, read anew at every scrape."""
-        self.registry.register(_Watched(lanes, store))
+    def watch(
+        self,
+        lanes: Iterable[LaneFigures],
+        store: Callable[[], StoreFigures],
+        sessions: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
+        """Adds the figures of lanes, store and the detection of sessions, read anew at every scrape."""
+        self._sessions = sessions
+        self.registry.register(_Watched(lanes, store, sessions))
 
     def refused(self, error: CallRefused) -> None:
         """Counts a call that llmqd refused."""
@@ -149,13 +156,13 @@ class Metrics:
         """All figures in the Prometheus text format."""
         return generate_latest(self.registry)
 
-    def figures(self) -> dict[str, list[dict[str, object]]]:
-        """All figures for JSON: `{metric: [{"labels": {...}, "value": n}, ...]}`."""
+    def figures(self) -> dict[str, Any]:
+        """All figures for JSON: `{metric: [{"labels": {...}, "value": n}, ...]}`, and `sessions: {figure: n}`."""
         listed: dict[str, list[dict[str, object]]] = {}
         for metric in self.registry.collect():
             for sample in metric.samples:
                 listed.setdefault(sample.name, []).append({"labels": dict(sample.labels), "value": sample.value})
-        return listed
+        return listed | {"sessions": dict(self._sessions())}
 
     def _consumed(self, record: Record) -> None:
         outcome, upstream = record.outcome, record.call.upstream
@@ -187,9 +194,15 @@ class Metrics:
 class _Watched(Collector):
     """Figures whose owners are asked at the moment of the scrape."""
 
-    def __init__(self, lanes: Iterable[LaneFigures], store: Callable[[], StoreFigures]) -> None:
+    def __init__(
+        self,
+        lanes: Iterable[LaneFigures],
+        store: Callable[[], StoreFigures],
+        sessions: Callable[[], Mapping[str, float]],
+    ) -> None:
         self._lanes = lanes
         self._store = store
+        self._sessions = sessions
 
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("llmqd_build", "The running version", {"version": __version__})
@@ -200,6 +213,10 @@ class _Watched(Collector):
         yield from _of_calls(by_name)
         yield from _of_limits(by_name)
         yield from _of_estimates(by_name)
+        detection = GaugeMetricFamily("llmqd_sessions", "How sessions are found", labels=["figure"])
+        for name, value in self._sessions().items():
+            detection.add_metric([name], value)
+        yield detection
         store = self._store()
         yield GaugeMetricFamily("llmqd_store_ok", "1 while records reach the database", value=float(store.ok))
         yield GaugeMetricFamily(

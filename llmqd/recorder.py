@@ -96,6 +96,7 @@ class Recorder:
         outcome.response_model = reading.model
         outcome.provider_id = reading.provider_id
         outcome.finish_reason = reading.finish_reason
+        outcome.function_calls = reading.function_calls
         if reading.error is not None and outcome.error is None:
             outcome.error = reading.error
         if reading.usage is not None:

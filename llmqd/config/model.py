@@ -9,7 +9,7 @@ bytes. A limit of 0 means none.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ from llmqd.config.limits import Limits as Limits
 from llmqd.config.net_kinds import HeaderName, Headers, ListenAddress, Name, Origin, SecretText, Url
 from llmqd.config.routes import Route as Route
 from llmqd.config.secret import Secret
+from llmqd.config.sessions import FORMER_NAMES
+from llmqd.config.sessions import Sessions as Sessions
 from llmqd.config.setting import Setting, required, setting, settings_of
+from llmqd.config.store import Store as Store
 from llmqd.providers.presets import SIM, Preset
 
 FRAMING_HEADERS = (
@@ -234,67 +237,6 @@ class Upstream(OwnLimits):
         return next((key.missing for key in self.keys if key.missing), None)
 
 
-_SESSION_HEADERS = [
-    "X-Claude-Code-Session-Id",
-    "X-Codex-Session-Id",
-    "session_id",
-    "session-id",
-    "X-OpenCode-Session",
-    "X-Session-Affinity",
-    "X-Litellm-Session-Id",
-    "X-Litellm-Trace-Id",
-    "X-Session-Id",
-]
-"""Of Claude Code, Codex, OpenCode, LiteLLM and others; x-client-request-id is per request, so none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sessions:
-    """How the session of a call is recognised."""
-
-    headers: tuple[str, ...] = setting(
-        Listing(HeaderName(taken=("x-client-request-id", "x-llmqd-session"))),
-        _SESSION_HEADERS,
-        "Request headers that carry a session id, the most trusted first. X-LLMQD-Session goes before all of them.",
-    )
-    max_id_length: int = setting(
-        Integer(least=16, most=4096), 256, "Longest session id accepted, in characters; longer ones are ignored."
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Store:
-    """The ledger: where calls are recorded and how safely."""
-
-    backend: str = setting(
-        Choice(("sqlite", "memory")), "sqlite", "sqlite, or memory (nothing on disk, gone at the next start)."
-    )
-    path: Path = setting(FilePath(), "llmqd.db", "The database; a relative path counts from the state directory.")
-    durability: str = setting(
-        Choice(("process", "power")),
-        "process",
-        "process: a record survives the death of the daemon, and a power cut loses sync_every at most.\n"
-        "power: a record is on the disk before the client has its last byte.",
-    )
-    sync_every: float = setting(
-        Duration(least=0.01), "1s", 'How often the journal is forced to the disk with durability = "process".'
-    )
-    batch_every: float = setting(
-        Duration(least=0.01), "200ms", "How often records go from the journal to the database."
-    )
-    journal_segment: int = setting(Size(least=65536), "16MiB", "Size at which the journal begins a new file.")
-    journal_max: int = setting(
-        Size(),
-        "1GiB",
-        "Largest journal while the database cannot be written; beyond it calls are recorded only when they end.\n"
-        "0: no limit.",
-    )
-    buffer: int = setting(
-        Size(least=65536), "16MiB", "Memory for records while not even the journal can be written; then the oldest go."
-    )
-    memory_calls: int = setting(Integer(least=1), 10000, "Calls that the memory backend keeps.")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """What is logged and how."""
@@ -354,7 +296,8 @@ class Config:
 class Section:
     """A section of the file: `[name]`, or `[[name]]` where it is `repeated`; `attribute` names it in Config.
 
-    `inside` holds the tables that belong to one of it, such as `[[upstream.key]]`.
+    `inside` holds the tables that belong to one of it, such as `[[upstream.key]]`, `former` the names under which other
+    programs have its settings: they are understood with a warning, and None stands for one that means nothing here.
     """
 
     name: str
@@ -362,6 +305,7 @@ class Section:
     attribute: str
     repeated: bool = False
     inside: tuple[Section, ...] = ()
+    former: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def settings(self) -> Mapping[str, Setting]:
@@ -383,7 +327,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("queue", Queue, "queue"),
     Section("upstream", Upstream, "upstreams", repeated=True, inside=_INSIDE_UPSTREAM),
     Section("route", Route, "routes", repeated=True),
-    Section("sessions", Sessions, "sessions"),
+    Section("sessions", Sessions, "sessions", former=FORMER_NAMES),
     Section("store", Store, "store"),
     Section("log", Log, "log"),
     Section("price", Price, "prices", repeated=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -80,6 +81,8 @@ def _read_table(section: Section, raw: Mapping[str, Any], path: Path, title: str
         here = (*path, key)
         if key in settings:
             _read_setting(settings[key], value, here, table, faults)
+        elif key in section.former:
+            _read_former(key, raw, here, table, faults)
         elif key in inside:
             table.inside[key] = _read_section(inside[key], value, here, f"{section.name}.", faults)
         else:
@@ -99,6 +102,19 @@ def _read_setting(setting: Setting, value: object, here: Path, table: Table, fau
         table.broken.add(setting.name)
         at = (*here, error.index) if isinstance(error, ItemError) else here
         faults.add(at, f"{table.title} {setting.name}{shown(setting, value)}: {error}")
+
+
+def _read_former(key: str, raw: Mapping[str, Any], here: Path, table: Table, faults: Faults) -> None:
+    """A setting under the name that it has elsewhere; a bare number of seconds is a duration there."""
+    name, value = table.section.former[key], raw[key]
+    if name is None:
+        faults.warn(f"{table.title} {key} means nothing here and can be left out")
+    elif name in raw:
+        faults.add(here, f"{table.title} {key}: is {name} here, which is set too")
+    else:
+        faults.warn(f"{table.title} {key} is {name} here")
+        seconds = key.endswith("_seconds") and isinstance(value, int | Decimal) and not isinstance(value, bool)
+        _read_setting(table.section.settings[name], f"{value}s" if seconds else value, here, table, faults)
 
 
 def _suggestion(key: str, section: Section) -> str:

@@ -37,6 +37,8 @@ def read(message: Message, facts: Facts) -> None:
         delta = member(message, "delta")
         for key in _DELTA_TEXT:
             facts.add_text(key, delta.get(key))
+    elif kind == "content_block_start":
+        _count_call(member(message, "content_block"), facts)
     elif kind == "message_start":
         _read_message(member(message, "message"), facts, Stage.INPUT)
     elif kind == "message_delta":
@@ -49,6 +51,13 @@ def read(message: Message, facts: Facts) -> None:
         _read_message(message, facts, Stage.FINAL)
         for block in members(message, "content"):
             facts.add_text("text", block.get("text"))
+            _count_call(block, facts)
+
+
+def _count_call(block: Message, facts: Facts) -> None:
+    """Blocks that are calls: of the client's tools, of those that run at Anthropic, of MCP servers."""
+    if (text(block.get("type")) or "").endswith("tool_use"):
+        facts.call()
 
 
 def _read_message(message: Message, facts: Facts, stage: Stage) -> None:

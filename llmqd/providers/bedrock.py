@@ -19,6 +19,9 @@ def read(message: Message, facts: Facts) -> None:
     """Merge one body."""
     facts.generated = True
     facts.finish(message.get("stopReason"))
+    for block in members(member(member(message, "output"), "message"), "content"):
+        if member(block, "toolUse"):
+            facts.call()
     figures = member(message, "usage")
     given = first(figures, "inputTokens")
     made = first(figures, "outputTokens")

@@ -5,7 +5,7 @@ Facts are those of Cohere's API reference (v2 chat and its stream events, v1 cha
 
 from __future__ import annotations
 
-from llmqd.providers.facts import Facts, Message, Stage, first, member, text, tokens
+from llmqd.providers.facts import Facts, Message, Stage, count, first, member, members, text, tokens
 from llmqd.usage import Usage
 
 _EVENTS = frozenset(
@@ -29,6 +29,7 @@ def read(message: Message, facts: Facts) -> None:
     facts.name(model=message.get("model"), provider_id=message.get("id") or message.get("generation_id"))
     facts.finish(message.get("finish_reason") or delta.get("finish_reason"))
     facts.add_text("text", member(said, "content").get("text") or message.get("text"))
+    _count_calls(message, said, facts)
     facts.finished = facts.finished or message.get("type") == "message-end" or message.get("finished") is True
     figures = _figures(message)
     units = member(figures, "billed_units")
@@ -41,6 +42,15 @@ def read(message: Message, facts: Facts) -> None:
         return
     cached = min(tokens(figures, "cached_tokens"), given or 0)
     facts.report(Usage(input=given or 0, output=made or 0, cached=cached), Stage.FINAL)
+
+
+def _count_calls(message: Message, said: Message, facts: Facts) -> None:
+    """A v2 event has one call under its index; a body, and v1, a list, which the end of a v1 stream repeats."""
+    if member(said, "tool_calls"):
+        facts.call(("index", count(message.get("index"))))
+    listed = members(member(message, "message"), "tool_calls") or members(message, "tool_calls")
+    for position in range(len(listed)):
+        facts.call(("position", position))
 
 
 def _figures(message: Message) -> Message:

@@ -8,6 +8,7 @@ large is as good as missing.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum
@@ -19,6 +20,10 @@ Message = dict[str, Any]
 
 _MOST_TOKENS = 10**12
 _MOST_USD = 10**6
+_MOST_CALLS = 10_000
+"""More calls than that in one answer are no answer; they are not counted."""
+
+_UNSEEN = object()
 
 
 class Stage(IntEnum):
@@ -56,6 +61,10 @@ class Facts:
     counts: dict[str, int] = field(default_factory=dict)
     known_output: int | None = None
     """The output's size where the provider reported nothing else."""
+    function_calls: int = 0
+    """How many calls of tools the answer holds, over all choices."""
+    calls: dict[object, object] = field(default_factory=dict)
+    """Where a call was seen, and its id: later events bring the rest of it."""
 
     def name(self, *, model: object = None, provider_id: object = None) -> None:
         """Keep the first model and the first id that are said; empty ones say nothing (Azure's first chunk)."""
@@ -75,6 +84,20 @@ class Facts:
             usage.service_tier = usage.service_tier or self.usage.service_tier
             self.usage = usage
             self.stage = max(stage, self.stage)
+
+    def call(self, place: Hashable = None, call_id: object = None) -> None:
+        """Count a call of a tool. Without a `place` each is a new one, else only the first there; but another id at
+        the same place is another call, as some servers number all their calls 0."""
+        call_id = call_id if isinstance(call_id, str) and call_id else None
+        if place is not None:
+            known = self.calls.get(place, _UNSEEN)
+            if known is not _UNSEEN and (call_id is None or known in (None, call_id)):
+                self.calls[place] = known or call_id
+                return
+            if known is _UNSEEN and len(self.calls) >= _MOST_CALLS:
+                return
+            self.calls[place] = call_id
+        self.function_calls += 1
 
     def add_text(self, key: str, value: object) -> None:
         """Count a piece of generated text that stood under `key`."""

@@ -28,6 +28,9 @@ def read(message: Message, facts: Facts) -> None:
         facts.finish(candidate.get("finishReason"))
         for part in members(member(candidate, "content"), "parts"):
             facts.add_text("text", part.get("text"))
+            # A call that is streamed bears its name in its first piece.
+            if member(part, "functionCall").get("name") or member(part, "executableCode"):
+                facts.call()
     facts.finish(member(message, "promptFeedback").get("blockReason"))
     usage = usage_of(member(message, "usageMetadata"))
     if usage is not None:

@@ -5,7 +5,7 @@ Facts are those of Ollama's API documentation (/api/chat, /api/generate, /api/em
 
 from __future__ import annotations
 
-from llmqd.providers.facts import Facts, Message, Stage, first, member
+from llmqd.providers.facts import Facts, Message, Stage, first, member, members
 from llmqd.usage import Usage
 
 
@@ -26,6 +26,8 @@ def read(message: Message, facts: Facts) -> None:
     said = member(message, "message")
     for key in ("content", "thinking"):
         facts.add_text(key, said.get(key))
+    for _ in members(said, "tool_calls"):
+        facts.call()
     facts.finish(message.get("done_reason"))
     facts.finished = facts.finished or message.get("done") is True
     given = first(message, "prompt_eval_count")

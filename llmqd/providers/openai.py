@@ -49,6 +49,8 @@ def read(message: Message, facts: Facts) -> None:
 def _read_event(kind: str, message: Message, facts: Facts) -> None:
     if kind.startswith("response.") and kind.endswith(".delta"):
         facts.add_text("delta", message.get("delta"))
+    elif kind.startswith("response.output_item."):
+        _count_call(member(message, "item"), message.get("output_index"), facts)
     elif kind.startswith(_MEDIA_EVENTS):
         # What was heard, said or painted is not measured by the size of the request or of the answer.
         facts.generated = True
@@ -62,8 +64,14 @@ def _read_choice(choice: Message, facts: Facts) -> None:
     said = member(choice, "delta", "message")
     for key in _DELTA_TEXT:
         facts.add_text(key, said.get(key))
-    for call in members(said, "tool_calls"):
-        facts.add_text("arguments", member(call, "function").get("arguments"))
+    index = choice.get("index")
+    choice_at = index if isinstance(index, int) else 0
+    for position, call in enumerate(members(said, "tool_calls")):
+        facts.add_text("arguments", member(call, "function", "custom").get("arguments"))
+        index = call.get("index")
+        facts.call((choice_at, index if isinstance(index, int) else position), call.get("id"))
+    if member(said, "function_call"):
+        facts.call((choice_at, "function"))
 
 
 def _read_usage(message: Message, facts: Facts) -> None:
@@ -91,8 +99,10 @@ def _read_response(response: Message, facts: Facts) -> None:
     status = text(response.get("status"))
     if status not in _RUNNING_STATES:
         facts.finish(member(response, "incomplete_details").get("reason") or status)
-        for item in members(response, "output") if not facts.text_bytes else ():
-            for part in members(item, "content"):
+        measured = facts.text_bytes > 0
+        for position, item in enumerate(members(response, "output")):
+            _count_call(item, position, facts)
+            for part in members(item, "content") if not measured else ():
                 facts.add_text("text", part.get("text"))
     figures = member(response, "usage")
     _read_tier(response, figures, facts)
@@ -101,6 +111,12 @@ def _read_response(response: Message, facts: Facts) -> None:
         searches = member(member(response, "tool_usage"), "web_search")
         usage.web_searches = tokens(searches, "num_requests")
         facts.report(usage, Stage.FINAL)
+
+
+def _count_call(item: Message, position: object, facts: Facts) -> None:
+    """Items of a response that are calls: of functions, and of the tools that run at OpenAI."""
+    if isinstance(position, int) and (text(item.get("type")) or "").endswith("_call"):
+        facts.call(("output", position))
 
 
 def _read_tier(message: Message, figures: Message, facts: Facts) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from llmqd.call import Record, SessionSource
 from llmqd.errors import StoreError
+from llmqd.store.conversations import Conversations
 from llmqd.store.entries import Entry
 from llmqd.store.position import Position
+from llmqd.store.tidying import Tidied
 from llmqd.usage import LaneUsage, Sample
 
 
@@ -66,8 +68,18 @@ class Backend(Protocol):
         With `durable` they survive a power cut as soon as this returns. Raises Unacceptable.
         """
 
+    async def tidy(self, now: float) -> Tidied:
+        """Take one small step towards what may be kept, by age (`now` in Unix seconds) and size. Raises Unavailable."""
+
     async def close(self) -> None:
         """Disconnect."""
+
+    @property
+    def conversations(self) -> Conversations:
+        """Questions about what was said."""
+
+    async def ask(self, statement: str, *values: Any) -> list[Mapping[str, Any]]:
+        """The rows that a statement reads, by their columns' names. Gives up after the `query_timeout`."""
 
     async def call(self, call_id: str) -> Record | None:
         """The record of one call."""

@@ -9,6 +9,7 @@ from typing import Any
 from llmqd.store.columns import Row
 from llmqd.store.entries import Closed, Entry, Opened, Run, Seen
 from llmqd.store.history import SLOT
+from llmqd.store.spoken import Spoken
 
 
 @dataclass(slots=True)
@@ -29,6 +30,10 @@ class Changes:
     def rows_to_close(self, known: set[str]) -> list[Row]:
         """Rows of calls that ended, but for those that are `known` to have ended before."""
         return [entry.row for id_, entry in self.closed.items() if id_ not in known]
+
+    def spoken(self, known: set[str]) -> list[Spoken]:
+        """What was said in the calls that ended."""
+        return [one.spoken for id_, one in self.closed.items() if one.spoken is not None and id_ not in known]
 
     def session_rows(self, known: set[str]) -> list[Row]:
         """What to add to each session, in the order of its columns; all zeros where a call was only opened."""

@@ -52,6 +52,7 @@ _OUTCOME = {
     "response_model": "response_model",
     "provider_id": "provider_id",
     "finish_reason": "finish_reason",
+    "function_calls": "function_calls",
 }
 _USAGE = {
     "source": "usage_source",

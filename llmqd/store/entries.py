@@ -1,7 +1,8 @@
 """What the journal says: a run began, a call opened, a call closed.
 
 Each entry is one JSON object, `{"v":1,"e":"run"|"open"|"close",…}`. A `close` carries the whole record and not only
-its outcome, so that it stands alone where the matching `open` was never written or cannot be read.
+its outcome, so that it stands alone where the matching `open` was never written or cannot be read. Its member `said`
+is the transcript: what was said and may not be in the database yet.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import orjson
 
 from llmqd.call import Record
 from llmqd.errors import StoreError
+from llmqd.messages.transcript import encode_transcript
 from llmqd.store.columns import Json, Row, bounded, call_row, outcome_row
+from llmqd.store.spoken import NOTHING_SAID, Spoken, spoken
 from llmqd.usage import LaneUsage
 
 VERSION = 1
@@ -60,9 +63,10 @@ class Tally:
 
 @dataclass(slots=True, frozen=True)
 class Closed:
-    """A call ended. `row` holds the values of CALL_COLUMNS and OUTCOME_COLUMNS.
+    """A call ended. `row` holds the values of CALL_COLUMNS, OUTCOME_COLUMNS and SPOKEN_COLUMNS.
 
-    `sent` is what it took of the limits of its lane; None where the provider does not count it.
+    `sent` is what it took of the limits of its lane; None where the provider does not count it. `spoken` is what was
+    said in it; None where nothing is kept.
     """
 
     id: str
@@ -70,6 +74,7 @@ class Closed:
     row: Row
     tally: Tally
     sent: LaneUsage | None = None
+    spoken: Spoken | None = None
 
 
 Entry = Run | Opened | Closed
@@ -93,6 +98,8 @@ def encode_opened(record: Record) -> bytes:
 def encode_closed(record: Record) -> bytes:
     """The entry for a call that has ended."""
     entry: Json = {"v": VERSION, "e": "close", "call": record.call, "outcome": record.outcome}
+    if record.transcript is not None:
+        entry["said"] = orjson.Fragment(encode_transcript(record.transcript))
     try:
         return orjson.dumps(entry)
     except TypeError:
@@ -129,7 +136,7 @@ def decode(payload: bytes) -> Entry:
             case "open":
                 return _opened(data["call"], data.get("lane"), data.get("queued_ms"))
             case "close":
-                return _closed(data["call"], data["outcome"])
+                return _closed(data["call"], data["outcome"], spoken(data.get("said")))
             case other:
                 raise StoreError(f"journal entry of unknown kind {other!r}")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -140,13 +147,13 @@ def _opened(call: Json, lane: str | None, queued_ms: float | None) -> Opened:
     return Opened(call["id"], _seen(call, None), (*call_row(call), lane, queued_ms))
 
 
-def _closed(call: Json, outcome: Json) -> Closed:
+def _closed(call: Json, outcome: Json, said: Spoken | None) -> Closed:
     if outcome["status"] == "running":
         # A close ends the call whatever its writer forgot to say.
         outcome["status"] = "failed"
-    row = (*call_row(call), *outcome_row(outcome))
+    row = (*call_row(call), *outcome_row(outcome), *(NOTHING_SAID if said is None else said.row))
     seen = _seen(call, outcome.get("total_ms"))
-    return Closed(call["id"], seen, row, _tally(outcome), _sent(call, outcome))
+    return Closed(call["id"], seen, row, _tally(outcome), _sent(call, outcome), said)
 
 
 def _seen(call: Json, total_ms: float | None) -> Seen | None:

@@ -13,14 +13,21 @@ from typing import Self
 
 from llmqd.call import Record
 from llmqd.config.model import Store
+from llmqd.detection.assignment import Evidence
 from llmqd.errors import StoreError
 from llmqd.store.backend import Backend, SessionTotals
+from llmqd.store.conversations import Page, SaidInCall
 from llmqd.store.durability import Durability
 from llmqd.store.entries import encode_closed, encode_opened, encode_run
 from llmqd.store.intake import Intake
 from llmqd.store.journal import FileJournal, Journal
 from llmqd.store.memory import MemoryJournal
+from llmqd.store.request_questions import RequestQuestions
+from llmqd.store.retention import Terms
+from llmqd.store.session_questions import SessionQuestions
 from llmqd.store.sqlite import SQLite
+from llmqd.store.transcripts import Transcripts
+from llmqd.store.usage_questions import UsageQuestions
 from llmqd.store.writer import Writer
 from llmqd.usage import LaneUsage, Sample
 
@@ -35,7 +42,8 @@ class StoreHealth:
     are not in the database yet, `behind_bytes` the part of the journal that is not, `waiting` the records in memory
     because even the journal cannot be written. Since the start: `lost` records dropped from memory, `set_aside` journal
     lines that could not be read or stored (kept in `*.bad`), `unopened` calls whose beginning was not written because
-    the journal is over its cap, `closed_twice` closes that were ignored.
+    the journal is over its cap, `closed_twice` closes that were ignored, `given_up` rows that went because the database
+    has reached `max_size`. `database_bytes` is its size.
     """
 
     ok: bool
@@ -48,6 +56,8 @@ class StoreHealth:
     set_aside: int
     unopened: int
     closed_twice: int
+    given_up: int
+    database_bytes: int
 
 
 class Ledger:
@@ -59,6 +69,9 @@ class Ledger:
 
     Past `journal_max` bytes that the database has not taken, the beginnings of calls are no longer written; their ends,
     which hold everything, still are.
+
+    `usage`, `sessions` and `requests` answer what was used, which sessions there are and which calls.
+    `transcripts` makes what records carry of their calls' words; it hears from here what is kept and what is gone.
     """
 
     def __init__(
@@ -68,20 +81,36 @@ class Ledger:
         *,
         clock: Callable[[], float] = time.monotonic,
         stuck_after: float = 60.0,
+        wall: Callable[[], float] = time.time,
+        transcripts: Transcripts | None = None,
     ) -> None:
+        self._transcripts = transcripts
+        self._unkept = 0
         header = encode_run(secrets.token_hex(8))
         self._settings = settings
         self._journal: Journal
         backend: Backend
         if settings.backend == "memory":
             self._journal = MemoryJournal(limit=settings.buffer, header=header)
-            backend = SQLite(None, keep=settings.memory_calls)
+            backend = SQLite(
+                None,
+                keep=settings.memory_calls,
+                query_timeout=settings.query_timeout or None,
+                terms=Terms.of(settings),
+            )
         else:
             self._journal = FileJournal(
                 state_directory / "journal", segment_size=settings.journal_segment, header=header
             )
-            backend = SQLite(state_directory / settings.path)
+            backend = SQLite(
+                state_directory / settings.path,
+                query_timeout=settings.query_timeout or None,
+                terms=Terms.of(settings),
+            )
         self._backend = backend
+        self.usage = UsageQuestions(backend.ask)
+        self.sessions = SessionQuestions(backend.ask)
+        self.requests = RequestQuestions(backend.ask)
         self._intake = Intake(self._journal, limit=settings.buffer)
         self._durability = Durability(self._journal, self._intake, every=settings.sync_every)
         self._writer = Writer(
@@ -91,6 +120,8 @@ class Ledger:
             batch_every=settings.batch_every,
             clock=clock,
             stuck_after=stuck_after,
+            wall=wall,
+            forgotten=self._forgotten,
         )
         self._running: set[str] = set()
         self._unopened = 0
@@ -127,7 +158,7 @@ class Ledger:
         if self._over_cap():
             self._unopened += 1
         else:
-            self._intake.append(encode_opened(record))
+            self._append(encode_opened(record))
 
     def closed(self, record: Record) -> None:
         """A call that was opened has ended as its outcome says. Only the first close of a call counts."""
@@ -135,11 +166,28 @@ class Ledger:
             self._closed_twice += 1
             return
         self._running.discard(record.call.id)
-        self._intake.append(encode_closed(record))
+        self._keep(record)
 
     def unsent(self, record: Record) -> None:
         """A call ended that was never sent upstream: refused, or abandoned while it waited."""
-        self._intake.append(encode_closed(record))
+        self._keep(record)
+
+    def _keep(self, record: Record) -> None:
+        self._append(encode_closed(record))
+        if self._transcripts is not None:
+            unkept = self._intake.lost + self._writer.set_aside
+            if unkept != self._unkept:
+                self._unkept = unkept
+                self._transcripts.lost()
+            elif record.transcript is not None:
+                self._transcripts.kept(record.transcript)
+
+    def _append(self, entry: bytes) -> None:
+        self._intake.append(entry if self._transcripts is None else self._transcripts.entry(entry))
+
+    def _forgotten(self, before: float) -> None:
+        if self._transcripts is not None:
+            self._transcripts.forgotten(before)
 
     def _over_cap(self) -> bool:
         return 0 < self._settings.journal_max <= self._journal.behind(self._writer.position)
@@ -193,10 +241,41 @@ class Ledger:
         """How many calls ended in which way; reads the whole table. Raises StoreError like the others."""
         return await self._backend.count_by_status()
 
+    async def messages_of_call(self, call_id: str) -> SaidInCall | None:
+        """What was said in a call; None for an unknown one. Raises StoreError when the database cannot answer."""
+        return await self._backend.conversations.of_call(call_id)
+
+    async def messages_of_session(self, session_id: str, limit: int, cursor: str | None = None) -> Page | None:
+        """At most `limit` messages of a session in their order, each once, from `cursor` (a Page's `next`) on.
+
+        None where nothing of it is kept. Raises ValueError for a cursor that is none, StoreError.
+        """
+        return await self._backend.conversations.of_session(session_id, limit, cursor)
+
+    async def sessions_saying(self, session_ids: Sequence[str], text: str) -> set[str]:
+        """Those of these sessions, some hundred at most, in which the text stands, in any case. Raises StoreError."""
+        return await self._backend.conversations.saying(session_ids, text)
+
+    async def medium(self, digest: str) -> bytes | None:
+        """The bytes of a picture, sound or file, by `Media.digest`; None where they are gone. Raises StoreError."""
+        return await self._backend.conversations.medium(digest)
+
+    async def marks_of(self, marks: Sequence[int]) -> list[Evidence]:
+        """Which sessions are known by these marks: for each the newest, some hundred at most. Raises StoreError."""
+        return await self._backend.conversations.marks_of(marks)
+
+    async def latest_marks(self, limit: int) -> list[Evidence]:
+        """The marks that were made last, the oldest of them first. Raises StoreError."""
+        return await self._backend.conversations.latest_marks(limit)
+
     def health(self) -> StoreHealth:
         """How the store is now."""
         behind_bytes = self._journal.behind(self._writer.position)
         reason = self._intake.error or self._writer.error or self._durability.error
+        if reason is None and self._writer.too_small:
+            reason = (
+                "[store] max_size is less than totals alone take, so the database cannot be kept below it: raise it"
+            )
         if reason is None and self._over_cap():
             reason = f"the journal holds {behind_bytes} bytes that the database has not taken: it is too slow or stuck"
         return StoreHealth(
@@ -210,6 +289,8 @@ class Ledger:
             set_aside=self._writer.set_aside,
             unopened=self._unopened,
             closed_twice=self._closed_twice,
+            given_up=self._writer.given_up,
+            database_bytes=self._writer.size,
         )
 
     def alive(self) -> bool:

@@ -120,7 +120,175 @@ _SENT_MODEL = """
 ALTER TABLE calls ADD COLUMN sent_model TEXT /* what the upstream was asked for; NULL: as model */;
 """
 
-MIGRATIONS: tuple[str, ...] = (_CALLS_SESSIONS_META, _LANE_USAGE, _SENT_MODEL)
+_TEXTS = """
+ALTER TABLE calls ADD COLUMN messages INTEGER /* in the request, system texts not counted; NULL: nothing was said */;
+ALTER TABLE calls ADD COLUMN tip INTEGER /* the node of the request's last message; NULL: what was said is not kept */;
+ALTER TABLE calls ADD COLUMN answer INTEGER /* the node of the answer */;
+ALTER TABLE calls ADD COLUMN system BLOB /* keys of the system texts, 8 bytes each, big-endian */;
+
+-- What was said, each message once, whoever said it in whichever call. New rows are put at the end and so is what is
+-- said again a day later: the beginning is what nobody has needed for longest.
+CREATE TABLE texts (
+    id INTEGER PRIMARY KEY,
+    key INTEGER NOT NULL,               -- keyed digest of what was said; negative: of the bytes of a picture or file
+    at INTEGER NOT NULL,                -- Unix seconds: when it was last put at the end
+    content BLOB NOT NULL               -- a byte that says how it is packed, then a Message as JSON, or bytes
+) STRICT;
+CREATE UNIQUE INDEX texts_by_key ON texts (key);
+
+-- What texts were packed with, to be unpacked again.
+CREATE TABLE dictionaries (
+    id INTEGER PRIMARY KEY,
+    content BLOB NOT NULL
+) STRICT;
+
+-- Short names of sessions, never given twice; those of sessions that were merged are of one session.
+CREATE TABLE session_numbers (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    session_id TEXT NOT NULL
+) STRICT;
+CREATE INDEX session_numbers_by_session ON session_numbers (session_id);
+
+-- The tree of everything that was said in a session. What was said without one stands under minus the day.
+CREATE TABLE nodes (
+    session INTEGER NOT NULL,
+    key INTEGER NOT NULL,               -- digest of the conversation up to this message
+    parent INTEGER NOT NULL,            -- the node before; no other's key where the conversation begins
+    text INTEGER,                       -- key of the message; NULL: another name of its parent
+    at INTEGER NOT NULL,                -- Unix microseconds: when the call that said it first ended
+    place INTEGER NOT NULL,             -- of the message in that call
+    PRIMARY KEY (session, key)
+) STRICT, WITHOUT ROWID;
+
+-- By what sessions are known again, the oldest first.
+CREATE TABLE marks (
+    id INTEGER PRIMARY KEY,
+    mark INTEGER NOT NULL,
+    session INTEGER NOT NULL,
+    at REAL NOT NULL                    -- Unix seconds
+) STRICT;
+CREATE UNIQUE INDEX marks_by_mark ON marks (mark, session);
+"""
+
+_USAGE = """
+ALTER TABLE calls ADD COLUMN function_calls INTEGER /* calls of tools in the answer */;
+CREATE INDEX calls_that_failed ON calls (status, id) WHERE status NOT IN ('done', 'running');
+
+ALTER TABLE sessions ADD COLUMN agent TEXT /* these three as the first call said that said any */;
+ALTER TABLE sessions ADD COLUMN user_id TEXT;
+ALTER TABLE sessions ADD COLUMN conversation TEXT;
+ALTER TABLE sessions ADD COLUMN function_calls INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sessions ADD COLUMN cache_hits INTEGER NOT NULL DEFAULT 0 /* answered calls that read from the cache */;
+ALTER TABLE sessions ADD COLUMN total_ms INTEGER NOT NULL DEFAULT 0 /* of the calls in request_count */;
+-- With what sessions are counted by, so that counting reads nothing else.
+CREATE INDEX sessions_by_start ON sessions (first_seen, session_id, last_seen, cost_pico, unknown_cost_count);
+CREATE INDEX sessions_by_cost ON sessions (cost_pico);
+
+-- What a session can be found by.
+CREATE TABLE facets (
+    session_id TEXT NOT NULL,
+    kind TEXT NOT NULL,                 -- model agent user tag status
+    value TEXT NOT NULL,
+    PRIMARY KEY (session_id, kind, value)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX facets_by_value ON facets (kind, value, session_id);
+
+-- What the calls received in one hour or one day come to. Rows of one `by` and `step` add up to all calls that ended.
+CREATE TABLE usage (
+    by TEXT NOT NULL,                   -- all model agent user key upstream
+    step INTEGER NOT NULL,              -- seconds: 3600, or 86400 for a day in UTC
+    start INTEGER NOT NULL,             -- Unix seconds
+    value TEXT NOT NULL,                -- which model, agent and so on; '' for none, and where by is all
+    part TEXT NOT NULL,                 -- the upstream, where by is model
+    calls INTEGER NOT NULL,
+    errors INTEGER NOT NULL,            -- of these, not answered with 2xx
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    cost_pico INTEGER NOT NULL,         -- of the calls whose price is known
+    cost_input_pico INTEGER NOT NULL,
+    cost_output_pico INTEGER NOT NULL,
+    cost_cache_read_pico INTEGER NOT NULL,
+    cost_cache_write_pico INTEGER NOT NULL,
+    unknown_cost_count INTEGER NOT NULL,-- calls with usage whose price is not
+    cache_hits INTEGER NOT NULL,        -- answered calls that read from the cache
+    function_calls INTEGER NOT NULL,
+    queued_ms INTEGER NOT NULL,
+    total_ms INTEGER NOT NULL,          -- of the answered calls, as are the four below
+    first_ms INTEGER NOT NULL,          -- of the streams
+    streams INTEGER NOT NULL,
+    shortest_ms REAL,
+    longest_ms REAL,
+    latency BLOB NOT NULL,              -- histogram of total_ms: the numbers of buckets, then as many counts of 4 bytes
+    ttft BLOB NOT NULL,                 -- likewise, of the first bytes of streams
+    PRIMARY KEY (by, step, start, value, part)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX usage_by_value ON usage (by, value, step, start);
+
+-- In which hours a session was active, over all and with each agent.
+CREATE TABLE visits (
+    by TEXT NOT NULL,                   -- all agent
+    value TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    hour INTEGER NOT NULL,              -- Unix seconds at which it began
+    PRIMARY KEY (by, value, session_id, hour)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX visits_by_session ON visits (session_id);
+
+-- How many sessions were active in an hour and before that last in another (0: never). The distinct sessions from one
+-- hour to another are those that were active in it and before that last before it.
+CREATE TABLE returns (
+    by TEXT NOT NULL,
+    value TEXT NOT NULL,
+    hour INTEGER NOT NULL,
+    previous INTEGER NOT NULL,
+    sessions INTEGER NOT NULL,
+    PRIMARY KEY (by, value, hour, previous)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER visit_returns AFTER INSERT ON visits BEGIN
+    INSERT INTO returns (by, value, hour, previous, sessions)
+    VALUES (new.by, new.value, new.hour, coalesce((
+        SELECT max(hour) FROM visits
+        WHERE by = new.by AND value = new.value AND session_id = new.session_id AND hour < new.hour
+    ), 0), 1)
+    ON CONFLICT (by, value, hour, previous) DO UPDATE SET sessions = sessions + 1;
+END;
+
+-- Of a session that is told of late: its next hour has this one before it now.
+CREATE TRIGGER visit_between AFTER INSERT ON visits WHEN EXISTS (
+    SELECT 1 FROM visits
+    WHERE by = new.by AND value = new.value AND session_id = new.session_id AND hour > new.hour
+) BEGIN
+    UPDATE returns SET sessions = sessions - 1
+    WHERE by = new.by AND value = new.value AND hour = (
+        SELECT min(hour) FROM visits
+        WHERE by = new.by AND value = new.value AND session_id = new.session_id AND hour > new.hour
+    ) AND previous = coalesce((
+        SELECT max(hour) FROM visits
+        WHERE by = new.by AND value = new.value AND session_id = new.session_id AND hour < new.hour
+    ), 0);
+    INSERT INTO returns (by, value, hour, previous, sessions)
+    VALUES (new.by, new.value, (
+        SELECT min(hour) FROM visits
+        WHERE by = new.by AND value = new.value AND session_id = new.session_id AND hour > new.hour
+    ), new.hour, 1)
+    ON CONFLICT (by, value, hour, previous) DO UPDATE SET sessions = sessions + 1;
+END;
+
+-- Roll-ups outlive the sessions that they tell of.
+CREATE TRIGGER session_gone AFTER DELETE ON sessions BEGIN
+    DELETE FROM facets WHERE session_id = old.session_id;
+    DELETE FROM visits WHERE session_id = old.session_id;
+END;
+
+-- What was recorded before is rolled up step by step, from its beginning on.
+INSERT INTO meta (key, value) SELECT 'rolled_up_to', '' WHERE EXISTS (SELECT 1 FROM calls);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_CALLS_SESSIONS_META, _LANE_USAGE, _SENT_MODEL, _TEXTS, _USAGE)
 """Append only: number n brings a database from `user_version` n - 1 to n."""
 
 

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 from urllib.parse import quote
 
@@ -16,19 +17,26 @@ import orjson
 
 from llmqd.call import Record
 from llmqd.errors import StoreError
-from llmqd.store import history
+from llmqd.store import history, rolling
 from llmqd.store import statements as sql
 from llmqd.store.backend import SessionTotals, Unacceptable, Unavailable
 from llmqd.store.changes import Changes, changes
 from llmqd.store.columns import record
+from llmqd.store.conversations import Conversations
 from llmqd.store.entries import Entry
+from llmqd.store.fetching import fetched
 from llmqd.store.position import Position
+from llmqd.store.retention import Terms
 from llmqd.store.schema import migrate
+from llmqd.store.texts import Texts
+from llmqd.store.tidying import Tidied, Tidying
 from llmqd.usage import LaneUsage, Sample
 
 _OLDEST_SQLITE = (3, 37, 0)
 """STRICT tables."""
 _READERS = 2
+_CACHE_KIB = 16 * 1024
+"""Of the connection that writes: what a large batch changes, keys by digest all over their index, should fit."""
 _SESSIONS_PER_CALL = 10
 """Sessions kept in memory for each call kept there: totals are small and outlive the calls."""
 _TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
@@ -49,13 +57,28 @@ _ADVICE = {
 class SQLite:
     """A backend on one SQLite file in WAL mode; with `path` None, in memory and keeping `keep` calls at most.
 
-    A statement that meets a lock waits `busy_timeout` seconds, in its own thread.
+    A statement that meets a lock waits `busy_timeout` seconds, in its own thread. A question that is not answered
+    within `query_timeout` seconds is given up; None: never. `terms` say for how long and up to which size things are
+    kept; without, all is.
     """
 
-    def __init__(self, path: Path | None, *, keep: int | None = None, busy_timeout: float = 2.0) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        keep: int | None = None,
+        busy_timeout: float = 2.0,
+        query_timeout: float | None = None,
+        terms: Terms | None = None,
+    ) -> None:
         self._path = path
+        self._terms = terms or Terms()
+        self._tidying = Tidying(self._terms, perf_counter)
+        self._texts: Texts | None = None
+        self.conversations = Conversations(self.ask)
         self._keep = keep
         self._busy_timeout = busy_timeout
+        self._query_timeout = query_timeout
         self._journal = ""
         self._writer: aiosqlite.Connection | None = None
         self._file: tuple[int, int] | None = None
@@ -86,9 +109,11 @@ class SQLite:
         connection = await _connection(self._path or ":memory:", timeout=self._busy_timeout)
         try:
             if self._path is not None:
-                await migrate_in_wal(connection, self._path)
+                await migrate_in_wal(connection, self._path, self._terms.wal)
             else:
                 await migrate(connection, "in memory")
+            await rolling.prepare(connection)
+            await rolling.catch_up(connection)
         except BaseException:
             await connection.close()
             raise
@@ -98,7 +123,8 @@ class SQLite:
         """Disconnect; the last connection to close folds the WAL into the database."""
         connections = [*self._readers, *([] if self._writer is None else [self._writer])]
         self._readers.clear()
-        self._writer = self._file = None
+        self._writer = self._file = self._texts = None
+        self._tidying.reopened()
         for connection in connections:
             with _translated(self._path):
                 await connection.close()
@@ -111,15 +137,27 @@ class SQLite:
             if _identity(self._path) != self._file:
                 # SQLite itself would go on writing to the file that no longer has a name.
                 raise Unavailable(f"the database {self._path} was moved or deleted; it is opened anew", reopen=True)
-            async with self._whole, _transaction(self._writer, durable=durable):
-                for stretch in changes(entries):
-                    await self._write(self._writer, stretch)
-                    if stretch.run is not None:
-                        await self._begin_run(self._writer, stretch.run)
-                await self._trim(self._writer)
-                meta = [("journal", self._journal), ("position", str(position))]
-                async with self._writer.executemany(sql.SET_META, meta):
-                    pass
+            try:
+                async with self._whole, _transaction(self._writer, durable=durable):
+                    for stretch in changes(entries):
+                        await self._write(self._writer, stretch)
+                        if stretch.run is not None:
+                            await self._begin_run(self._writer, stretch.run)
+                    await self._trim(self._writer)
+                    meta = [("journal", self._journal), ("position", str(position))]
+                    async with self._writer.executemany(sql.SET_META, meta):
+                        pass
+            except BaseException:
+                self._texts = None
+                raise
+
+    async def tidy(self, now: float) -> Tidied:
+        """One step; see Backend.tidy."""
+        with _translated(self._path):
+            if self._writer is None:
+                raise Unavailable(f"the database {self._path} is not open", reopen=True)
+            async with self._whole:
+                return await self._tidying.step(self._writer, now)
 
     async def _write(self, connection: aiosqlite.Connection, stretch: Changes) -> None:
         known: set[str] = set()
@@ -135,6 +173,10 @@ class SQLite:
             if rows:
                 async with connection.executemany(statement, rows):
                     pass
+        await rolling.roll_up(connection, stretch, known)
+        if said := stretch.spoken(known):
+            self._texts = self._texts or await Texts.of(connection)
+            await self._texts.write(connection, said)
         if sent:
             await connection.execute_fetchall(history.TRIM_LANE_USAGE, (max(row[0] for row in sent) - history.KEPT,))
 
@@ -143,6 +185,7 @@ class SQLite:
         if found and found[0][0] == run:
             return
         await connection.execute_fetchall(sql.INTERRUPT_SESSIONS)
+        await rolling.roll_up_running(connection)
         await connection.execute_fetchall(history.ADD_INTERRUPTED)
         await connection.execute_fetchall(sql.INTERRUPT_CALLS)
         await connection.execute_fetchall(sql.SET_META, ("run", run))
@@ -151,41 +194,46 @@ class SQLite:
         if self._keep is not None:
             await connection.execute_fetchall(sql.TRIM_CALLS, (self._keep,))
             await connection.execute_fetchall(sql.TRIM_SESSIONS, (self._keep * _SESSIONS_PER_CALL,))
+            await rolling.trim(connection, self._keep)
 
     async def call(self, call_id: str) -> Record | None:
         """The record of one call."""
-        rows = await self._ask(sql.CALL, call_id) if call_id.isascii() else []
+        rows = await self.ask(sql.CALL, call_id) if call_id.isascii() else []
         return record(rows[0]) if rows else None
 
     async def session_totals(self, limit: int, ids: Sequence[str] | None = None) -> list[SessionTotals]:
         """The sessions seen last; see Backend.session_totals."""
         if ids is None:
-            rows = await self._ask(sql.SESSIONS, limit)
+            rows = await self.ask(sql.SESSIONS, limit)
         else:
             # An id that UTF-8 cannot hold was never written.
             wanted = [id_ for id_ in ids if id_.encode("utf-8", "ignore").decode() == id_]
-            rows = await self._ask(sql.SESSIONS_BY_ID, orjson.dumps(wanted).decode(), limit)
+            rows = await self.ask(sql.SESSIONS_BY_ID, orjson.dumps(wanted).decode(), limit)
         return [SessionTotals(**row) for row in rows]
+
+    async def count_by_status(self) -> dict[str, int]:
+        """How many calls ended in which way."""
+        return {row["status"]: row["calls"] for row in await self.ask(sql.COUNT_BY_STATUS)}
 
     async def lane_usage(self, since: float, fine_since: float) -> list[LaneUsage]:
         """What each lane has let through; see Backend.lane_usage."""
-        rows = await self._ask(history.LANE_USAGE, int(since), int(fine_since))
+        rows = await self.ask(history.LANE_USAGE, int(since), int(fine_since))
         return [history.lane_usage(row) for row in rows]
 
     async def samples(self) -> list[Sample]:
         """The latest calls of each model; see Backend.samples."""
-        rows = await self._ask(history.LATEST_SAMPLES, history.SAMPLED, history.SAMPLES)
+        rows = await self.ask(history.LATEST_SAMPLES, history.SAMPLED, history.SAMPLES)
         return [history.sample(row) for row in rows]
 
-    async def count_by_status(self) -> dict[str, int]:
-        """How many calls ended in which way."""
-        return {row["status"]: row["calls"] for row in await self._ask(sql.COUNT_BY_STATUS)}
-
-    async def _ask(self, statement: str, *values: Any) -> list[Mapping[str, Any]]:
+    async def ask(self, statement: str, *values: Any) -> list[Mapping[str, Any]]:
+        """The rows that a statement reads; see Backend.ask."""
         with _translated(self._path):
-            async with self._reader() as connection, connection.execute(statement, values) as cursor:
-                names = [column[0] for column in cursor.description]
-                return [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
+            try:
+                async with asyncio.timeout(self._query_timeout), self._reader() as connection:
+                    return await fetched(connection, statement, values)
+            except TimeoutError:
+                limit = f"{self._query_timeout:g} s ([store] query_timeout)"
+                raise Unavailable(f"the answer was not found within {limit}: ask for less", reopen=False) from None
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[aiosqlite.Connection]:
@@ -230,8 +278,8 @@ def _connection(database: Path | str, *, timeout: float, uri: bool = False) -> a
     return connection
 
 
-async def migrate_in_wal(connection: aiosqlite.Connection, path: Path) -> None:
-    """Set up the one connection that writes: migrations, then WAL, where a commit waits for no fsync.
+async def migrate_in_wal(connection: aiosqlite.Connection, path: Path, wal: int = 64 << 20) -> None:
+    """Set up the one connection that writes: migrations, then WAL (of `wal` bytes), where a commit waits for no fsync.
 
     What a power cut takes back from the WAL is in the journal still, as its segments go only after a synced commit.
     Raises StoreError where the file system cannot share memory between connections.
@@ -241,7 +289,10 @@ async def migrate_in_wal(connection: aiosqlite.Connection, path: Path) -> None:
     if mode != "wal":
         raise StoreError(f"the database {path} cannot use WAL (its mode stays {mode!r}): put it on a local file system")
     await connection.execute_fetchall("PRAGMA synchronous = NORMAL")
-    await connection.execute_fetchall(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
+    await connection.execute_fetchall(f"PRAGMA journal_size_limit = {wal}")
+    [(page_size,)] = await connection.execute_fetchall("PRAGMA page_size")
+    await connection.execute_fetchall(f"PRAGMA wal_autocheckpoint = {max(wal // page_size // 4, 1)}")
+    await connection.execute_fetchall(f"PRAGMA cache_size = -{_CACHE_KIB}")
 
 
 @asynccontextmanager

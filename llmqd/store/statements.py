@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from llmqd.store.columns import CALL_COLUMNS, OPENED_COLUMNS, OUTCOME_COLUMNS
+from dataclasses import fields
 
-_ALL = (*CALL_COLUMNS, *OUTCOME_COLUMNS)
+from llmqd.store.backend import SessionTotals
+from llmqd.store.columns import CALL_COLUMNS, OPENED_COLUMNS, OUTCOME_COLUMNS
+from llmqd.store.spoken import SPOKEN_COLUMNS
+
+_ALL = (*CALL_COLUMNS, *OUTCOME_COLUMNS, *SPOKEN_COLUMNS)
 
 
 def _insert(columns: tuple[str, ...], extra: str = "") -> str:
@@ -63,10 +67,15 @@ DELETE FROM sessions WHERE session_id IN (SELECT session_id FROM sessions ORDER 
 
 CALL = "SELECT * FROM calls WHERE id = ?"
 
-SESSIONS = "SELECT * FROM sessions ORDER BY last_seen DESC, session_id LIMIT ?"
 
-SESSIONS_BY_ID = """
-SELECT * FROM sessions WHERE session_id IN (SELECT value FROM json_each(?))
+def _totals() -> str:
+    return ", ".join(field.name for field in fields(SessionTotals))
+
+
+SESSIONS = f"SELECT {_totals()} FROM sessions ORDER BY last_seen DESC, session_id LIMIT ?"
+
+SESSIONS_BY_ID = f"""
+SELECT {_totals()} FROM sessions WHERE session_id IN (SELECT value FROM json_each(?))
 ORDER BY last_seen DESC, session_id LIMIT ?
 """
 

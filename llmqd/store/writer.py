@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,13 +18,17 @@ from llmqd.store.position import BEGINNING, Position
 
 logger = logging.getLogger(__name__)
 
-_MAX_BYTES = 256 * 1024
-_MAX_ENTRIES = 200
-"""A batch's bounds: large enough for thousands of records a second, small enough to decode in a few milliseconds."""
+_MAX_BYTES = 1024 * 1024
+_MAX_ENTRIES = 600
+"""A batch's bounds: large enough for thousands of records a second, small enough for a tenth of a second."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _PAUSE_WITHOUT_JOURNAL = 1.0
 _STOP_GRACE = 10.0
+_TIDY_EVERY = 60.0
+"""Seconds after which an idle writer looks for what has become too old."""
+_URGENT_STEPS = 25
+"""Steps towards a smaller database between two batches, some half a second in all."""
 
 
 class Decoded(NamedTuple):
@@ -39,6 +44,9 @@ class Writer:
     When the database cannot be used, the batch at hand is tried again, with growing pauses, until it can; the journal
     grows meanwhile. An entry that the database can never take is set aside. `stuck_after` is how many seconds one
     attempt may take before `alive()` says no.
+
+    Between batches it lets the database give up what is too old or too much, in small steps: `forgotten` hears before
+    when what was written may be gone (Unix seconds, as `wall` tells them).
     """
 
     def __init__(
@@ -50,6 +58,8 @@ class Writer:
         batch_every: float,
         clock: Callable[[], float],
         stuck_after: float,
+        wall: Callable[[], float] = time.time,
+        forgotten: Callable[[float], None] = lambda before: None,
     ) -> None:
         self._journal = journal
         self._intake = intake
@@ -57,6 +67,8 @@ class Writer:
         self._batch_every = batch_every
         self._clock = clock
         self._stuck_after = stuck_after
+        self._wall = wall
+        self._forgotten = forgotten
         self._open = False
         self._held: Decoded | None = None
         self._attempt_began: float | None = None
@@ -69,6 +81,9 @@ class Writer:
         self.position = BEGINNING
         self.applied = 0
         self.set_aside = 0
+        self.given_up = 0
+        self.size = 0
+        self.too_small = False
         self.error: str | None = None
 
     def __repr__(self) -> str:
@@ -133,7 +148,7 @@ class Writer:
                 if self.error is not None or self._intake.error is not None:
                     await _within(self._pause or _PAUSE_WITHOUT_JOURNAL, self._stop)
                     continue
-                await self._intake.arrived.wait()
+                await _within(_TIDY_EVERY, self._intake.arrived)
                 await _within(self._batch_every, self._hurry)
                 self._hurry.clear()
                 self._intake.arrived.clear()
@@ -142,7 +157,10 @@ class Writer:
             raise
 
     async def step(self) -> bool:
-        """One attempt at one batch; whether one was applied. Failures of journal and database end up in `error`."""
+        """One attempt at one batch; whether another should follow at once, as one was applied or there is more to tidy.
+
+        Failures of journal and database end up in `error`.
+        """
         self._attempt_began = self._clock()
         try:
             self._intake.flush()
@@ -151,9 +169,11 @@ class Writer:
             if self._held is None:
                 self._held = await asyncio.to_thread(self._load)
             if self._held is None:
+                more = await self._tidy()
                 self._recovered()
-                return False
+                return more and not self._stop.is_set()
             await self._apply(self._held)
+            await self._tidy()
         except (StoreError, OSError) as error:
             self._failed(error)
             if isinstance(error, StoreError) and getattr(error, "reopen", True):
@@ -165,7 +185,10 @@ class Writer:
         return True
 
     async def _connect(self) -> None:
-        self.position = await self._backend.open(self._journal.id) or BEGINNING
+        position = await self._backend.open(self._journal.id)
+        if position is None:
+            self._forgotten(self._wall())
+        self.position = position or BEGINNING
         if self.position > self._journal.end:
             # The journal was emptied by hand. Reading from its beginning is safe: records are known by their ids.
             self.position = BEGINNING
@@ -211,6 +234,19 @@ class Writer:
             except Unacceptable as error:
                 self._put_aside(position.segment, repr(entry).encode(), error)
         await self._backend.apply([], batch.next, durable=True)
+
+    async def _tidy(self) -> bool:
+        """A step towards what may be kept, more of them while the database is too large; whether that was not all."""
+        for _ in range(_URGENT_STEPS):
+            self._attempt_began = self._clock()
+            tidied = await self._backend.tidy(self._wall())
+            self.size, self.too_small = tidied.size, tidied.too_small
+            self.given_up += tidied.given_up
+            if tidied.before:
+                self._forgotten(tidied.before)
+            if not tidied.urgent:
+                break
+        return tidied.more
 
     def _put_aside(self, segment: int, entry: bytes, error: StoreError) -> None:
         logger.error("journal entry set aside: %s", error)

@@ -1,12 +1,14 @@
 """Reads the messages of one answer: recognises whose format each is, and passes over those that say nothing new.
 
 Most events of a stream only carry a piece of text. They are recognised by a few byte searches and not parsed: an event
-that holds the text member learned from the parsed ones, and neither a usage other than null nor a finish reason. Only
-the size of its text is taken, between the member's quotes, as the base of an estimate should the stream be cut.
+that holds the text member learned from the parsed ones, and neither a usage other than null, nor a finish reason, nor
+a call of a tool. Only the size of its text is taken, between the member's quotes, as the base of an estimate should the
+stream be cut.
 """
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -20,10 +22,21 @@ from llmqd.providers.facts import Facts, Message, error_kind
 _LARGE = 64 * 1024
 """Above this size of a message its large members (images, embeddings, long texts) are passed over unparsed."""
 
+_DEPTH = 6
+"""So deep large members are looked into: a chat's body, choice, message, call, function."""
+
+_SPOKEN = frozenset({"choices", "output", "content", "candidates", "parts", "tool_calls"})
+"""Lists that hold what a model said; other large ones (embeddings, images) are passed over whole."""
+
 _PROBES = 8
 """So many events are parsed in search of the model's name before it is given up."""
 
 _BACKSLASH = 0x5C
+
+_NOWHERE = b"\n"
+"""Stands in no event but one whose data came in several lines; such a one is parsed."""
+
+_NO_CALL = re.compile(rb'(?:tool_calls|function_call)"\s*+:\s*+(?:null|\[\s*+\])')
 
 
 class _Format(Protocol):
@@ -49,6 +62,8 @@ class MessageReader:
         self._parsed = 0
         self._text_mark = b""
         self._reason_mark = b""
+        self._call_marks = (_NOWHERE, _NOWHERE)
+        self._format = self._assumed
 
     def take(self, data: bytes) -> None:
         """One message as it stands on the wire. Never raises: what is no JSON is passed over."""
@@ -69,7 +84,10 @@ class MessageReader:
         usage = data.rfind(b'"usage')
         if usage >= 0 and not (data.startswith(b'":null', usage + 6) and data.find(b'"usage', 0, usage) < 0):
             return False
-        return data.rfind(self._reason_mark) < 0
+        if data.rfind(self._reason_mark) >= 0:
+            return False
+        mark, other = self._call_marks
+        return (data.rfind(mark) < 0 and data.rfind(other) < 0) or _says_none(data)
 
     def _parse(self, data: bytes) -> None:
         if data == b"[DONE]":
@@ -80,20 +98,19 @@ class MessageReader:
             if isinstance(part, dict):
                 self._merge(part)
         self._parsed += 1
-        if self.facts.text_key is not None and (self.facts.model is not None or self._parsed >= _PROBES):
-            self._learn(data, self.facts.text_key.encode())
+        key = self.facts.text_key
+        # A chunk of Gemini's reports usage anyway, and may hold text and calls side by side: all of them are parsed.
+        if key is not None and self._format is not gemini and (self.facts.model or self._parsed >= _PROBES):
+            self._learn(data, key.encode())
 
     def _merge(self, message: Message) -> None:
         facts = self.facts
         facts.error = facts.error or error_kind(message)
         if "choices" in message:
-            openai.read(message, facts)
-            return
-        for wire_format in _FORMATS:
-            if wire_format.matches(message):
-                wire_format.read(message, facts)
-                return
-        self._assumed.read(message, facts)
+            self._format = openai
+        else:
+            self._format = next((one for one in _FORMATS if one.matches(message)), self._assumed)
+        self._format.read(message, facts)
 
     def _learn(self, data: bytes, key: bytes) -> None:
         """Remember how this stream writes the member that holds its text, and so its finish reason."""
@@ -102,18 +119,35 @@ class MessageReader:
             if mark in data:
                 self._text_mark = mark
                 self._reason_mark = b"eason" + colon + b'"'
+                self._call_marks = _call_marks(self._format, key, colon)
+
+
+def _call_marks(wire_format: _Format, key: bytes, colon: bytes) -> tuple[bytes, bytes]:
+    """What stands in an event that begins a call of a tool, but not in those that only bring text under `key`."""
+    if wire_format is anthropic:
+        return b"tool_use", _NOWHERE
+    if key == b"arguments":
+        return b'"name' + colon + b'"', _NOWHERE
+    return (_NOWHERE, _NOWHERE) if key == b"delta" else (b"tool_calls", b"function_call")
+
+
+def _says_none(data: bytes) -> bool:
+    """Whether the marks found are only the null or the empty list with which some servers fill up each event."""
+    empty = len(_NO_CALL.findall(data))
+    return empty > 0 and empty == data.count(b"tool_calls") + data.count(b"function_call")
 
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_items = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def parse(data: bytes) -> Any:
-    """A JSON value; None when it is none. Of a large object only the members that are small, and what is small in its
-    large members that are objects themselves (`response` of a Responses event)."""
+    """A JSON value; None when it is none. Of a large object only what is small: in itself, in its large members that
+    are objects (`response` of a Responses event), and in the large lists of what a model said."""
     try:
         if len(data) <= _LARGE or not data.lstrip().startswith(b"{"):
             return orjson.loads(data)
-        return _outline(data, depth=2)
+        return _outline(data, _DEPTH)
     except ValueError:
         return None
 
@@ -126,7 +160,16 @@ def _outline(data: bytes | memoryview, depth: int) -> Message:
             message[key] = orjson.loads(view)
         elif depth > 1 and view[0] == 0x7B:
             message[key] = _outline(view, depth - 1)
+        elif depth > 1 and view[0] == 0x5B and key in _SPOKEN:
+            message[key] = [_outlined(item, depth - 1) for item in _items.decode(view)]
         else:
             # Its presence tells the format (`choices`, `candidates`), its content nothing that is needed.
             message[key] = None
     return message
+
+
+def _outlined(item: msgspec.Raw, depth: int) -> Any:
+    view = memoryview(item)
+    if len(view) <= _LARGE:
+        return orjson.loads(view)
+    return _outline(view, depth) if view[0] == 0x7B else None

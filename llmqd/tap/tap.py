@@ -6,7 +6,9 @@ import logging
 from dataclasses import dataclass
 
 from llmqd.call import Dialect
+from llmqd.messages.eventstream import EVENTSTREAM
 from llmqd.providers.facts import Facts, Stage
+from llmqd.tap.capture import Capture, Captured
 from llmqd.tap.decoding import Decoder
 from llmqd.tap.reader import MessageReader
 from llmqd.tap.sse import ArraySplitter, LineSplitter, Splitter, SseSplitter
@@ -30,7 +32,7 @@ class Reading:
 
     `usage` is None where an answer carries none by nature (a model list, a file). `model`, `provider_id` and
     `finish_reason` are the provider's words. `error` is the kind (code or type) of an error that came inside an answer
-    of status 200.
+    of status 200. `function_calls` is how many calls of tools it holds.
     """
 
     usage: Usage | None = None
@@ -38,6 +40,7 @@ class Reading:
     provider_id: str | None = None
     finish_reason: str | None = None
     error: str | None = None
+    function_calls: int = 0
 
 
 class Tap:
@@ -46,6 +49,7 @@ class Tap:
     `dialect` is the first guess at the format, `content_type` and `content_encoding` are the answer's headers (empty
     where missing), `request_bytes` the size of the question, from which a missing input count is estimated. A plain
     JSON body is kept in memory up to `max_body` bytes, an event up to `max_event`; of what is larger nothing is read.
+    Of an answer that may be something said, the first `capture_max` bytes are kept for `captured`, none with 0.
     `received` counts the bytes; `faulty` becomes True when reading failed through a fault of llmqd itself.
     """
 
@@ -58,6 +62,7 @@ class Tap:
         request_bytes: int,
         max_body: int = 8 * 1024 * 1024,
         max_event: int = 4 * 1024 * 1024,
+        capture_max: int = 0,
     ) -> None:
         self.received = 0
         self._reader = MessageReader(dialect)
@@ -74,6 +79,9 @@ class Tap:
         self._sniffing = media_type in ("", "text/plain")
         self._json = _is_json(media_type)
         self._ignoring = self._undecided and not (self._json or self._sniffing)
+        self._capture: Capture | None = None
+        if capture_max > 0 and (not self._ignoring or media_type == EVENTSTREAM):
+            self._capture = Capture(capture_max)
         self._decoder: Decoder | None = None
         if content_encoding and content_encoding.strip().lower() != "identity":
             limit = max_body if self._undecided else max_body * _STREAM_LIMIT
@@ -87,12 +95,15 @@ class Tap:
     def feed(self, chunk: bytes) -> None:
         """Take a copy of the next bytes of the answer's body, as they came from the upstream."""
         self.received += len(chunk)
-        if self._ignoring or self.faulty:
+        if self.faulty or (self._ignoring and self._capture is None):
             return
         try:
             if self._decoder is not None:
                 chunk = self._decoder.feed(chunk)
-            self._read(chunk)
+            if self._capture is not None:
+                self._capture.add(chunk)
+            if not self._ignoring:
+                self._read(chunk)
         except Exception:
             # A fault in metering must not become a fault in passing on.
             self.faulty = True
@@ -109,9 +120,18 @@ class Tap:
             self._body.clear()
             facts = self._reader.facts
             self._reading = Reading(
-                self._usage(facts, complete), facts.model, facts.provider_id, facts.finish_reason, facts.error
+                self._usage(facts, complete),
+                facts.model,
+                facts.provider_id,
+                facts.finish_reason,
+                facts.error,
+                facts.function_calls,
             )
         return self._reading
+
+    def captured(self) -> Captured | None:
+        """What was kept of the answer; None where nothing was to be. It is given away: a second time it is empty."""
+        return self._capture.take() if self._capture is not None else None
 
     def _read_rest(self) -> None:
         if self.faulty:
@@ -146,6 +166,7 @@ class Tap:
             self._splitter = SseSplitter(self._max_event)
         elif self._sniffing and not head.startswith(b"{"):
             self._ignoring = True
+            self._capture = None
         self._read(head)
 
     def _keep(self, chunk: bytes) -> None:

@@ -15,6 +15,7 @@ from llmqd.web.refusal import refusal
 from llmqd.web.relay import PassedResponse
 
 if TYPE_CHECKING:
+    from llmqd.web.api.api import Api
     from llmqd.web.event_stream import EventStream
     from llmqd.web.own import Own
     from llmqd.web.proxy import Proxy
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def build_app(proxy: Proxy, own: Own, queue: QueueApi, events: EventStream, cors: Cors) -> web.Application:
+def build_app(proxy: Proxy, own: Own, queue: QueueApi, events: EventStream, api: Api, cors: Cors) -> web.Application:
     """All routes; what is not llmqd's own goes to the proxy, whatever its method and path."""
     app = web.Application(middlewares=[_own_words])
     for path, handler in (
@@ -49,6 +50,7 @@ def build_app(proxy: Proxy, own: Own, queue: QueueApi, events: EventStream, cors
         app.router.add_route(method, path, steers)
     for path in ("/queue", "/queue/{request_id}", "/queue/{lane:.+}/pause", "/queue/{lane:.+}/resume"):
         app.router.add_route("*", path, cors.preflight(queue.wrong_method))
+    api.add_to(app, cors.preflight)
     app.router.add_route("*", "/{tail:.*}", cors.preflight(proxy.handle), expect_handler=proxy.expect)
     app.on_response_prepare.append(_signature)
     app.on_response_prepare.append(cors.allow)

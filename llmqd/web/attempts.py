@@ -31,6 +31,7 @@ from llmqd.web.late_answer import late_error
 from llmqd.web.refusal import refusal
 
 if TYPE_CHECKING:
+    from llmqd.conversations import Conversations
     from llmqd.lane.lanes import Lanes
     from llmqd.recorder import Recorder
     from llmqd.web.passage import Passage
@@ -91,6 +92,7 @@ class Attempts:
         sender: Sender,
         relay: Relay,
         recorder: Recorder,
+        conversations: Conversations,
         *,
         wall: Callable[[], float],
         noise: Callable[[], float],
@@ -99,6 +101,7 @@ class Attempts:
         self._sender = sender
         self._relay = relay
         self._recorder = recorder
+        self._conversations = conversations
         self._wall = wall
         self._noise = noise
 
@@ -266,6 +269,9 @@ class Attempts:
     def _ended(self, passage: Passage, record: Record, error: BaseException) -> CallRefused:
         """Closes the record of a call that got no answer from an upstream. Gives llmqd's own error, or raises on."""
         call, outcome = passage.call, record.outcome
+        if (conversation := passage.conversation) is not None:
+            passage.conversation = None
+            self._conversations.end(conversation, record, None, "", complete=False)
         provider = passage.upstream.price_provider
         if isinstance(error, CallRefused):
             if not passage.attempts:

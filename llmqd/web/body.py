@@ -202,6 +202,8 @@ class Facts:
     max_tokens: int | None = None
     """The longest answer that the request allows; None where it does not say."""
     choices: int = 1
+    json: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    """The whole body, where it is a JSON object: only to be looked into, not to be kept while the call waits."""
 
 
 NO_FACTS = Facts()
@@ -245,6 +247,7 @@ def _json_facts(data: bytes | mmap.mmap, content_encoding: str) -> Facts:
         measure(data),
         _max_tokens(fields),
         max(_count(fields.get("n")) or 1, 1),
+        fields,
     )
 
 

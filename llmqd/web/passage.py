@@ -17,6 +17,7 @@ from llmqd.web.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from llmqd.config.model import Upstream
+    from llmqd.conversations import Conversation
     from llmqd.lane.lane import Lane
 
 _HEADER_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
@@ -29,6 +30,7 @@ class Passage:
 
     `upgrade` says that it is a WebSocket handshake. `attempts` counts how often it was sent upstream. `standing` is
     what it takes along from lane to lane. `heartbeat` knows whether its answer has begun ahead of its turn.
+    `conversation` is what was found out about its words; None once its record is closed, or where it says nothing.
     """
 
     request: web.Request
@@ -46,6 +48,7 @@ class Passage:
     upgrade: bool = False
     attempts: int = 0
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
+    conversation: Conversation | None = None
 
     @property
     def repeatable(self) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
@@ -27,12 +29,14 @@ from llmqd.web.refusal import refusal
 
 if TYPE_CHECKING:
     from llmqd.config.model import Config
+    from llmqd.conversations import Conversations
     from llmqd.in_force import InForce
     from llmqd.lane.lanes import Lanes
     from llmqd.lane.places import Places
     from llmqd.recorder import Recorder
     from llmqd.web.attempts import Attempts
 
+_KEY_HEADERS = ("Authorization", "x-api-key", "x-goog-api-key", "api-key")
 _MAX_RETRY_COUNT = 99
 _AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
@@ -46,6 +50,7 @@ class Proxy:
         lanes: Lanes,
         attempts: Attempts,
         recorder: Recorder,
+        conversations: Conversations,
         places: Places,
         *,
         clock: Callable[[], float],
@@ -55,6 +60,7 @@ class Proxy:
         self._lanes = lanes
         self._attempts = attempts
         self._recorder = recorder
+        self._conversations = conversations
         self._places = places
         self._clock = clock
         self._wall = wall
@@ -126,6 +132,7 @@ class Proxy:
             first, *fallbacks = routing.hops(target, operation, facts.model or operation.model)
             upstream = first.upstream
             call = self._describe(request, target, operation, controls, facts, first, arrived, config)
+            fields, facts = facts.json, replace(facts, json=None)
             call.request_bytes, (call.text_bytes, call.media) = body.size, facts.size
             lane = self._lanes.pick(upstream.name)
             if request.method == "TRACE" and (lane.key.api_key is not None or upstream.headers):
@@ -134,6 +141,9 @@ class Proxy:
             passage.upgrade = is_handshake(request)
             if not operation.queued:
                 return await self._attempts.at_once(passage)
+            if fields is not None:
+                passage.conversation = await self._conversations.begin(call, fields, scope_of(request.headers))
+            del fields
             passage.fallbacks = fallbacks
             passage.heartbeat = heartbeat_of(request, call, config.queue)
             beats = config.queue.heartbeat if passage.heartbeat.form is not None else None
@@ -209,6 +219,12 @@ def check_coding(request: web.BaseRequest) -> None:
     coding = ", ".join(request.headers.getall("Transfer-Encoding", ()))
     if coding and coding.strip().lower() != "chunked":
         raise BadHeader(f"Transfer-Encoding: {coding!r} is not understood; only chunked is")
+
+
+def scope_of(headers: Mapping[str, str]) -> str:
+    """Tells callers apart by the key that they present, without keeping it; "" for those that present none."""
+    presented = next((value for name in _KEY_HEADERS if (value := headers.get(name))), "")
+    return blake2b(presented.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest() if presented else ""
 
 
 def default_priority(config: Config) -> int:

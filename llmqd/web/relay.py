@@ -22,6 +22,7 @@ from llmqd.web.sender import Sent
 from llmqd.web.tunnel import tunnel
 
 if TYPE_CHECKING:
+    from llmqd.conversations import Conversations
     from llmqd.recorder import Recorder
     from llmqd.web.passage import Passage
 
@@ -44,8 +45,9 @@ class PassedResponse(web.StreamResponse):
 class Relay:
     """Passes answers on and closes their records. Holds nothing of a call beyond its end."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, conversations: Conversations) -> None:
         self._recorder = recorder
+        self._conversations = conversations
         self._stopping = False
 
     def stop(self) -> None:
@@ -65,7 +67,9 @@ class Relay:
         if sent.answer.status == 101:
             return await self._upgrade(passage, record, sent.answer)
         early = passage.heartbeat.stop()
-        return await _Answer(passage, record, sent, begun, self._recorder, early).relay(self.left, extra)
+        return await _Answer(passage, record, sent, begun, self._recorder, self._conversations, early).relay(
+            self.left, extra
+        )
 
     async def _upgrade(self, passage: Passage, record: Record, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         headers = response_headers(answer.headers, answer.raw_headers)
@@ -94,6 +98,7 @@ class _Answer:
         sent: Sent,
         begun: bytes,
         recorder: Recorder,
+        conversations: Conversations,
         early: web.StreamResponse | None,
     ) -> None:
         self._passage = passage
@@ -101,6 +106,7 @@ class _Answer:
         answer = self._answer = sent.answer
         self._begun = begun
         self._recorder = recorder
+        self._conversations = conversations
         content_type = answer.headers.get("Content-Type", "")
         good = 200 <= answer.status < 300
         self._tap: Tap | None = None
@@ -110,6 +116,7 @@ class _Answer:
                 content_type=content_type,
                 content_encoding=answer.headers.get("Content-Encoding", ""),
                 request_bytes=passage.call.request_bytes,
+                capture_max=conversations.capture_max if passage.conversation is not None else 0,
             )
         events = good and content_type.lower().startswith("text/event-stream")
         self._early = early
@@ -206,6 +213,11 @@ class _Answer:
         if self._record.outcome.status != "running":
             return
         reading = self._tap.close(complete=complete) if self._tap is not None else None
+        if (conversation := self._passage.conversation) is not None:
+            self._passage.conversation = None
+            captured = self._tap.captured() if self._tap is not None else None
+            content_type = self._answer.headers.get("Content-Type", "")
+            self._conversations.end(conversation, self._record, captured, content_type, complete=complete)
         self._recorder.close(self._record, status, reading, provider=self._passage.upstream.price_provider)
 
     def _cut(self, response: web.StreamResponse) -> None:

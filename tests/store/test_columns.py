@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from llmqd.call import Call, Outcome, Record, SessionRef
 from llmqd.store.columns import CALL_COLUMNS, OUTCOME_COLUMNS, bounded, call_row, outcome_row, record
 from llmqd.store.schema import MIGRATIONS
+from llmqd.store.spoken import SPOKEN_COLUMNS
 from llmqd.usage import Cost, Usage
 from tests.store.records import answer, make_record
 
@@ -31,7 +32,7 @@ def test_every_column_of_the_table_is_written() -> None:
         database.executescript(script)
     columns = {name for _, name, *_ in database.execute("PRAGMA table_info (calls)")}
     database.close()
-    assert columns == {*CALL_COLUMNS, *OUTCOME_COLUMNS}
+    assert columns == {*CALL_COLUMNS, *OUTCOME_COLUMNS, *SPOKEN_COLUMNS}
 
 
 counts = st.integers(0, 10**12)
@@ -70,5 +71,5 @@ def test_no_field_of_a_record_is_forgotten() -> None:
     assert {field.name for field in dataclasses.fields(Call)} - without <= {*CALL_COLUMNS, "user"}
     assert {field.name for field in dataclasses.fields(Outcome)} - {"usage", "cost"} <= {*OUTCOME_COLUMNS}
     assert {field.name for field in dataclasses.fields(SessionRef)} == {"id", "source"}
-    assert len(dataclasses.fields(Usage)) == sum(1 for c in OUTCOME_COLUMNS if "pico" not in c) - 14 + 1
+    assert len(dataclasses.fields(Usage)) == sum(1 for c in OUTCOME_COLUMNS if "pico" not in c) - 15 + 1
     assert len(dataclasses.fields(Cost)) == sum(1 for c in OUTCOME_COLUMNS if "pico" in c) - 1

@@ -56,6 +56,14 @@ def test_a_session_is_seen_until_its_answer_ended() -> None:
     assert (seen.first, seen.last) == (100.0, 102.5)
 
 
+def test_what_a_renamed_call_took_counts_for_the_model_that_was_sent() -> None:
+    record = answer(make_record(model="gpt-4o", sent_model="mini"), sent_ms=5.0, counted=True)
+    entry = decode(encode_closed(record))
+    assert isinstance(entry, Closed)
+    assert entry.sent is not None
+    assert entry.sent.model == "mini"
+
+
 def test_a_close_ends_the_call_even_if_its_outcome_says_running() -> None:
     assert "failed" in closed(status="running").row
     assert "running" not in closed(status="running").row

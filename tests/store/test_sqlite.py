@@ -85,7 +85,7 @@ async def test_a_run_interrupts_what_another_left_open_but_not_its_own(tmp_path:
 async def test_questions_see_only_whole_transactions_and_never_write(tmp_path: Path) -> None:
     async with database(tmp_path / "llmqd.db") as backend:
         with pytest.raises(Unavailable, match="readonly"):
-            await backend._ask("DELETE FROM calls")
+            await backend.ask("DELETE FROM calls")
         await backend.apply([closed(answer(make_record()))], HERE, durable=False)
         assert await backend.count_by_status() == {"done": 1}
 

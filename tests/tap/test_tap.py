@@ -358,3 +358,49 @@ def test_no_bytes_make_the_tap_raise(content_type: str, encoding: str, chunks: l
     tap.close(complete=complete)
     assert tap.received == sum(map(len, chunks))
     assert not tap.faulty
+
+
+def test_answer_is_captured_decoded_and_up_to_a_limit() -> None:
+    packed = gzip.compress(OPENAI_CHAT.body)
+    for limit, cut in ((1 << 20, False), (100, True)):
+        tap = Tap(
+            dialect="openai",
+            content_type="text/event-stream",
+            content_encoding="gzip",
+            request_bytes=1,
+            capture_max=limit,
+        )
+        for start in range(0, len(packed), 50):
+            tap.feed(packed[start : start + 50])
+        assert tap.captured() == (OPENAI_CHAT.body[:limit], cut)
+        assert tap.close(complete=True).usage == OPENAI_CHAT.reading.usage, "metering goes on"
+
+
+@pytest.mark.parametrize("content_type", ["audio/mpeg", "image/png", "application/octet-stream"])
+def test_answer_that_says_nothing_is_not_captured(content_type: str) -> None:
+    tap = Tap(dialect="openai", content_type=content_type, content_encoding="", request_bytes=1, capture_max=1 << 20)
+    tap.feed(b"\xff\xfb" * 1000)
+    captured = tap.captured()
+    assert captured is None or captured.body == b""
+
+
+def test_text_that_turns_out_to_be_no_json_is_not_captured() -> None:
+    tap = Tap(dialect="openai", content_type="text/plain", content_encoding="", request_bytes=1, capture_max=1 << 20)
+    tap.feed(b"WEBVTT\n\n")
+    tap.feed(b"00:00 --> 00:01\nHello")
+    assert tap.captured() is None
+
+
+def test_frames_of_bedrock_are_captured_though_not_metered() -> None:
+    media_type = "application/vnd.amazon.eventstream"
+    tap = Tap(dialect="openai", content_type=media_type, content_encoding="", request_bytes=1, capture_max=1 << 20)
+    for part in (b"\x00\x00", b"\x01[{"):
+        tap.feed(part)
+    assert tap.close(complete=True).usage is None
+    assert tap.captured() == (b"\x00\x00\x01[{", False)
+
+
+def test_nothing_is_captured_unless_asked_for() -> None:
+    tap = Tap(dialect="openai", content_type="text/event-stream", content_encoding="", request_bytes=1)
+    tap.feed(OPENAI_CHAT.body)
+    assert tap.captured() is None

@@ -1,0 +1,192 @@
+"""`make bench-analytics`: how long each question to the API takes over HTTP while 200 calls a second are written.
+
+A ledger of 10,000 calls and one of 1,000,000 (`--calls`) are filled with conversations of 20 turns over 30 days. For
+each a real daemon is started, real calls go through it to a fast mock upstream at a steady rate, and every question is
+asked `--rounds` times, in turn, over one connection. A ledger that was filled before is used again from `--keep`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import uvloop
+
+from bench.__main__ import llmqd, started
+from bench.conversations import Recording, fill
+from llmqd.config.store import Store
+
+SMALL = 10_000
+RATE = 200
+DAYS = 30.0
+LONGEST = 0.050
+"""Seconds that the 95th percentile of every question may take."""
+RATIO = 3.0
+"""A question to the small ledger may be quicker by so much."""
+_CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "How long does a question take? " * 10}]}
+_WARM_UP = 3
+
+
+async def prepared(directory: Path, calls: int) -> None:
+    """Fills the ledger in that directory, unless it is there already."""
+    if (directory / "llmqd.db").exists():
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    recording = Recording(directory, Store(max_size=0, retention=0.0))
+    async with recording.ledger:
+        seconds = await fill(recording, calls, days=DAYS)
+    print(f"{calls:,} calls recorded in {seconds:.0f} s", flush=True)
+
+
+@asynccontextmanager
+async def writing(http: aiohttp.ClientSession, url: str) -> AsyncIterator[list[int]]:
+    """Makes calls at a steady rate meanwhile; the list has their statuses."""
+    statuses: list[int] = []
+    numbers = itertools.count()
+
+    async def one() -> None:
+        number = next(numbers)
+        headers = {
+            "X-LLMQD-Session": f"bench-{number // 20 % 500}",
+            "X-LLMQD-Agent": f"agent-{number % 5}",
+            "X-LLMQD-User": f"user-{number % 300}",
+        }
+        async with http.post(f"{url}/v1/chat/completions", json=_CALL, headers=headers) as answer:
+            await answer.read()
+            statuses.append(answer.status)
+
+    async def steadily() -> None:
+        began, sent = time.perf_counter(), 0
+        async with asyncio.TaskGroup() as group:
+            while True:
+                due = int((time.perf_counter() - began) * RATE)
+                for _ in range(due - sent):
+                    group.create_task(one())
+                sent = max(sent, due)
+                await asyncio.sleep(0.01)
+
+    task = asyncio.create_task(steadily())
+    try:
+        yield statuses
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def questions(http: aiohttp.ClientSession, url: str) -> dict[str, tuple[str, dict[str, Any] | None]]:
+    """Every question by its name: path, and body where it is a POST."""
+    async with http.get(f"{url}/api/v1/sessions?limit=1&offset=100") as answer:
+        [session] = (await answer.json())["sessions"]
+    async with http.get(f"{url}/api/v1/requests?limit=1&session_id={quote(session['session_id'])}") as answer:
+        [call] = (await answer.json())["requests"]
+    name, model = quote(session["session_id"]), quote(session["models_used"][0])
+    return {
+        "overview, 30 days": ("analytics/overview", None),
+        "overview, a day": ("analytics/overview?days=1", None),
+        "agents": ("analytics/agents", None),
+        "models": ("analytics/models", None),
+        "usage-trends by day": ("analytics/usage-trends", None),
+        "usage-trends by hour, a week": ("analytics/usage-trends?granularity=hour&days=7", None),
+        "usage-trends by day and model": ("analytics/usage-trends?by=model", None),
+        "cost-breakdown by model": ("analytics/cost-breakdown?by=model", None),
+        "cost-breakdown by user": ("analytics/cost-breakdown?by=user", None),
+        "cost-breakdown by session": ("analytics/cost-breakdown?by=session&limit=20", None),
+        "search, first page": ("sessions/search", {}),
+        "search by agent and model": ("sessions/search", {"agent_name": "writer", "model": session["models_used"][0]}),
+        "search by cost": ("sessions/search", {"min_cost": 0.001}),
+        "session summary": (f"sessions/{name}/summary", None),
+        "session messages": (f"sessions/{name}/messages", None),
+        "requests, first page": ("requests", None),
+        "requests of a model": (f"requests?model={model}", None),
+        "requests that failed": ("requests?status=failed", None),
+        "one request": (f"requests/{call['request_id']}", None),
+        "messages of a request": (f"requests/{call['request_id']}/messages", None),
+    }
+
+
+async def measured(directory: Path, rounds: int) -> dict[str, float]:
+    """The 95th percentile of each question in seconds."""
+    (directory / "notify").unlink(missing_ok=True)
+    took: dict[str, list[float]] = {}
+    mock_process, mock_port = started("-m", "bench.mock")
+    processes = [mock_process]
+    try:
+        daemon, port, _ = llmqd(f"http://127.0.0.1:{mock_port}/v1", str(directory))
+        processes.insert(0, daemon)
+        url = f"http://127.0.0.1:{port}"
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=100)) as http:
+            asked = await questions(http, url)
+            async with writing(http, url) as statuses:
+                await asyncio.sleep(2)
+                before, began = len(statuses), time.perf_counter()
+                for number in range(_WARM_UP + rounds):
+                    for name, (path, body) in asked.items():
+                        seconds = await _once(http, f"{url}/api/v1/{path}", body)
+                        if number >= _WARM_UP:
+                            took.setdefault(name, []).append(seconds)
+                rate = (len(statuses) - before) / (time.perf_counter() - began)
+            print(
+                f"meanwhile {rate:.0f} calls/s written, {sum(status != 200 for status in statuses)} failed", flush=True
+            )
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+    return {name: statistics.quantiles(seconds, n=20)[-1] for name, seconds in took.items()}
+
+
+async def _once(http: aiohttp.ClientSession, url: str, body: dict[str, Any] | None) -> float:
+    began = time.perf_counter()
+    async with http.request("GET" if body is None else "POST", url, json=body) as answer:
+        data = await answer.read()
+        assert answer.status == 200, data
+    return time.perf_counter() - began
+
+
+async def main(keep: Path, calls: int, rounds: int) -> bool:
+    """Prints the table; whether every question is quick enough."""
+    sizes = (SMALL, calls)
+    results = []
+    for size in sizes:
+        directory = keep / str(size)
+        await prepared(directory, size)
+        results.append(await measured(directory, rounds))
+    print(f"{'p95 over HTTP':<32}" + "".join(f"{f'{size:,} calls':>18}" for size in sizes) + f"{'ratio':>8}")
+    good = True
+    for name, small in results[0].items():
+        large = results[1][name]
+        # Where both are a few milliseconds, the ratio is noise.
+        ok = large <= LONGEST and (large <= RATIO * small or large < LONGEST / 5)
+        good = good and ok
+        mark = "" if ok else "  too slow"
+        print(f"{name:<32}{small * 1000:>15.1f} ms{large * 1000:>15.1f} ms{large / small:>8.1f}{mark}")
+    print(
+        f"every question within {LONGEST * 1000:.0f} ms and {RATIO:g} times the small one's: {'yes' if good else 'NO'}"
+    )
+    return good
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--calls", type=int, default=1_000_000, help="calls in the large ledger")
+    parser.add_argument("--rounds", type=int, default=60, help="how often each question is asked")
+    parser.add_argument("--keep", type=Path, help="where ledgers are kept for the next time")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        keep = arguments.keep or Path(temporary)
+        ok = uvloop.run(main(keep, arguments.calls, arguments.rounds))
+    raise SystemExit(0 if ok else 1)

@@ -1,0 +1,1 @@
+"""What was said in requests and answers, read from every dialect into one form."""

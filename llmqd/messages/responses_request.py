@@ -1,0 +1,69 @@
+"""The input of OpenAI's Responses API: a text, or a list of items that follow each other."""
+
+from __future__ import annotations
+
+from llmqd.messages.content import json_text, parts_of, tool_result, word
+from llmqd.messages.message import Part, Reasoning, Role, Text, ToolCall
+from llmqd.messages.turns import Raw, Turns, role_of
+
+_PASSED_OVER = frozenset({"item_reference", "mcp_list_tools", "compaction", "compaction_trigger"})
+_ARGUMENTS = ("arguments", "input", "action", "operation", "code", "queries", "prompt")
+"""Where the items of the different tools have what the model asked for."""
+
+
+def read_items(given: object) -> Turns:
+    """The items of an input by who speaks: what the model said, reasoned and called is the assistant's."""
+    turns = Turns()
+    if isinstance(given, str):
+        given = [{"role": "user", "content": given}] if given else []
+    for item in given if isinstance(given, list) else []:
+        if not isinstance(item, dict):
+            continue
+        role = _speaker(item)
+        if role == "system":
+            turns.system.append(item.get("content"))
+        elif role is not None:
+            turns.add(role, item)
+    return turns
+
+
+def item_parts(item: Raw) -> list[Part]:
+    """The parts of one item."""
+    kind = item.get("type")
+    if kind is None or kind == "message" or not isinstance(kind, str):
+        return parts_of(item.get("content"))
+    if kind == "reasoning":
+        texts = [part.text for part in parts_of(item.get("summary")) if isinstance(part, Text)]
+        return [Reasoning("\n".join(texts))] if texts else []
+    if _is_output(kind):
+        return [tool_result(item.get("output", item.get("tools")), item.get("call_id"), item.get("name"))]
+    if kind.endswith("_call"):
+        return [_call(kind, item)]
+    return parts_of(item.get("content"))
+
+
+def _call(kind: str, item: Raw) -> ToolCall:
+    """Calls of functions have a name; the provider's own tools go by the kind of their item."""
+    asked = next((item[name] for name in _ARGUMENTS if item.get(name) is not None), None)
+    return ToolCall(
+        word(item.get("name")) or kind.removesuffix("_call"),
+        json_text(asked),
+        word(item.get("call_id")) or word(item.get("id")),
+    )
+
+
+def _speaker(item: Raw) -> Role | None:
+    kind = item.get("type")
+    if kind is None or kind == "message" or not isinstance(kind, str):
+        return role_of(item.get("role", "user"))
+    if kind in _PASSED_OVER:
+        return None
+    if _is_output(kind):
+        return "tool"
+    if kind == "reasoning" or kind.endswith(("_call", "_approval_request")):
+        return "assistant"
+    return role_of(item.get("role", "user"))
+
+
+def _is_output(kind: str) -> bool:
+    return kind.endswith(("_call_output", "_approval_response", "_search_output"))

@@ -1,0 +1,213 @@
+"""Takes secrets out of what was said before any of it is written: by the shapes of keys, and by own patterns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import orjson
+
+from llmqd.messages.message import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
+
+_SLICE = 1 << 20
+"""Characters that a pattern of the operator's sees at once: what it costs grows with the text and not faster."""
+_OVERLAP = 1 << 10
+_SHORTEST_OWN = 6
+"""A configured key of fewer characters is a placeholder, which would turn up in any text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A kind of secret: its pattern, and what `re.sub` writes in its place. A group of the pattern stays, as it only
+    introduces the secret. A text without any of the `hints` has none of its kind."""
+
+    pattern: re.Pattern[str]
+    instead: str
+    hints: tuple[str, ...]
+
+    def redacted(self, text: str) -> str:
+        """The text without secrets of this kind."""
+        return self.pattern.sub(self.instead, text) if any(map(text.__contains__, self.hints)) else text
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Shapes with something in common: a text in which `gate` finds nothing has none of them.
+
+    That is told in a few microseconds for a kilobyte, the shapes one after the other take much longer.
+    """
+
+    shapes: tuple[Shape, ...]
+    gate: re.Pattern[str] | None = None
+
+
+def _shape(name: str, hints: tuple[str, ...], text: str) -> Shape:
+    pattern = re.compile(text)
+    return Shape(pattern, rf"\g<1>[redacted:{name}]" if pattern.groups else f"[redacted:{name}]", hints)
+
+
+_START = r"(?<![A-Za-z0-9])"
+_TOKEN = "[A-Za-z0-9_-]"
+_PEM = r"[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        (
+            _shape(
+                "provider-key",
+                ("sk-", "sk_", "gsk_", "xai-", "pplx-", "hf_", "r8_", "nvapi-", "fw_", "tgp_v1_", "rk_live_"),
+                rf"{_START}(?:sk-|sk_live_|sk_test_|rk_live_|gsk_|xai-|pplx-|hf_|r8_|nvapi-|csk-|fw_|tgp_v1_)"
+                rf"(?=[A-Za-z_-]*[0-9]){_TOKEN}{{16,}}",
+            ),
+            _shape(
+                "github-token",
+                ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+                rf"{_START}(?:gh[pousr]_[A-Za-z0-9]{{30,}}|github_pat_\w{{30,}})",
+            ),
+            _shape("gitlab-token", ("glpat-",), rf"{_START}glpat-{_TOKEN}{{16,}}"),
+            _shape("slack-token", ("xox", "xapp-"), rf"{_START}(?:xox[a-z]|xapp)-[A-Za-z0-9-]{{12,}}"),
+            _shape("google-key", ("GOCSPX-",), rf"{_START}GOCSPX-{_TOKEN}{{20,}}"),
+            _shape("npm-token", ("npm_",), rf"{_START}npm_[A-Za-z0-9]{{36}}"),
+            _shape("pypi-token", ("pypi-AgE",), rf"{_START}pypi-AgE{_TOKEN}{{40,}}"),
+        ),
+        re.compile(rf"[-_](?<=[A-Za-z0-9].)(?=[A-Za-z_-]{{0,60}}[0-9]){_TOKEN}{{12}}"),
+    ),
+    Family(
+        (
+            _shape("google-key", ("AIza",), rf"{_START}AIza{_TOKEN}{{35}}(?!{_TOKEN})"),
+            _shape(
+                "aws-key",
+                ("AKIA", "ASIA", "ABIA", "ACCA"),
+                rf"{_START}(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{{16}}(?![A-Za-z0-9])",
+            ),
+        ),
+        re.compile("A(?:Iza|KIA|SIA|BIA|CCA)"),
+    ),
+    Family(
+        (
+            _shape("private-key", ("PRIVATE KEY",), rf"-----BEGIN {_PEM}[\s\S]*?(?:-----END {_PEM}|\Z)"),
+            _shape("jwt", ("eyJ",), rf"{_START}eyJ{_TOKEN}{{8,}}\.{_TOKEN}{{8,}}\.{_TOKEN}*"),
+            _shape("google-token", ("ya29.",), rf"{_START}ya29\.{_TOKEN}{{20,}}"),
+            _shape(
+                "aws-secret",
+                ("aws_secret", "AWS_SECRET", "SecretAccessKey"),
+                r"(?<=[\"' =:])(?<![A-Za-z0-9/+])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])",
+            ),
+            _shape("slack-token", ("hooks.slack.com/",), r"(hooks\.slack\.com/services/)[A-Za-z0-9/]{20,}"),
+            _shape(
+                "bearer",
+                ("earer ", "EARER "),
+                r"([Bb](?:earer|EARER) )(?=[^\s]{0,200}[0-9])[A-Za-z0-9._~+/-]{16,}=*",
+            ),
+            _shape(
+                "url-password",
+                ("://",),
+                r"(://)[^\s:/?#@\"'<>\[\]]{1,128}:[^\s/?#@\"'<>\[\]]{3,256}(?=@[A-Za-z0-9\[])",
+            ),
+        ),
+    ),
+)
+"""Shapes of secrets as their makers describe them: OpenAI and Anthropic (sk-), Groq, xAI, Perplexity, Hugging Face,
+Replicate, NVIDIA, Cerebras, Fireworks, Together, Stripe, Google, GitHub (gh?_, github_pat_), GitLab, Slack (xox?-), AWS
+(access key ids of RFC-like form, secret keys beside their name), npm, PyPI, JSON web tokens (RFC 7519), bearer tokens
+(RFC 6750), private keys in PEM (RFC 7468), passwords in URLs (RFC 3986 section 3.2.1)."""
+
+
+class Redaction:
+    """What must never be written. Immutable; a changed configuration makes a new one.
+
+    `patterns` are the operator's, in Python's syntax; `shapes` says whether known kinds of secrets count too; `own` are
+    the daemon's keys, which are redacted wherever they turn up.
+    """
+
+    def __init__(self, patterns: Sequence[str] = (), *, shapes: bool = True, own: Iterable[str] = ()) -> None:
+        self._patterns = tuple(_named(re.compile(text), number) for number, text in enumerate(patterns, 1))
+        self._families = FAMILIES if shapes else ()
+        self._own = tuple(sorted({key for key in own if len(key) >= _SHORTEST_OWN}, key=len, reverse=True))
+        self._own_written = tuple((key.encode(), _written(key)) for key in self._own)
+
+    def __repr__(self) -> str:
+        return f"<Redaction of {len(self._own)} keys, {len(self._families)} families, {len(self._patterns)} patterns>"
+
+    def text(self, text: str) -> str:
+        """The text with `[redacted:NAME]` in place of each secret."""
+        for key in self._own:
+            if key in text:
+                text = text.replace(key, "[redacted:own-key]")
+        for family in self._families:
+            if family.gate is None or family.gate.search(text):
+                for shape in family.shapes:
+                    text = shape.redacted(text)
+        for name, pattern in self._patterns:
+            text = _substituted(pattern, name, text)
+        return text
+
+    def message(self, message: Message) -> Message:
+        """The message with every text of it redacted; the same object where there was nothing to redact.
+
+        The bytes of media are left alone: a picture of a key is not recognised.
+        """
+        parts = tuple([_redacted(part, self.text) for part in message.parts])
+        name = message.name and self.text(message.name)
+        if name == message.name and all(new is old for new, old in zip(parts, message.parts, strict=True)):
+            return message
+        return Message(message.role, parts, name)
+
+    def entry(self, entry: bytes) -> bytes:
+        """A journal entry (JSON) without the daemon's own keys, wherever they stand: in a path, a name, an error."""
+        for plain, written in self._own_written:
+            if written in entry:
+                entry = entry.replace(written, b"[redacted:own-key]")
+            elif plain in entry:
+                entry = entry.replace(plain, b"[redacted:own-key]")
+        return entry
+
+
+def _redacted(part: Part, clean: Callable[[str], str]) -> Part:
+    match part:
+        case Text(text=text) | Reasoning(text=text):
+            cleaned = clean(text)
+            return part if cleaned == text else type(part)(cleaned)
+        case ToolCall():
+            cleaned = clean(part.arguments)
+            return part if cleaned == part.arguments else msgspec.structs.replace(part, arguments=cleaned)
+        case ToolResult():
+            cleaned, media = clean(part.text), tuple([_redacted(one, clean) for one in part.media])
+            if cleaned == part.text and all(new is old for new, old in zip(media, part.media, strict=True)):
+                return part
+            return msgspec.structs.replace(part, text=cleaned, media=media)
+        case Media():
+            url, name = part.url and clean(part.url), part.name and clean(part.name)
+            return part if (url, name) == (part.url, part.name) else msgspec.structs.replace(part, url=url, name=name)
+
+
+def _substituted(pattern: re.Pattern[str], name: str, text: str) -> str:
+    if len(text) <= _SLICE:
+        return pattern.sub(name, text)
+    pieces: list[str] = []
+    at = 0
+    while at < len(text):
+        # What a match may reach over is looked at once more with the next slice, from the last match on.
+        end = min(at + _SLICE, len(text))
+        keep = end if end == len(text) else end - _OVERLAP
+        copied = at
+        for match in pattern.finditer(text, at, end):
+            if match.start() >= keep:
+                break
+            pieces += (text[copied : match.start()], name)
+            copied = match.end()
+        keep = max(keep, copied)
+        pieces.append(text[copied:keep])
+        at = keep
+    return "".join(pieces)
+
+
+def _named(pattern: re.Pattern[str], number: int) -> tuple[str, re.Pattern[str]]:
+    """What stands in place of a match, written for `re.sub`: the pattern's first named group, or its number."""
+    return f"[redacted:{next(iter(pattern.groupindex), number)}]", pattern
+
+
+def _written(key: str) -> bytes:
+    return orjson.dumps(key)[1:-1]

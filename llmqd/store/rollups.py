@@ -1,0 +1,251 @@
+"""Roll-ups: what calls come to by hour and by day, kept up with each record so that no question has to read calls.
+
+A row of `usage` sums the calls that were received within one hour (`step` 3600) or one day in UTC (86400), of all or of
+one model, agent, user, key or upstream (`by`, `value`; `part` is the upstream of a model). Each call is in six rows of
+each step. Rows of one `by` add up to all calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
+from typing import NamedTuple
+
+from llmqd.store.columns import CALL_COLUMNS, OUTCOME_COLUMNS, Row
+from llmqd.store.histogram import Histogram, added, bucket, packed
+
+HOUR, DAY = 3600, 86_400
+STEPS = (HOUR, DAY)
+DIMENSIONS = ("model", "agent", "user", "key", "upstream")
+"""What usage can be told apart by; `all` is not told apart."""
+_LONGEST = 256
+"""Characters of a value: names of models come from request bodies and could be anything."""
+
+SUMS = (
+    "calls",
+    "errors",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "cost_pico",
+    "cost_input_pico",
+    "cost_output_pico",
+    "cost_cache_read_pico",
+    "cost_cache_write_pico",
+    "unknown_cost_count",
+    "cache_hits",
+    "function_calls",
+    "queued_ms",
+    "total_ms",
+    "first_ms",
+    "streams",
+)
+"""Columns that are added up, as the schema describes them."""
+_KEY = ("by", "step", "start", "value", "part")
+_HISTOGRAMS = ("latency", "ttft")
+COLUMNS = (*_KEY, *SUMS, "shortest_ms", "longest_ms", *_HISTOGRAMS)
+
+ADD_USAGE = f"""
+INSERT INTO usage ({", ".join(COLUMNS)}) VALUES ({", ".join("?" * len(COLUMNS))})
+ON CONFLICT ({", ".join(_KEY)}) DO UPDATE SET
+    {", ".join(f"{column} = {column} + excluded.{column}" for column in SUMS)},
+    shortest_ms = min(coalesce(shortest_ms, excluded.shortest_ms), coalesce(excluded.shortest_ms, shortest_ms)),
+    longest_ms = max(coalesce(longest_ms, excluded.longest_ms), coalesce(excluded.longest_ms, longest_ms)),
+    latency = add_histograms(latency, excluded.latency),
+    ttft = add_histograms(ttft, excluded.ttft)
+"""
+"""`add_histograms` is `histogram.added`, which the connection must have been given."""
+
+READ = (
+    "id",
+    "received_at",
+    "model",
+    "agent",
+    "user_id",
+    "client",
+    "upstream",
+    "stream",
+    "session_id",
+    "conversation",
+    "tags",
+    "status",
+    "http_status",
+    "queued_ms",
+    "first_byte_ms",
+    "total_ms",
+    "function_calls",
+    "usage_source",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+    "cost_pico",
+    "cost_input_pico",
+    "cost_output_pico",
+    "cost_cache_read_pico",
+    "cost_cache_write_pico",
+)
+"""The columns of `calls` from which everything here is made."""
+
+
+class Ended(NamedTuple):
+    """A call that has ended, as far as roll-ups know it: fields named as in READ."""
+
+    id: str
+    received_at: float
+    model: str | None
+    agent: str | None
+    user: str | None
+    key: str | None
+    upstream: str
+    stream: int
+    session: str | None
+    conversation: str | None
+    tags: str | None
+    status: str
+    http_status: int | None
+    queued_ms: float | None
+    first_byte_ms: float | None
+    total_ms: float | None
+    function_calls: int | None
+    usage_source: str | None
+    input: int | None
+    output: int | None
+    cached: int | None
+    cache_write_5m: int | None
+    cache_write_1h: int | None
+    reasoning: int | None
+    cost: int | None
+    cost_input: int | None
+    cost_output: int | None
+    cost_cache_read: int | None
+    cost_cache_write: int | None
+
+    @property
+    def answered(self) -> bool:
+        """Whether the upstream answered with 2xx, even if the answer was cut later."""
+        return 200 <= (self.http_status or 0) < 300
+
+    @property
+    def hour(self) -> int:
+        """When the hour began in which it was received, in Unix seconds."""
+        return int(self.received_at // HOUR) * HOUR
+
+    @property
+    def took_ms(self) -> float | None:
+        """How long its answer took; None where there was none, as then nothing was measured."""
+        return self.total_ms if self.answered else None
+
+    @property
+    def first_ms(self) -> float | None:
+        """How long a stream took to begin, which is about the time to the first token; None where nothing streamed."""
+        return self.first_byte_ms if self.answered and self.stream else None
+
+
+_take = itemgetter(*[(*CALL_COLUMNS, *OUTCOME_COLUMNS).index(column) for column in READ])
+
+
+def ended(row: Row) -> Ended:
+    """A call from the values of CALL_COLUMNS and OUTCOME_COLUMNS."""
+    return Ended(*_take(row))
+
+
+def usage_rows(calls: Iterable[Ended]) -> list[Row]:
+    """What to add to `usage`, in the order of COLUMNS."""
+    hours: dict[tuple[str, int, str, str], _Sum] = {}
+    for call in calls:
+        figures, took, first = _figures(call), call.took_ms, call.first_ms
+        hour, upstream = call.hour, call.upstream
+        for by, value, part in (
+            ("all", "", ""),
+            ("model", call.model, upstream),
+            ("agent", call.agent, ""),
+            ("user", call.user, ""),
+            ("key", call.key, ""),
+            ("upstream", upstream, ""),
+        ):
+            key = (by, hour, value[:_LONGEST] if value else "", part)
+            row = hours.get(key)
+            if row is None:
+                row = hours[key] = _Sum()
+            row.add(figures, took, first)
+    rows = [(by, HOUR, hour, value, part, *row.columns()) for (by, hour, value, part), row in hours.items()]
+    return rows + _days(rows)
+
+
+def _days(hours: Sequence[Row]) -> list[Row]:
+    """The rows of days; mostly all rows of a batch are of one hour, and then these are the same."""
+    days: dict[Row, Row] = {}
+    for by, _, hour, *rest in hours:
+        day = (by, DAY, hour - hour % DAY, *rest)
+        key = day[:5]
+        before = days.get(key)
+        days[key] = day if before is None else _sum(before, day)
+    return [*days.values()]
+
+
+def _sum(one: Row, other: Row) -> Row:
+    first = len(_KEY)
+    last = first + len(SUMS)
+    sums = [mine + yours for mine, yours in zip(one[first:last], other[first:last], strict=True)]
+    shortest = min((ms for ms in (one[last], other[last]) if ms is not None), default=None)
+    longest = max((ms for ms in (one[last + 1], other[last + 1]) if ms is not None), default=None)
+    histograms = [added(mine, yours) for mine, yours in zip(one[last + 2 :], other[last + 2 :], strict=True)]
+    return (*one[:first], *sums, shortest, longest, *histograms)
+
+
+class _Sum:
+    """Calls added up."""
+
+    __slots__ = ("first", "latency", "longest", "shortest", "sums")
+
+    def __init__(self) -> None:
+        self.sums: list[int] = [0] * len(SUMS)
+        self.shortest: float | None = None
+        self.longest: float | None = None
+        self.latency: Histogram = {}
+        self.first: Histogram = {}
+
+    def add(self, figures: Sequence[int], took: float | None, first: float | None) -> None:
+        self.sums = [mine + theirs for mine, theirs in zip(self.sums, figures, strict=True)]
+        if took is not None:
+            index = bucket(took)
+            self.latency[index] = self.latency.get(index, 0) + 1
+            self.shortest = took if self.shortest is None else min(self.shortest, took)
+            self.longest = took if self.longest is None else max(self.longest, took)
+        if first is not None:
+            index = bucket(first)
+            self.first[index] = self.first.get(index, 0) + 1
+
+    def columns(self) -> Row:
+        return (*self.sums, self.shortest, self.longest, packed(self.latency), packed(self.first))
+
+
+def _figures(call: Ended) -> tuple[int, ...]:
+    """What one call adds, in the order of SUMS."""
+    answered, first = call.answered, call.first_ms
+    return (
+        1,
+        0 if answered else 1,
+        call.input or 0,
+        call.output or 0,
+        call.cached or 0,
+        (call.cache_write_5m or 0) + (call.cache_write_1h or 0),
+        call.reasoning or 0,
+        call.cost or 0,
+        call.cost_input or 0,
+        call.cost_output or 0,
+        call.cost_cache_read or 0,
+        call.cost_cache_write or 0,
+        1 if call.usage_source is not None and call.cost is None else 0,
+        1 if answered and call.cached else 0,
+        call.function_calls or 0,
+        round(call.queued_ms or 0.0),
+        round(call.took_ms or 0.0),
+        round(first or 0.0),
+        0 if first is None else 1,
+    )

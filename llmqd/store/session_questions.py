@@ -1,0 +1,276 @@
+"""Answers what sessions there are: one by its id, those that fit some filters, the dearest of a window."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from llmqd.call import SessionSource
+from llmqd.store.cursor import Place
+from llmqd.store.text_search import TextSearch
+from llmqd.store.usage_questions import Ask, Rows
+from llmqd.store.window import Window
+
+_FEW = 2_000
+"""Sessions that are rather sorted than looked for in the order wanted."""
+_RECENT = 20_000
+"""Sessions among which the dearest are rather looked for by time than by cost."""
+_SPARE = 50
+"""More of the dearest than wanted are looked at, since not all of their cost may lie within the window."""
+
+_READ_AT_ONCE = 100
+"""Sessions whose texts are read at once."""
+_PATIENCE = 1.0
+"""Seconds that a search for words goes on."""
+
+_COLUMNS = (
+    "session_id, source, first_seen, last_seen, request_count, error_count, prompt_tokens, completion_tokens,"
+    " total_tokens, cached_tokens, cost_pico, unknown_cost_count, agent, user_id, conversation, function_calls,"
+    " cache_hits, total_ms"
+)
+_SESSION = f"SELECT {_COLUMNS} FROM sessions WHERE session_id = ?"
+_FACETS = """
+SELECT session_id, kind, value FROM facets
+WHERE session_id IN (SELECT value FROM json_each(?)) AND kind IN ('model', 'tag') ORDER BY session_id, kind, value
+"""
+_COUNT_FACET = "SELECT count(*) AS found FROM facets WHERE kind = ? AND value = ?"
+_WITH_FACET = (
+    "EXISTS (SELECT 1 FROM facets AS f INDEXED BY facets_by_value"
+    " WHERE f.session_id = s.session_id AND f.kind = ? AND f.value = ?)"
+)
+_IN_FACET = "s.session_id IN (SELECT session_id FROM facets WHERE kind = ? AND value = ?)"
+
+_COUNT_RECENT = f"SELECT count(*) AS found FROM (SELECT 1 FROM sessions WHERE last_seen >= ? LIMIT {_RECENT + 1})"
+_DEAREST = f"""
+SELECT {_COLUMNS} FROM sessions INDEXED BY {{index}} WHERE last_seen >= ? AND first_seen < ?
+ORDER BY cost_pico DESC LIMIT ?
+"""
+_WITHIN = """
+SELECT session_id, coalesce(sum(cost_pico), 0) AS cost_pico,
+    coalesce(sum(http_status BETWEEN 200 AND 299), 0) AS request_count,
+    count(*) - coalesce(sum(http_status BETWEEN 200 AND 299), 0) AS error_count,
+    coalesce(sum(input_tokens), 0) AS prompt_tokens, coalesce(sum(output_tokens), 0) AS completion_tokens,
+    coalesce(sum(input_tokens), 0) + coalesce(sum(output_tokens), 0) AS total_tokens,
+    coalesce(sum(cached_tokens), 0) AS cached_tokens,
+    coalesce(sum(usage_source IS NOT NULL AND cost_pico IS NULL), 0) AS unknown_cost_count,
+    coalesce(sum(function_calls), 0) AS function_calls
+FROM calls
+WHERE session_id IN (SELECT value FROM json_each(?)) AND received_at >= ? AND received_at < ? AND status <> 'running'
+GROUP BY session_id
+"""
+
+
+@dataclass(slots=True)
+class Session:
+    """A session with its totals: the row of `sessions`, its models and its tags. Times are Unix seconds."""
+
+    session_id: str
+    source: SessionSource
+    first_seen: float
+    last_seen: float
+    request_count: int
+    error_count: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cached_tokens: int
+    cost_pico: int
+    unknown_cost_count: int
+    agent: str | None
+    user_id: str | None
+    conversation: str | None
+    function_calls: int
+    cache_hits: int
+    total_ms: int
+    models: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class SessionFilters:
+    """Which sessions are wanted; None leaves a field open.
+
+    `agent`, `user`, `model`, `tag` and `status` (how a call ended) want at least one call of a session to have them.
+    `since` and `until` (Unix seconds, both within) want it to have been active between them. Costs are of the whole
+    session, in picodollars; a session of whose calls no price is known has none.
+    """
+
+    agent: str | None = None
+    user: str | None = None
+    model: str | None = None
+    tag: str | None = None
+    status: str | None = None
+    since: float | None = None
+    until: float | None = None
+    min_cost: int | None = None
+    max_cost: int | None = None
+
+    def facets(self) -> list[tuple[str, str]]:
+        """The kinds and values of `facets` that are wanted."""
+        kinds = ("agent", "user", "model", "tag", "status")
+        return [(kind, value) for kind in kinds if (value := getattr(self, kind)) is not None]
+
+    def conditions(self) -> tuple[list[str], list[Any]]:
+        """What else is wanted of a row of sessions, as SQL and its values."""
+        conditions: list[str] = []
+        values: list[Any] = []
+        for condition, value in (
+            ("s.last_seen >= ?", self.since),
+            ("s.first_seen <= ?", self.until),
+            ("s.cost_pico >= ?", self.min_cost),
+            ("s.cost_pico <= ?", self.max_cost),
+        ):
+            if value is not None:
+                conditions.append(condition)
+                values.append(value)
+        if self.min_cost == 0 or (self.min_cost is None and self.max_cost is not None):
+            conditions.append("(s.cost_pico > 0 OR s.unknown_cost_count = 0)")
+        return conditions, values
+
+
+@dataclass(slots=True, frozen=True)
+class SessionPage:
+    """Some of the sessions that fit, the one that began last first. `total` counts all that fit; None: not known."""
+
+    sessions: list[Session]
+    total: int | None
+    next: Place | None
+
+
+class SessionQuestions:
+    """What can be asked of sessions. Every question raises StoreError when the database cannot answer."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._texts = TextSearch(ask)
+
+    async def session(self, session_id: str) -> Session | None:
+        """One session; None for an unknown id."""
+        found = await self._whole(await self._ask(_SESSION, session_id))
+        return found[0] if found else None
+
+    async def search(
+        self, filters: SessionFilters, limit: int, *, offset: int = 0, after: Place | None = None
+    ) -> SessionPage:
+        """At most `limit` sessions that fit: those from `offset` on, or behind the place where a page ended."""
+        facets = filters.facets()
+        counts = [(await self._ask(_COUNT_FACET, *facet))[0]["found"] for facet in facets]
+        facets = [facet for _, facet in sorted(zip(counts, facets, strict=True))]
+        conditions, values = filters.conditions()
+        total = await self._count(facets, conditions, values)
+        if not total:
+            return SessionPage([], 0, None)
+        # Few are fetched by what tells them apart and then sorted; of many, enough are met on the way down in time.
+        few = total <= _FEW
+        first = [_IN_FACET if few else _WITH_FACET] * len(facets[:1])
+        if after is not None:
+            conditions, values = [*conditions, "(s.first_seen, s.session_id) < (?, ?)"], [*values, *after]
+        wanted, bound = _all(first + [_WITH_FACET] * len(facets[1:]), facets, conditions, values)
+        sign = "+" if few and (facets or filters.conditions()[0]) else ""
+        rows = await self._ask(
+            f"SELECT {_COLUMNS} FROM sessions AS s {wanted}"
+            f" ORDER BY {sign}s.first_seen DESC, {sign}s.session_id DESC LIMIT ? OFFSET ?",
+            *(*bound, limit + 1, offset),
+        )
+        sessions = await self._whole(rows[:limit])
+        last = sessions[-1] if len(rows) > limit else None
+        return SessionPage(sessions, total, (last.first_seen, last.session_id) if last else None)
+
+    async def _count(self, facets: Sequence[tuple[str, str]], conditions: Sequence[str], values: Sequence[Any]) -> int:
+        """How many sessions have all facets and fit the conditions; `facets` begins with the rarest."""
+        first = [_IN_FACET] if conditions else ["s.kind = ? AND s.value = ?"]
+        wanted, bound = _all(first * len(facets[:1]) + [_WITH_FACET] * len(facets[1:]), facets, conditions, values)
+        source = "sessions AS s"
+        if facets and not conditions:
+            source = "facets AS s INDEXED BY facets_by_value"
+        elif conditions and not facets:
+            source += " INDEXED BY sessions_by_start"
+        [row] = await self._ask(f"SELECT count(*) AS found FROM {source} {wanted}", *bound)
+        return int(row["found"])
+
+    async def search_text(
+        self, filters: SessionFilters, text: str, limit: int, *, after: Place | None = None, within: float = _PATIENCE
+    ) -> SessionPage:
+        """At most `limit` sessions that fit and in which these words were said (see TextSearch.holding).
+
+        Gives up after about `within` seconds with what it has found; `next` leads to those that it has not looked at.
+        `total` is known where it has looked at all.
+        """
+        now = asyncio.get_running_loop().time
+        first, deadline = after is None, now() + within
+        found: list[Session] = []
+        while True:
+            page = await self.search(filters, _READ_AT_ONCE, after=after)
+            holding = await self._texts.holding(text, [session.session_id for session in page.sessions])
+            for session in page.sessions:
+                if session.session_id not in holding:
+                    continue
+                found.append(session)
+                if len(found) == limit:
+                    return SessionPage(found, None, (session.first_seen, session.session_id))
+            after = page.next
+            if after is None:
+                return SessionPage(found, len(found) if first else None, None)
+            if now() >= deadline:
+                return SessionPage(found, None, after)
+
+    async def dearest(self, window: Window, limit: int) -> list[Session]:
+        """The sessions on which most was spent within the window; their sums count only the calls in it."""
+        [recent] = await self._ask(_COUNT_RECENT, window.start)
+        index = "sessions_by_last_seen" if recent["found"] <= _RECENT else "sessions_by_cost"
+        statement, looked_at = _DEAREST.format(index=index), limit + _SPARE
+        while True:
+            rows = await self._ask(statement, window.start, window.end, looked_at)
+            found = [Session(**row) for row in rows]
+            least = found[-1].cost_pico if len(found) == looked_at else -1
+            inside = await self._inside(found, window)
+            inside.sort(key=lambda session: (-session.cost_pico, session.session_id))
+            if least < 0 or (len(inside) >= limit and inside[limit - 1].cost_pico >= least):
+                return await self._named(inside[:limit])
+            looked_at *= 4
+
+    async def _inside(self, found: Iterable[Session], window: Window) -> list[Session]:
+        """The sessions with what they spent within the window alone, but for those that spent nothing there."""
+        inside: list[Session] = []
+        across: list[Session] = []
+        for session in found:
+            whole = session.first_seen >= window.start and session.last_seen < window.end
+            (inside if whole else across).append(session)
+        if across:
+            ids = orjson.dumps([session.session_id for session in across]).decode()
+            parts = {row["session_id"]: row for row in await self._ask(_WITHIN, ids, *window)}
+            inside += [
+                dataclasses.replace(session, **parts[session.session_id])
+                for session in across
+                if session.session_id in parts
+            ]
+        return inside
+
+    async def _whole(self, rows: Rows) -> list[Session]:
+        return await self._named([Session(**row) for row in rows])
+
+    async def _named(self, sessions: list[Session]) -> list[Session]:
+        """The sessions with their models and tags."""
+        if sessions:
+            ids = orjson.dumps([session.session_id for session in sessions]).decode()
+            names: dict[tuple[str, str], list[str]] = {}
+            for row in await self._ask(_FACETS, ids):
+                names.setdefault((row["session_id"], row["kind"]), []).append(row["value"])
+            for session in sessions:
+                session.models = tuple(names.get((session.session_id, "model"), ()))
+                session.tags = tuple(names.get((session.session_id, "tag"), ()))
+        return sessions
+
+
+def _all(
+    with_facets: Sequence[str], facets: Sequence[tuple[str, str]], conditions: Sequence[str], values: Sequence[Any]
+) -> tuple[str, list[Any]]:
+    """A WHERE clause with its values; without conditions, nothing."""
+    clauses = [*with_facets, *conditions]
+    bound = [*(text for facet in facets for text in facet), *values]
+    return (f"WHERE {' AND '.join(clauses)}" if clauses else ""), bound

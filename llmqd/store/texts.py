@@ -1,0 +1,127 @@
+"""Writes what was said into the database: each text once, its place in the session, and the marks of sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+
+import aiosqlite
+import orjson
+
+from llmqd.store.known import LIFETIME
+from llmqd.store.packing import Packing
+from llmqd.store.spoken import Spoken
+
+DAY = 86_400
+
+NodeRow = tuple[int, int, int, int | None, int, int]
+
+_DICTIONARIES = "SELECT id, content FROM dictionaries ORDER BY id"
+_ADD_DICTIONARY = "INSERT INTO dictionaries (id, content) VALUES (?, ?)"
+
+_WRITTEN_LATELY = "SELECT key FROM texts WHERE key IN (SELECT value FROM json_each(?)) AND at > ?"
+
+_PUT_TEXT = """
+INSERT INTO texts (key, at, content) VALUES (?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET
+    id = (SELECT max(id) + 1 FROM texts), at = max(at, excluded.at), content = excluded.content
+"""
+"""A text that is said again moves to the end, and is packed anew: so dictionaries grow old with their texts."""
+
+_NUMBER_SESSIONS = """
+INSERT INTO session_numbers (session_id)
+SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM session_numbers WHERE session_id = value)
+"""
+_NUMBERS = """
+SELECT session_id, max(number) FROM session_numbers
+WHERE session_id IN (SELECT value FROM json_each(?)) GROUP BY session_id
+"""
+
+_ADD_NODE = """
+INSERT INTO nodes (session, key, parent, text, at, place) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
+
+_ADD_MARK = """
+INSERT INTO marks (mark, session, at) VALUES (?, ?, ?)
+ON CONFLICT (mark, session) DO UPDATE SET id = (SELECT max(id) + 1 FROM marks), at = max(at, excluded.at)
+"""
+
+
+class Texts:
+    """The tables of what was said, for the one connection that writes. Made anew with each connection, and after each
+    transaction that was rolled back, as the dictionary that texts are packed with may have gone with it."""
+
+    def __init__(self, packing: Packing) -> None:
+        self._packing = packing
+
+    def __repr__(self) -> str:
+        return f"<Texts, {self._packing!r}>"
+
+    @classmethod
+    async def of(cls, connection: aiosqlite.Connection) -> Texts:
+        """The tables of this database. Raises sqlite3.Error."""
+        rows = await connection.execute_fetchall(_DICTIONARIES)
+        return cls(Packing({row[0]: row[1] for row in rows}))
+
+    async def write(self, connection: aiosqlite.Connection, batch: Sequence[Spoken]) -> None:
+        """Adds what these calls have said, within the transaction at hand. What is there already changes nothing.
+
+        Raises sqlite3.Error.
+        """
+        numbers = await _numbers(connection, batch)
+        nodes = list(_node_rows(batch, numbers))
+        if nodes:
+            async with connection.executemany(_ADD_NODE, nodes):
+                pass
+        marks = [(mark, numbers[session], at) for one in batch for mark, session, at in one.marks]
+        if marks:
+            async with connection.executemany(_ADD_MARK, marks):
+                pass
+        await self._write_texts(connection, batch)
+
+    async def _write_texts(self, connection: aiosqlite.Connection, batch: Sequence[Spoken]) -> None:
+        texts = {key: (int(one.at), content) for one in batch for key, content in one.texts.items()}
+        if not texts:
+            return
+        since = min(int(at) for at, _ in texts.values()) - LIFETIME / 2
+        keys = orjson.dumps(list(texts)).decode()
+        for (known,) in await connection.execute_fetchall(_WRITTEN_LATELY, (keys, since)):
+            del texts[known]
+        if not texts:
+            return
+        rows, dictionary = await asyncio.to_thread(self._packed, texts)
+        if dictionary is not None:
+            await connection.execute_fetchall(_ADD_DICTIONARY, dictionary)
+        async with connection.executemany(_PUT_TEXT, rows):
+            pass
+
+    def _packed(
+        self, texts: Mapping[int, tuple[int, bytes]]
+    ) -> tuple[list[tuple[int, int, bytes]], tuple[int, bytes] | None]:
+        """Rows of texts, and a dictionary that has to be kept from now on. For a thread."""
+        dictionary = self._packing.fresh()
+        return [(key, at, self._packing.pack(content)) for key, (at, content) in texts.items()], dictionary
+
+
+async def _numbers(connection: aiosqlite.Connection, batch: Iterable[Spoken]) -> dict[str, int]:
+    """The short name of each session that is spoken of; new ones get theirs."""
+    ids = {one.session for one in batch if one.session is not None and one.nodes}
+    ids.update(session for one in batch for _, session, _ in one.marks)
+    if not ids:
+        return {}
+    given = orjson.dumps(sorted(ids)).decode()
+    await connection.execute_fetchall(_NUMBER_SESSIONS, (given,))
+    rows = await connection.execute_fetchall(_NUMBERS, (given,))
+    return {row[0]: row[1] for row in rows}
+
+
+def _node_rows(batch: Iterable[Spoken], numbers: Mapping[str, int]) -> Iterable[NodeRow]:
+    for one in batch:
+        owner = nobodys(one.at) if one.session is None else numbers.get(one.session, 0)
+        for key, parent, text, place in one.nodes:
+            yield owner, key, parent, text, int(one.at * 1e6), place
+
+
+def nobodys(at: float) -> int:
+    """The number under which stands what was said on the day of that moment (Unix seconds) in no session."""
+    return -int(at // DAY)

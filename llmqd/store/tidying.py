@@ -1,0 +1,207 @@
+"""Carries out in SQLite what retention decides: rows deleted and pages given back, one small step at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import aiosqlite
+import orjson
+
+from llmqd.store.known import LIFETIME
+from llmqd.store.packing import dictionary_of
+from llmqd.store.retention import Extent, Pace, Step, Terms, next_step
+from llmqd.store.texts import nobodys
+
+logger = logging.getLogger(__name__)
+
+_SAID_EVERY = 3600.0
+
+_EXTENT = """
+SELECT
+    (SELECT page_size FROM pragma_page_size), (SELECT page_count FROM pragma_page_count),
+    (SELECT freelist_count FROM pragma_freelist_count),
+    (SELECT at FROM texts ORDER BY id LIMIT 1),
+    (SELECT received_at FROM calls WHERE status <> 'running' ORDER BY id LIMIT 1),
+    (SELECT at FROM marks ORDER BY id LIMIT 1),
+    (SELECT last_seen FROM sessions WHERE (last_seen, session_id) > (?, ?) ORDER BY last_seen, session_id LIMIT 1)
+"""
+_OLDEST_TEXTS = "SELECT id, at FROM texts ORDER BY id LIMIT ?"
+_DELETE_TEXTS = "DELETE FROM texts WHERE id <= ?"
+_OLDEST_PACKED = "SELECT substr(content, 1, 5) FROM texts WHERE substr(content, 1, 1) = x'02' ORDER BY id LIMIT 1"
+_DELETE_DICTIONARIES = "DELETE FROM dictionaries WHERE id < ?"
+_OLDEST_CALLS = "SELECT id, received_at FROM calls WHERE status <> 'running' ORDER BY id LIMIT ?"
+_DELETE_CALLS = "DELETE FROM calls WHERE id IN (SELECT value FROM json_each(?))"
+_OLDEST_MARKS = "SELECT id, at FROM marks ORDER BY id LIMIT ?"
+_DELETE_MARKS = "DELETE FROM marks WHERE id <= ?"
+_NEXT_SESSIONS = """
+SELECT session_id, last_seen FROM sessions WHERE (last_seen, session_id) > (?, ?)
+ORDER BY last_seen, session_id LIMIT ?
+"""
+_DELETE_NODES = """
+DELETE FROM nodes WHERE session IN (
+    SELECT number FROM session_numbers WHERE session_id IN (SELECT value FROM json_each(?))
+)
+"""
+_DELETE_NUMBERS = "DELETE FROM session_numbers WHERE session_id IN (SELECT value FROM json_each(?))"
+_DELETE_NOBODYS = "DELETE FROM nodes WHERE session > ? AND session < 0"
+_GET_SWEPT = "SELECT value FROM meta WHERE key = 'nodes_swept'"
+_SET_SWEPT = """
+INSERT INTO meta (key, value) VALUES ('nodes_swept', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+"""
+
+Swept = tuple[float, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Tidied:
+    """What a step has come to.
+
+    `more` says that another one follows, `urgent` that it should before the next records are written, as the database
+    is larger than it may be. `before`: what was last written before that time (Unix seconds) may be gone. `size` is
+    that of the database in bytes, `given_up` how many rows went for the sake of it. `too_small` where the cap cannot be
+    held, as nothing is left that could go.
+    """
+
+    more: bool = False
+    urgent: bool = False
+    before: float = 0.0
+    size: int = 0
+    given_up: int = 0
+    too_small: bool = False
+
+
+class Tidying:
+    """Keeps one database within its terms, over the connection that writes it. `stopwatch` measures the steps."""
+
+    def __init__(self, terms: Terms, stopwatch: Callable[[], float]) -> None:
+        self._terms = terms
+        self._stopwatch = stopwatch
+        self._rows, self._pages = Pace(), Pace()
+        self._swept: Swept | None = None
+        self._said_at = float("-inf")
+
+    def __repr__(self) -> str:
+        return f"<Tidying {self._terms}>"
+
+    def reopened(self) -> None:
+        """Another database may stand there now."""
+        self._swept = None
+
+    async def step(self, connection: aiosqlite.Connection, now: float) -> Tidied:
+        """One step, in a transaction of its own. `now` is in Unix seconds. Raises sqlite3.Error."""
+        extent = await self._extent(connection)
+        step = next_step(self._terms, extent, now)
+        most = self._terms.most
+        if step is None:
+            return Tidied(size=extent.size, too_small=most is not None and extent.used > most)
+        began = self._stopwatch()
+        if step.what == "pages":
+            count = min(step.count, self._pages.count)
+            await connection.execute_fetchall(f"PRAGMA incremental_vacuum({count})")
+            self._pages.took(count, self._stopwatch() - began)
+            [(pages,)] = await connection.execute_fetchall("PRAGMA page_count")
+            if count == step.count:
+                # Only then is the file really shorter; readers are not waited for.
+                await connection.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
+            # A file that was not made to give space back never does.
+            gave_back = pages < extent.pages
+            return Tidied(more=gave_back, urgent=gave_back and step.for_size, size=pages * extent.page_size)
+        limit = min(step.count, self._rows.count)
+        if step.for_size:
+            self._say(step, now)
+        gone, before = await self._give_up(connection, step, limit)
+        self._rows.took(gone, self._stopwatch() - began)
+        given_up = gone if step.for_size else 0
+        return Tidied(more=True, urgent=step.for_size, before=before, size=extent.size, given_up=given_up)
+
+    async def _extent(self, connection: aiosqlite.Connection) -> Extent:
+        if self._swept is None:
+            self._swept = await _read_swept(connection)
+        [row] = await connection.execute_fetchall(_EXTENT, self._swept)
+        return Extent(*row)
+
+    async def _give_up(self, connection: aiosqlite.Connection, step: Step, limit: int) -> tuple[int, float]:
+        """(rows deleted, before when what was written is not known to be there any more)."""
+        await connection.execute_fetchall("BEGIN IMMEDIATE")
+        try:
+            match step.what:
+                case "texts":
+                    done = await self._texts(connection, step.before, limit)
+                case "calls":
+                    done = await _calls(connection, step.before, limit)
+                case "marks":
+                    done = await _marks(connection, step.before, limit)
+                case _:
+                    done = await self._nodes(connection, step.before, limit)
+            await connection.execute_fetchall("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                await connection.rollback()
+            self._swept = None
+            raise
+        return done
+
+    async def _texts(self, connection: aiosqlite.Connection, before: float, limit: int) -> tuple[int, float]:
+        rows = await _oldest(connection, _OLDEST_TEXTS, before, limit)
+        if not rows:
+            return 0, 0.0
+        await connection.execute_fetchall(_DELETE_TEXTS, (rows[-1][0],))
+        for (head,) in await connection.execute_fetchall(_OLDEST_PACKED):
+            await connection.execute_fetchall(_DELETE_DICTIONARIES, (dictionary_of(head) or 0,))
+        # A text may have been said again since, without being moved to the end at once.
+        return len(rows), max(at for _, at in rows) + LIFETIME / 2 + 1
+
+    async def _nodes(self, connection: aiosqlite.Connection, before: float, limit: int) -> tuple[int, float]:
+        swept = self._swept or (0.0, "")
+        found = await connection.execute_fetchall(_NEXT_SESSIONS, (*swept, max(1, limit // 8)))
+        rows = list(takewhile(lambda row: row[1] < before, found))
+        if not rows:
+            return 0, 0.0
+        ids = orjson.dumps([row[0] for row in rows]).decode()
+        await connection.execute_fetchall(_DELETE_NODES, (ids,))
+        await connection.execute_fetchall(_DELETE_NUMBERS, (ids,))
+        await connection.execute_fetchall(_DELETE_NOBODYS, (nobodys(before),))
+        self._swept = rows[-1][1], rows[-1][0]
+        await connection.execute_fetchall(_SET_SWEPT, (orjson.dumps(self._swept).decode(),))
+        return len(rows) * 8, before
+
+    def _say(self, step: Step, now: float) -> None:
+        if now - self._said_at < _SAID_EVERY:
+            return
+        self._said_at = now
+        logger.warning(
+            "the database has reached [store] max_size (%d bytes): the oldest %s are given up",
+            self._terms.max_size,
+            step.what,
+        )
+
+
+async def _calls(connection: aiosqlite.Connection, before: float, limit: int) -> tuple[int, float]:
+    rows = await _oldest(connection, _OLDEST_CALLS, before, limit)
+    if rows:
+        await connection.execute_fetchall(_DELETE_CALLS, (orjson.dumps([row[0] for row in rows]).decode(),))
+    return len(rows), 0.0
+
+
+async def _marks(connection: aiosqlite.Connection, before: float, limit: int) -> tuple[int, float]:
+    rows = await _oldest(connection, _OLDEST_MARKS, before, limit)
+    if rows:
+        await connection.execute_fetchall(_DELETE_MARKS, (rows[-1][0],))
+    return len(rows), 0.0
+
+
+async def _oldest(connection: aiosqlite.Connection, statement: str, before: float, limit: int) -> list[Any]:
+    """Rows (id, time) from the beginning of a table as far as they are old enough."""
+    found: Iterable[Any] = await connection.execute_fetchall(statement, (limit,))
+    return list(takewhile(lambda row: row[1] < before, found))
+
+
+async def _read_swept(connection: aiosqlite.Connection) -> Swept:
+    for (value,) in await connection.execute_fetchall(_GET_SWEPT):
+        last_seen, session = orjson.loads(value)
+        return last_seen, session
+    return 0.0, ""

@@ -1,0 +1,97 @@
+"""What sessions are found by and what their summaries tell beyond totals, kept up with each record.
+
+`facets` names everything a session can be searched by: its models, agents, users, tags, and how its calls ended.
+`visits` has each hour in which a session was active, of which triggers keep `returns`: with it the distinct sessions
+between any two hours are a sum (see `questions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import itemgetter
+from typing import NamedTuple
+
+import orjson
+
+from llmqd.store.columns import OPENED_COLUMNS, Row
+from llmqd.store.rollups import Ended
+
+ADD_TRAITS = """
+UPDATE sessions SET
+    agent = coalesce(agent, ?),
+    user_id = coalesce(user_id, ?),
+    conversation = coalesce(conversation, ?),
+    function_calls = function_calls + ?,
+    cache_hits = cache_hits + ?,
+    total_ms = total_ms + ?
+WHERE session_id = ?
+"""
+
+ADD_FACET = "INSERT INTO facets (session_id, kind, value) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+
+ADD_VISIT = "INSERT INTO visits (by, value, session_id, hour) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+
+
+class Began(NamedTuple):
+    """A call that is running, as far as its session is concerned."""
+
+    session: str | None
+    agent: str | None
+    user: str | None
+    conversation: str | None
+    model: str | None
+    tags: str | None
+
+
+_NAMES = ("session_id", "agent", "user_id", "conversation", "model", "tags")
+_take = itemgetter(*[OPENED_COLUMNS.index(column) for column in _NAMES])
+
+
+def began(row: Row) -> Began:
+    """A call from the values of OPENED_COLUMNS."""
+    return Began(*_take(row))
+
+
+def trait_rows(calls: Iterable[Began | Ended]) -> list[Row]:
+    """What to add to sessions, in the order of ADD_TRAITS: the first names that are known, and sums."""
+    sums: dict[str, list[str | int | None]] = {}
+    for call in calls:
+        if call.session is None:
+            continue
+        row = sums.setdefault(call.session, [None, None, None, 0, 0, 0])
+        for index, name in enumerate((call.agent, call.user, call.conversation)):
+            row[index] = row[index] or name or None
+        if isinstance(call, Ended):
+            row[3:] = (
+                int(row[3] or 0) + (call.function_calls or 0),
+                int(row[4] or 0) + int(bool(call.answered and call.cached)),
+                int(row[5] or 0) + round(call.took_ms or 0.0),
+            )
+    return [(*row, session) for session, row in sums.items()]
+
+
+def facet_rows(calls: Iterable[Began | Ended]) -> list[Row]:
+    """What sessions can be found by, in the order of ADD_FACET, each once."""
+    found: dict[Row, None] = {}
+    for call in calls:
+        session = call.session
+        if session is None:
+            continue
+        for kind, value in (("model", call.model), ("agent", call.agent), ("user", call.user)):
+            if value:
+                found[session, kind, value] = None
+        for tag in orjson.loads(call.tags) if call.tags else ():
+            found[session, "tag", tag] = None
+        if isinstance(call, Ended):
+            found[session, "status", call.status] = None
+    return [*found]
+
+
+def visit_rows(calls: Iterable[Ended]) -> list[Row]:
+    """The hours in which sessions were active, over all and with each agent, in the order of ADD_VISIT, each once."""
+    found: dict[Row, None] = {}
+    for call in calls:
+        if call.session is not None:
+            found["all", "", call.session, call.hour] = None
+            found["agent", call.agent or "", call.session, call.hour] = None
+    return [*found]

@@ -1,0 +1,93 @@
+"""One URL of the API: what it takes, what it gives, and how both are checked; the same definition describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from llmqd.errors import BadField, CallRefused, LedgerUnavailable, StoreError
+from llmqd.web.api.fields import read_body, read_query
+from llmqd.web.api.inputs import Nothing
+from llmqd.web.api.values import encoded
+from llmqd.web.refusal import error_object, refusal
+
+Query = TypeVar("Query", bound=msgspec.Struct)
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+
+@dataclass(slots=True, frozen=True)
+class Asked(Generic[Query, Body]):
+    """A request with its input read: `path` holds the parts of the URL that are not fixed."""
+
+    path: Mapping[str, str]
+    query: Query
+    body: Body
+    url: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Linked:
+    """An answer with the URL of what follows it (RFC 8288), for answers that are plain lists."""
+
+    answer: Any
+    next: str | None
+    total: int
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Endpoint:
+    """One method of one URL.
+
+    `handle` is given what was asked and returns the `answer`. `path` holds the description of each part of the URL in
+    braces, `refusals` the statuses that it may refuse with beside 422 and 503, and why.
+    """
+
+    method: str
+    url: str
+    tag: str
+    handle: Callable[[Asked[Any, Any]], Awaitable[Any]]
+    answer: Any
+    query: type[msgspec.Struct] = Nothing
+    body: type[msgspec.Struct] | None = None
+    path: Mapping[str, str] | None = None
+    refusals: Mapping[int, str] | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name among all endpoints."""
+        return self.handle.__name__
+
+    @property
+    def summary(self) -> str:
+        """What it does, in a sentence."""
+        return (self.handle.__doc__ or "").partition("\n")[0]
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Answers a request; what is wrong with it, or with the ledger, is said in the OpenAI shape of an error."""
+        try:
+            query = read_query(request, self.query)
+            body = await read_body(request, self.body) if self.body is not None else Nothing()
+            answer = await self.handle(Asked(request.match_info, query, body, request.path))
+        except BadField as error:
+            fault = error_object("openai", error.status, error.code, error.message)
+            fault["error"]["param"] = error.param
+            return _json(fault, error.status)
+        except CallRefused as error:
+            return refusal(error, "openai")
+        except StoreError as error:
+            return refusal(LedgerUnavailable(str(error), retry_after=1.0), "openai")
+        if isinstance(answer, Linked):
+            response = _json(answer.answer)
+            response.headers["X-Total-Count"] = str(answer.total)
+            if answer.next is not None:
+                response.headers["Link"] = f'<{answer.next}>; rel="next"'
+            return response
+        return _json(answer)
+
+
+def _json(answer: Any, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=encoded(answer), content_type="application/json")

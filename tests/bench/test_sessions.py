@@ -1,0 +1,50 @@
+"""The corpus of `make bench-sessions`, in small, and its arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.session_corpus import ALIKE, BEHAVIOURS
+from bench.sessions import Labelled, Run, f1, of_behaviour, pairwise
+
+
+def labelled(*pairs: tuple[int, str]) -> list[Labelled]:
+    return [Labelled("x", conversation, session) for conversation, session in pairs]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "precision", "recall"),
+    [
+        ([(1, "a"), (1, "a"), (2, "b")], 1.0, 1.0),
+        ([(1, "a"), (1, "b")], 1.0, 0.0),
+        ([(1, "a"), (2, "a")], 0.0, 1.0),
+        ([(1, "a"), (1, "a"), (1, "b"), (2, "b")], 0.5, 1 / 3),
+    ],
+)
+def test_pairs_of_calls_are_counted(pairs: list[tuple[int, str]], precision: float, recall: float) -> None:
+    assert pairwise(labelled(*pairs)) == pytest.approx((precision, recall))
+
+
+def test_f1_is_the_harmonic_mean() -> None:
+    assert f1(labelled((1, "a"), (1, "a"))) == 1.0
+    assert f1(labelled((1, "a"), (1, "b"))) == 0.0
+    assert f1(labelled((1, "a"), (1, "a"), (1, "b"), (2, "b"))) == pytest.approx(0.4)
+
+
+def test_a_behaviour_answers_for_what_it_draws_into_its_sessions() -> None:
+    calls = [Labelled("x", 1, "a"), Labelled("y", 2, "a"), Labelled("y", 3, "b")]
+    assert of_behaviour(calls, "x") == calls[:2]
+
+
+@pytest.mark.parametrize("restart", ["none", "lookups", "told"])
+def test_sessions_are_found_in_the_corpus(restart: str) -> None:
+    calls = Run(7, restart).play()
+    assert len(calls) >= 500
+    assert {one.behaviour for one in calls} == set(BEHAVIOURS)
+    assert f1(calls) >= 0.99
+    for behaviour in set(BEHAVIOURS) - ALIKE:
+        assert f1(of_behaviour(calls, behaviour)) >= 0.9, behaviour
+
+
+def test_sessions_are_found_with_little_memory() -> None:
+    assert f1(Run(8, "none", max_sessions=100).play()) >= 0.98

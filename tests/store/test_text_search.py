@@ -1,0 +1,91 @@
+"""Sessions are found by words that were said in them, and a search that is long goes on where it ended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmqd.config.store import Store
+from llmqd.store import session_questions
+from llmqd.store.ledger import Ledger
+from llmqd.store.session_questions import SessionFilters
+from llmqd.store.text_search import has_all
+from tests.store.conversing import Scribe, Talk
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+    scribe = Scribe()
+    async with Ledger(Store(batch_every=0.01), tmp_path, transcripts=scribe.transcripts) as opened:
+        for number in range(12):
+            talk = Talk(scribe, opened, [{"role": "system", "content": "Hidden instructions"}])
+            talk.say(f"Tell me of the Straße number {number}", f"It is {'BLUE' if number % 2 else 'red'} paint")
+            talk.say("And of its length?", f"Kilometre {number} exactly", agent="guide")
+        assert await opened.settled(10)
+        yield opened
+
+
+async def found(ledger: Ledger, text: str, limit: int = 100, agent: str | None = None) -> list[str]:
+    page = await ledger.sessions.search_text(SessionFilters(agent=agent), text, limit)
+    assert page.total == len(page.sessions)
+    return [session.session_id for session in page.sessions]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("blue", 6),
+        ("STRASSE", 12),
+        ("paint red", 6),
+        ("blue kilometre", 0),
+        ("kilometre 7", 1),
+        ("metre exact", 12),
+        ("hidden", 0),
+        ("nowhere", 0),
+    ],
+)
+async def test_all_words_must_stand_in_one_message(ledger: Ledger, text: str, count: int) -> None:
+    assert len(await found(ledger, text)) == count
+
+
+async def test_other_filters_hold_as_well(ledger: Ledger) -> None:
+    assert len(await found(ledger, "blue", agent="guide")) == 6
+    assert await found(ledger, "blue", agent="nobody") == []
+
+
+@pytest.mark.parametrize("patience", [0.0, 10.0], ids=["gives up at once", "patient"])
+async def test_following_next_leads_to_all_of_them_once(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    monkeypatch.setattr(session_questions, "_READ_AT_ONCE", 2)
+    seen: list[str] = []
+    after, pages = None, 0
+    while True:
+        page = await ledger.sessions.search_text(SessionFilters(), "red", 4, after=after, within=patience)
+        assert len(page.sessions) <= 4
+        assert page.total is None
+        seen += [session.session_id for session in page.sessions]
+        after, pages = page.next, pages + 1
+        if after is None:
+            break
+    assert len(seen) == len(set(seen)) == 6
+    assert pages == (6 if patience == 0 else 2)
+
+
+@given(
+    st.recursive(
+        st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_what_is_no_message_says_nothing(value: object) -> None:
+    try:
+        data = orjson.dumps(value)
+    except (TypeError, orjson.JSONEncodeError):
+        return
+    assert not has_all(data, ["word"])
+    assert not has_all(data[:-1], [])

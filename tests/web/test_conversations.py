@@ -1,0 +1,107 @@
+"""Calls without a session id join the conversation that they carry on, and the ledger has what was said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from llmqd.messages.message import Message, Text
+from tests.fake_upstream import FakeUpstream, json_answer
+from tests.fake_upstream import sse as events_answer
+from tests.under_test import DaemonUnderTest, RawResponse, call, running, upstream_toml
+
+CHAT = "/v1/chat/completions"
+JSON = {"Content-Type": "application/json"}
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+def said(text: str, number: int = 1) -> Any:
+    message = {"role": "assistant", "content": text, "refusal": None}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+    return {"id": f"chatcmpl-{number}", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage}
+
+
+async def ask(daemon: DaemonUnderTest, *messages: tuple[str, str], key: str = "k", **more: Any) -> RawResponse:
+    body = {"model": "gpt-4o", "messages": [SYSTEM, *({"role": role, "content": text} for role, text in messages)]}
+    headers = JSON | {"Authorization": f"Bearer {key}"}
+    return await call(daemon.port, "POST", CHAT, orjson.dumps(body | more), headers)
+
+
+def session(response: RawResponse) -> tuple[str | None, str | None]:
+    return response.header("X-LLMQD-Session-Id"), response.header("X-LLMQD-Session-Source")
+
+
+async def test_the_next_turn_joins_the_session_of_the_one_before(tmp_path: Path) -> None:
+    async with FakeUpstream() as upstream, running(tmp_path, upstream_toml("openai", upstream.url)) as daemon:
+        upstream.play(json_answer(said("Hello Ada.")), json_answer(said("In Paris.", 2)), json_answer(said("No.", 3)))
+        first = await ask(daemon, ("user", "I am Ada."))
+        turns = (("user", "I am Ada."), ("assistant", "Hello Ada."), ("user", "Where?"))
+        second = await ask(daemon, *turns)
+        stranger = await ask(daemon, *turns, key="another")
+    id_, source = session(first)
+    assert (id_ is not None, source) == (True, "new")
+    assert session(second) == (id_, "detected")
+    assert session(stranger)[0] != id_
+
+
+async def test_what_a_stream_said_counts_and_stands_in_the_ledger(tmp_path: Path) -> None:
+    async with FakeUpstream() as upstream, running(tmp_path, upstream_toml("openai", upstream.url)) as daemon:
+        chunk = '{"id":"c1","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":%s}]}'
+        deltas = ['{"role":"assistant","content":""}', '{"content":"Hello "}', '{"content":"Ada."}', "{}"]
+        events = [f"data: {chunk % delta}".encode() for delta in deltas]
+        upstream.play(events_answer([*events, b"data: [DONE]"]), json_answer(said("In Paris.", 2)))
+        first = await ask(daemon, ("user", "I am Ada."), stream=True)
+        second = await ask(daemon, ("user", "I am Ada."), ("assistant", "Hello Ada."), ("user", "Where?"))
+        assert session(second) == (session(first)[0], "detected")
+        assert await daemon.ledger.settled(5)
+        kept = await daemon.ledger.messages_of_call(second.header("X-LLMQD-Request-Id") or "")
+    assert kept is not None
+    assert kept.answer is not None
+    assert kept.answer.message == Message("assistant", (Text("In Paris."),))
+    assert [one.message.text for one in kept.messages if one.message] == ["I am Ada.", "Hello Ada.", "Where?"]
+
+
+@pytest.mark.parametrize("store", ["sqlite"])
+async def test_a_conversation_goes_on_after_a_restart(tmp_path: Path, store: str) -> None:
+    async with FakeUpstream() as upstream:
+        toml = upstream_toml("openai", upstream.url)
+        async with running(tmp_path, toml, store=store) as daemon:
+            upstream.play(json_answer(said("Hello Ada.")))
+            first = await ask(daemon, ("user", "I am Ada."))
+        async with running(tmp_path, toml, store=store) as daemon:
+            upstream.play(json_answer(said("In Paris.", 2)))
+            second = await ask(daemon, ("user", "I am Ada."), ("assistant", "Hello Ada."), ("user", "Where?"))
+    assert session(second) == (session(first)[0], "detected")
+
+
+async def test_a_call_that_failed_and_comes_again_is_the_same_turn(tmp_path: Path) -> None:
+    async with FakeUpstream() as upstream:
+        toml = upstream_toml("openai", upstream.url, "retries = 0")
+        async with running(tmp_path, toml) as daemon:
+            upstream.play(json_answer({"error": {"message": "no", "type": "server_error"}}, 500))
+            failed = await ask(daemon, ("user", "I am Ada."))
+            upstream.play(json_answer(said("Hello Ada.")))
+            again = await ask(daemon, ("user", "I am Ada."))
+    assert (failed.status, again.status) == (500, 200)
+    assert session(again)[0] == session(failed)[0]
+
+
+async def test_detection_can_be_turned_off(tmp_path: Path) -> None:
+    async with FakeUpstream() as upstream:
+        toml = upstream_toml("openai", upstream.url) + "[sessions]\ndetect = false\n"
+        async with running(tmp_path, toml) as daemon:
+            upstream.play(json_answer(said("Hello Ada.")))
+            assert session(await ask(daemon, ("user", "I am Ada."))) == (None, "none")
+
+
+async def test_the_figures_of_detection_stand_in_the_metrics(tmp_path: Path) -> None:
+    async with FakeUpstream() as upstream, running(tmp_path, upstream_toml("openai", upstream.url)) as daemon:
+        upstream.play(json_answer(said("Hello Ada.")), json_answer(said("In Paris.", 2)))
+        await ask(daemon, ("user", "I am Ada."))
+        await ask(daemon, ("user", "I am Ada."), ("assistant", "Hello Ada."), ("user", "Where?"))
+        figures: Any = (await call(daemon.port, "GET", "/metrics", headers={"Accept": "application/json"})).json()
+    assert (figures["sessions"]["created"], figures["sessions"]["continued"]) == (1, 1)
