@@ -53,11 +53,14 @@ class Conversations:
         self._transcripts = transcripts
         self._ledger = ledger
         self._wall = wall
-        self.replace(config)
+        self._apply(config)
 
     def replace(self, config: Config) -> None:
         """Puts other settings in force."""
         self._detector.replace(config.sessions)
+        self._apply(config)
+
+    def _apply(self, config: Config) -> None:
         self.capture_max = config.store.capture_max
         """Bytes of an answer that have to be kept until its end."""
         self._media_max = config.store.media_max
@@ -106,8 +109,8 @@ class Conversations:
         call, answer = record.call, None
         try:
             if captured is not None and captured.body:
-                body = bytes(captured.body)
-                answer = read_answer(call.dialect, call.operation, content_type, body, media_max=self._media_max)
+                body, media_max = captured.body, self._media_max
+                answer = read_answer(call.dialect, call.operation, content_type, body, media_max=media_max)
             self._learn(conversation, record, answer, complete=complete)
         except Exception:
             logger.exception("what call %s was answered could not be taken down", call.id)

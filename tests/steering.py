@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,19 +22,8 @@ from tests.under_test import DaemonUnderTest, running, upstream_toml
 
 
 def routes(daemon: DaemonUnderTest) -> web.Application:
-    api = QueueApi(daemon.lanes, clock=asyncio.get_running_loop().time)
     app = web.Application()
-    for method, path, handler in (
-        ("GET", "/queue", api.listing),
-        ("GET", "/queue/{request_id}", api.show),
-        ("PATCH", "/queue/{request_id}", api.reprioritise),
-        ("DELETE", "/queue/{request_id}", api.cancel),
-        ("POST", "/queue/{lane:.+}/pause", api.pause),
-        ("POST", "/queue/{lane:.+}/resume", api.resume),
-    ):
-        app.router.add_route(method, path, handler)
-    for path in ("/queue", "/queue/{request_id}", "/queue/{lane:.+}/pause", "/queue/{lane:.+}/resume"):
-        app.router.add_route("*", path, api.wrong_method)
+    QueueApi(daemon.lanes, clock=time.monotonic).add_to(app, lambda handler: handler)
     app.router.add_get("/health", daemon.own.health)
     app.on_response_prepare.append(_signature)
     return app

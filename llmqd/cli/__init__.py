@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from llmqd import __version__
@@ -33,32 +34,11 @@ def _run(args: argparse.Namespace) -> int:
         from llmqd.cli.options import config_file
 
         args.config = config_file(args)
-    if args.command == "serve":
-        from llmqd.cli import serve
-
-        return serve.run(args)
-    if args.command == "check":
-        from llmqd.cli import check
-
-        return check.run(args)
-    if args.command == "init":
-        from llmqd.cli import init
-
-        return init.run(args)
-    if args.command == "simulate":
-        from llmqd.cli import simulate
-
-        return simulate.run(args)
-    if args.command == "status":
-        from llmqd.cli import status
-
-        return status.run(args)
-    if args.command == "queue":
-        from llmqd.cli import queue
-
-        return queue.run(args)
-    print(f"llmqd {__version__}")
-    return DONE
+    if args.command == "version":
+        print(f"llmqd {__version__}")
+        return DONE
+    code: int = import_module(f"llmqd.cli.{args.command}").run(args)
+    return code
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from llmqd.config.limits import POLITE_RATE
 from llmqd.lane.history import MINUTE
 from llmqd.lane.search import Search
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from llmqd.config.limits import Dimension as Setting
     from llmqd.providers.limit_headers import Dimension, Observed
     from llmqd.providers.refusals import Verdict
-
-POLITE = 60.0
-"""Calls a minute with which a lane starts that knows nothing of its key."""
 
 _SETTINGS: Mapping[tuple[Dimension, float], Setting] = {
     ("requests", MINUTE): "requests_per_minute",
@@ -244,4 +242,4 @@ def _beginning(known: Mapping[Dimension, float], dimension: Dimension) -> tuple[
     """Where a search begins, what it never passes, and where that comes from."""
     if dimension in known:
         return known[dimension], known[dimension], "configured"
-    return POLITE if dimension == "requests" else float("inf"), float("inf"), "start"
+    return POLITE_RATE if dimension == "requests" else float("inf"), float("inf"), "start"

@@ -39,17 +39,7 @@ def build_app(proxy: Proxy, own: Own, queue: QueueApi, events: EventStream, api:
     ):
         app.router.add_get(path, handler)
         app.router.add_route("*", path, own.wrong_method)
-    for method, path, steers in (
-        ("GET", "/queue", queue.listing),
-        ("GET", "/queue/{request_id}", queue.show),
-        ("PATCH", "/queue/{request_id}", queue.reprioritise),
-        ("DELETE", "/queue/{request_id}", queue.cancel),
-        ("POST", "/queue/{lane:.+}/pause", queue.pause),
-        ("POST", "/queue/{lane:.+}/resume", queue.resume),
-    ):
-        app.router.add_route(method, path, steers)
-    for path in ("/queue", "/queue/{request_id}", "/queue/{lane:.+}/pause", "/queue/{lane:.+}/resume"):
-        app.router.add_route("*", path, cors.preflight(queue.wrong_method))
+    queue.add_to(app, cors.preflight)
     api.add_to(app, cors.preflight)
     app.router.add_route("*", "/{tail:.*}", cors.preflight(proxy.handle), expect_handler=proxy.expect)
     app.on_response_prepare.append(_signature)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -48,6 +48,20 @@ class QueueApi:
     def __init__(self, lanes: Lanes, *, clock: Callable[[], float]) -> None:
         self._lanes = lanes
         self._clock = clock
+
+    def add_to(self, app: web.Application, wrap: Callable[[Any], Any]) -> None:
+        """Puts every URL into the application; `wrap` is given the handler of what no method takes (preflights)."""
+        for method, path, handler in (
+            ("GET", "/queue", self.listing),
+            ("GET", "/queue/{request_id}", self.show),
+            ("PATCH", "/queue/{request_id}", self.reprioritise),
+            ("DELETE", "/queue/{request_id}", self.cancel),
+            ("POST", "/queue/{lane:.+}/pause", self.pause),
+            ("POST", "/queue/{lane:.+}/resume", self.resume),
+        ):
+            app.router.add_route(method, path, handler)
+        for path in ("/queue", "/queue/{request_id}", "/queue/{lane:.+}/pause", "/queue/{lane:.+}/resume"):
+            app.router.add_route("*", path, wrap(self.wrong_method))
 
     @_answers
     async def listing(self, request: web.Request) -> web.Response:
