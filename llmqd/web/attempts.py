@@ -269,8 +269,7 @@ class Attempts:
     def _ended(self, passage: Passage, record: Record, error: BaseException) -> CallRefused:
         """Closes the record of a call that got no answer from an upstream. Gives llmqd's own error, or raises on."""
         call, outcome = passage.call, record.outcome
-        if (conversation := passage.conversation) is not None:
-            passage.conversation = None
+        if (conversation := passage.leave_conversation()) is not None:
             self._conversations.end(conversation, record, None, "", complete=False)
         provider = passage.upstream.price_provider
         if isinstance(error, CallRefused):

@@ -55,6 +55,11 @@ class Passage:
         """Whether the call can be sent again: its body is kept, and it is no handshake."""
         return self.passing is None and not self.upgrade
 
+    def leave_conversation(self) -> Conversation | None:
+        """Its conversation, for whoever ends it: nobody gets it twice."""
+        conversation, self.conversation = self.conversation, None
+        return conversation
+
     def headers(self, waited_ms: float = 0.0) -> dict[str, str]:
         """What llmqd says about the call in every answer to it; `waited_ms` is its wait where that has not ended."""
         call = self.call

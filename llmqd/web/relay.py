@@ -213,8 +213,7 @@ class _Answer:
         if self._record.outcome.status != "running":
             return
         reading = self._tap.close(complete=complete) if self._tap is not None else None
-        if (conversation := self._passage.conversation) is not None:
-            self._passage.conversation = None
+        if (conversation := self._passage.leave_conversation()) is not None:
             captured = self._tap.captured() if self._tap is not None else None
             content_type = self._answer.headers.get("Content-Type", "")
             self._conversations.end(conversation, self._record, captured, content_type, complete=complete)
