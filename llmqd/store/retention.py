@@ -18,6 +18,9 @@ _WAL = 64 << 20
 _SLACK_PAGES, _SLACK = 256, 16
 """Free space that may stay in the file for what comes next: so many pages, or one page in so many."""
 _IN_MEMORY = 256 << 20
+_BEFORE_ITS_CALL = 1.0
+"""Seconds by which marks and nodes may be older than the oldest call by id and still be needed: of the calls of one
+millisecond the first by id need not have come first, and clocks are corrected."""
 _ROW_BYTES = {"texts": 256, "calls": 512}
 _FEWEST, _MOST = 16, 20_000
 
@@ -127,10 +130,11 @@ def _orphans(extent: Extent) -> Step | None:
     """Marks and nodes that are older than the oldest call: no call refers to them any more."""
     if extent.call is None:
         return None
-    if extent.mark is not None and extent.mark < extent.call:
-        return Step("marks", _MOST, before=extent.call)
-    if extent.session is not None and extent.session < extent.call:
-        return Step("nodes", _MOST, before=extent.call)
+    before = extent.call - _BEFORE_ITS_CALL
+    if extent.mark is not None and extent.mark < before:
+        return Step("marks", _MOST, before=before)
+    if extent.session is not None and extent.session < before:
+        return Step("nodes", _MOST, before=before)
     return None
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 import sqlite3
@@ -74,6 +75,23 @@ async def test_age_takes_texts_then_calls_with_their_nodes_and_marks_and_leaves_
     await tidied(backend, clock[0] + 1000 * DAY)
     assert [count(path, table) for table in ("calls", "texts", "nodes", "marks")] == [0, 0, 0, 0]
     assert count(path, "sessions") == 360
+    await backend.close()
+
+
+async def test_calls_of_one_millisecond_keep_their_marks_whatever_the_order_of_their_ids(tmp_path: Path) -> None:
+    path = tmp_path / "llmqd.db"
+    clock = [1000 * DAY]
+    scribe = Scribe(wall=lambda: clock[0])
+    backend = SQLite(path, terms=Terms(calls=90 * DAY))
+    await backend.open("journal")
+    for number in range(3):
+        clock[0] += 0.0001
+        record = scribe.record(question(f"question {number}"), [f"answer {number}"], id=f"id{9 - number}")
+        await backend.apply([closed(record)], Position(1, number + 1), durable=False)
+    before = count(path, "marks"), count(path, "nodes")
+    assert before[0] >= 6
+    await tidied(backend, clock[0] + 1)
+    assert (count(path, "marks"), count(path, "nodes")) == before
     await backend.close()
 
 
@@ -181,7 +199,8 @@ async def test_a_cap_that_totals_alone_exceed_is_told(tmp_path: Path) -> None:
 
 
 async def test_memory_is_bounded_in_calls_and_in_bytes() -> None:
-    scribe = Scribe()
+    seconds = itertools.count(1000 * int(DAY))
+    scribe = Scribe(wall=lambda: float(next(seconds)))
     settings = Store(backend="memory", batch_every=0.01, memory_calls=50, max_size=2 << 20)
     async with Ledger(settings, Path("/nonexistent"), transcripts=scribe.transcripts) as ledger:
         for _ in range(10):
