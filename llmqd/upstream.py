@@ -1,4 +1,4 @@
-"""The one client session towards all upstreams: sends a call and hands back the answer as it comes."""
+"""The way to all upstreams: sends a call and hands back the answer as it comes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import socket
 import ssl
 from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
 from aiohttp.connector import AddrInfoType
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
 
 from llmqd.errors import StaleConnection, UpstreamTimeout, UpstreamUnreachable
+from llmqd.exchange import Exchange, exchange
+from llmqd.pool import Pool
 
 if TYPE_CHECKING:
     from llmqd.config.model import Upstream
@@ -32,6 +36,10 @@ and middleboxes forget a connection after a few (AWS NAT: 350 s)."""
 _STALE_WITHIN = 2.0
 """Seconds within which a kept connection that the upstream has closed meanwhile shows it. What ends later was a call
 under way, which may have been charged for."""
+
+
+Answer = Exchange | aiohttp.ClientResponse
+"""What comes back: an exchange, or a client session's response for calls of the kinds that are rare."""
 
 
 @dataclass(slots=True)
@@ -68,7 +76,7 @@ class UpstreamClient:
         *,
         leaves: Callable[[], object] | None = None,
         upgrade: bool = False,
-    ) -> aiohttp.ClientResponse:
+    ) -> Answer:
         """Sends one call and returns the answer once its headers are there; its bytes are still to come, undecoded.
 
         `url` is used as it is, percent-encoding included. `leaves` is called when the request is written, which is
@@ -78,17 +86,44 @@ class UpstreamClient:
         loop = asyncio.get_running_loop()
         began, attempt = loop.time(), _Attempt(leaves)
         try:
-            answer = await self._request(upstream, method, url, headers, content, upgrade, attempt)
+            if not self._proxy_from_environment and not upgrade and (content is None or isinstance(content, bytes)):
+                answer: Answer = await self._exchange(upstream, method, url, headers, content, attempt)
+            else:
+                answer = await self._request(upstream, method, url, headers, content, upgrade, attempt)
         except aiohttp.ConnectionTimeoutError as error:
             raise UpstreamUnreachable(f"Proxy error: no answer from {upstream.name}: {_cause(error)}") from error
         except (aiohttp.ServerTimeoutError, TimeoutError) as error:
             raise UpstreamTimeout(f"Proxy error: {upstream.name} did not answer in time: {_cause(error)}") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             stale = attempt.reused and _stale(error) and loop.time() - began < _STALE_WITHIN
             kind = StaleConnection if stale else UpstreamUnreachable
             raise kind(f"Proxy error: no answer from {upstream.name}: {_cause(error)}") from error
         attempt.left()
         return answer
+
+    async def _exchange(
+        self,
+        upstream: Upstream,
+        method: str,
+        url: str,
+        headers: CIMultiDict[str],
+        body: bytes | None,
+        attempt: _Attempt,
+    ) -> Exchange:
+        base, target = _split(url)
+        origin = self._pool.origin(base, self._context(upstream))
+        connection, attempt.reused = await origin.lease(_timeout(upstream.connect_timeout))
+        return await exchange(
+            origin,
+            connection,
+            method,
+            target,
+            headers,
+            body,
+            left=attempt.left,
+            silence=upstream.timeout,
+            max_header=self._max_header,
+        )
 
     async def _request(
         self,
@@ -115,11 +150,13 @@ class UpstreamClient:
         )
 
     async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=_keep_alive_socket)
+        self._pool = Pool(connector)
         trace = aiohttp.TraceConfig()
         trace.on_connection_reuseconn.append(_reused)
         trace.on_request_chunk_sent.append(_written)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=_keep_alive_socket),
+            connector=connector,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=_NOT_ADDED,
@@ -133,12 +170,14 @@ class UpstreamClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._pool.close()
         await self._session.close()
         await asyncio.sleep(0)  # lets the closed transports say goodbye before the loop ends
 
     def forget_certificates(self) -> None:
         """Reads every `ca_file` anew for the connections that are made from now on."""
         self._contexts.clear()
+        self._pool.forget()
 
     def _context(self, upstream: Upstream) -> ssl.SSLContext | bool:
         if upstream.ca_file is None:
@@ -158,6 +197,21 @@ async def _written(_: aiohttp.ClientSession, trace: SimpleNamespace, __: aiohttp
     attempt.left()
 
 
+@lru_cache(maxsize=64)
+def _timeout(connect: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect or None)
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Scheme and authority of a URL, and what stands in the request line."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    if "?" in authority:  # a query without a path
+        authority, _, query = rest.partition("?")
+        slash, path = "/", f"?{query}"
+    return f"{scheme}://{authority}", (slash or "/") + path.partition("#")[0]
+
+
 def _stale(error: Exception) -> bool:
     """Whether a connection ended as one does that was closed before the call came: without a byte of an answer."""
     if isinstance(error, aiohttp.ServerDisconnectedError):
@@ -166,7 +220,7 @@ def _stale(error: Exception) -> bool:
 
 
 def _cause(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
         return f"what it sent is not valid HTTP: {error.message.partition(':')[0]}"
     if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
         return "it broke off in the middle of its headers"

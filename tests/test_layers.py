@@ -55,6 +55,8 @@ LAYERS = (
     ("messages.*",),
     ("detection", "messages"),
     ("providers.operations", "providers.openai", "providers.anthropic", "providers.gemini", "providers.ollama"),
+    ("exchange",),
+    ("pool",),
     ("config.*",),
     ("config",),
     ("providers.*",),

@@ -24,6 +24,7 @@ from llmqd.web.tunnel import tunnel
 if TYPE_CHECKING:
     from llmqd.conversations import Conversations
     from llmqd.recorder import Recorder
+    from llmqd.upstream import Answer
     from llmqd.web.passage import Passage
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Relay:
             self.left, extra
         )
 
-    async def _upgrade(self, passage: Passage, record: Record, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    async def _upgrade(self, passage: Passage, record: Record, answer: Answer) -> web.StreamResponse:
         headers = response_headers(answer.headers, answer.raw_headers)
         headers.update(passage.headers())
         outcome = record.outcome

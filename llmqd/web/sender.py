@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-import aiohttp
-
 from llmqd.errors import CallRefused, UpstreamUnreachable
 from llmqd.providers.operations import with_model
 from llmqd.routing import Target, upstream_url
@@ -15,14 +13,14 @@ from llmqd.web.headers import request_headers, websocket_headers, without_key
 from llmqd.web.outgoing import outgoing
 
 if TYPE_CHECKING:
-    from llmqd.upstream import UpstreamClient
+    from llmqd.upstream import Answer, UpstreamClient
     from llmqd.web.passage import Passage
 
 
 class Sent(NamedTuple):
     """An upstream's answer whose headers are there; `strips`: a usage chunk was asked for on the client's behalf."""
 
-    answer: aiohttp.ClientResponse
+    answer: Answer
     strips: bool
 
 

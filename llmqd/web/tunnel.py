@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import aiohttp
 from aiohttp import web
 from aiohttp.http import StreamWriter
 from multidict import CIMultiDict
+
+if TYPE_CHECKING:
+    from llmqd.upstream import Answer
 
 _PIECE = 64 * 1024
 
@@ -34,7 +36,7 @@ class _Inlet:
 
 async def tunnel(
     request: web.Request,
-    answer: aiohttp.ClientResponse,
+    answer: Answer,
     headers: CIMultiDict[str],
     *,
     received: Callable[[int], None],

@@ -1,0 +1,186 @@
+"""One call and its answer over one connection: HTTP/1.1 straight on aiohttp's protocol, below its client session.
+
+What a session does for a browser (redirects, cookies, retries, tracing) costs more than all the rest of a call, and a
+proxy wants none of it. Parser, flow control, TLS and name resolution are aiohttp's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+    from aiohttp.http_parser import RawResponseMessage
+    from aiohttp.streams import StreamReader
+    from multidict import CIMultiDict, CIMultiDictProxy
+
+    from llmqd.pool import Origin
+
+_WITHOUT_LENGTH = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods whose requests say nothing of a length when they have no body (RFC 9110 §8.6)."""
+
+
+class Silence:
+    """Ends a wait for bytes that has lasted for `limit` seconds. Nothing is rescheduled for bytes that come in time."""
+
+    __slots__ = ("_connection", "_limit", "_loop", "_since", "_stream", "_timer")
+
+    def __init__(self, connection: Connection, limit: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._connection = connection
+        self._limit = limit
+        self._since: float | None = self._loop.time()
+        self._stream: StreamReader | None = None
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(limit, self._look) if limit else None
+
+    def watch(self, stream: StreamReader) -> None:
+        """The head has come; its body may be waited for next."""
+        self._stream, self._since = stream, None
+
+    def begins(self) -> None:
+        """Somebody waits for bytes now."""
+        self._since = self._loop.time()
+
+    def ends(self) -> None:
+        """Bytes have come."""
+        self._since = None
+
+    def stop(self) -> None:
+        """Nobody will wait any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        quiet = 0.0 if self._since is None else now - self._since
+        if quiet < self._limit - 0.001:
+            self._timer = self._loop.call_later(self._limit - quiet, self._look)
+            return
+        self._timer = None
+        error = aiohttp.SocketTimeoutError("Timeout on reading data from socket")
+        if self._connection.protocol is not None:
+            self._connection.protocol.set_exception(error)
+        if self._stream is not None:
+            self._stream.set_exception(error)
+
+
+class Content:
+    """The body of an answer as it comes, undecoded."""
+
+    __slots__ = ("_silence", "_stream", "at_eof")
+
+    def __init__(self, stream: StreamReader, silence: Silence) -> None:
+        self._stream = stream
+        self._silence = silence
+        self.at_eof = stream.at_eof
+
+    async def readany(self) -> bytes:
+        """All bytes that are there, at least one; none at the end. Raises ClientError or OSError where it breaks."""
+        if piece := self._stream.read_nowait():
+            return piece
+        self._silence.begins()
+        try:
+            return await self._stream.readany()
+        finally:
+            self._silence.ends()
+
+
+class Exchange:
+    """An answer whose head is there. Its connection goes back to where it was leased when the body has ended."""
+
+    __slots__ = ("_origin", "_silence", "connection", "content", "headers", "raw_headers", "reason", "status")
+
+    def __init__(
+        self,
+        message: RawResponseMessage,
+        stream: StreamReader,
+        silence: Silence,
+        connection: Connection,
+        origin: Origin,
+    ) -> None:
+        self.status: int = message.code
+        self.reason: str = message.reason
+        self.headers: CIMultiDictProxy[str] = message.headers
+        self.raw_headers = message.raw_headers
+        self.connection: Connection | None = connection
+        self.content = Content(stream, silence)
+        self._silence = silence
+        self._origin = origin
+        silence.watch(stream)
+        stream.on_eof(self._ended)
+
+    def _ended(self) -> None:
+        self._silence.stop()
+        if self.connection is not None:
+            connection, self.connection = self.connection, None
+            self._origin.give_back(connection)
+
+    def close(self) -> None:
+        """Nobody wants what may still come of it."""
+        self._silence.stop()
+        if self.connection is not None:
+            connection, self.connection = self.connection, None
+            connection.close()
+
+
+def request_head(method: str, target: str, host: str, headers: Mapping[str, str], length: int | None) -> bytes:
+    """The head of a request. `length` is that of its body, None without one. Raises ValueError for a line break."""
+    lines = [f"{method} {target} HTTP/1.1"]
+    if "Host" not in headers:
+        lines.append(f"Host: {host}")
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if "Content-Length" not in headers and (length is not None or method not in _WITHOUT_LENGTH):
+        lines.append(f"Content-Length: {length or 0}")
+    head = "\r\n".join(lines)
+    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1 or "\0" in head:
+        raise ValueError("a header holds a line break")
+    return head.encode() + b"\r\n\r\n"
+
+
+async def exchange(
+    origin: Origin,
+    connection: Connection,
+    method: str,
+    target: str,
+    headers: CIMultiDict[str],
+    body: bytes | None,
+    *,
+    left: Callable[[], object],
+    silence: float,
+    max_header: int,
+) -> Exchange:
+    """Sends a request over a leased connection and gives its answer. `left` is called when it is written.
+
+    `silence` is how many seconds the upstream may say nothing, 0 for ever; `max_header` the longest line of a head.
+    Raises what aiohttp raises, HttpProcessingError for what is no HTTP; the connection is closed then.
+    """
+    watch: Silence | None = None
+    try:
+        protocol, transport = connection.protocol, connection.transport
+        if protocol is None or transport is None:
+            raise aiohttp.ServerDisconnectedError
+        protocol.set_response_params(
+            skip_payload=method == "HEAD",
+            read_until_eof=True,
+            auto_decompress=False,
+            max_line_size=max_header,
+            max_field_size=max_header,
+        )
+        head = request_head(method, target, origin.host, headers, None if body is None else len(body))
+        transport.write(head if not body else head + body)
+        left()
+        watch = Silence(connection, silence)
+        while True:
+            message, stream = await protocol.read()
+            if not 100 <= message.code <= 199 or message.code == 101:
+                return Exchange(message, stream, watch, connection, origin)
+    except BaseException:
+        if watch is not None:
+            watch.stop()
+        connection.close()
+        raise

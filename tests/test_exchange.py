@@ -1,0 +1,153 @@
+"""One call over one kept connection: what stands on the wire, when the connection is used again, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import aiohttp
+import pytest
+from aiohttp.http_exceptions import HttpProcessingError
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from llmqd.exchange import Exchange, exchange, request_head
+from llmqd.pool import Origin, Pool
+from tests.fake_upstream import Answer, FakeUpstream, json_answer, rechunked
+
+ANY_TIME = aiohttp.ClientTimeout(total=None)
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[Pool]:
+    async with aiohttp.TCPConnector(limit=0) as connector:
+        pool = Pool(connector)
+        yield pool
+        pool.close()
+
+
+async def asked(
+    origin: Origin,
+    body: bytes | None = b"{}",
+    *,
+    method: str = "POST",
+    silence: float = 20.0,
+    left: Callable[[], object] = bool,
+) -> Exchange:
+    connection, _ = await origin.lease(ANY_TIME)
+    return await exchange(
+        origin, connection, method, "/x", CIMultiDict(), body, left=left, silence=silence, max_header=8190
+    )
+
+
+async def whole(answer: Exchange) -> bytes:
+    body = b""
+    while piece := await answer.content.readany():
+        body += piece
+    return body
+
+
+async def test_a_connection_is_used_again_when_its_answer_has_ended(pool: Pool) -> None:
+    async with FakeUpstream(json_answer({"ok": 1})) as upstream:
+        origin = pool.origin(upstream.url, True)
+        assert await whole(await asked(origin)) == await whole(await asked(origin))
+        connection, reused = await origin.lease(ANY_TIME)
+        connection.close()
+        assert reused
+        assert upstream.connections == 1
+
+
+async def test_a_connection_whose_answer_was_left_is_closed(pool: Pool) -> None:
+    async with FakeUpstream(Answer(end="hang", body=[b"x"], framing="chunked")) as upstream:
+        origin = pool.origin(upstream.url, True)
+        answer = await asked(origin)
+        assert await answer.content.readany() == b"x"
+        answer.close()
+        lease = await origin.lease(ANY_TIME)
+        assert not lease.reused
+        lease.connection.close()
+
+
+async def test_a_call_tells_when_it_is_written_and_a_request_of_each_method_is_whole(pool: Pool) -> None:
+    async with FakeUpstream(json_answer({})) as upstream:
+        origin = pool.origin(upstream.url, True)
+        told: list[bool] = []
+        await whole(await asked(origin, b"abc", left=lambda: told.append(True)))
+        await whole(await asked(origin, None, method="GET"))
+        await whole(await asked(origin, None, method="HEAD"))
+        await whole(await asked(origin, None, method="DELETE"))
+        assert told == [True]
+        assert [(each.method, each.body) for each in upstream.requests] == [
+            ("POST", b"abc"),
+            ("GET", b""),
+            ("HEAD", b""),
+            ("DELETE", b""),
+        ]
+
+
+async def test_silence_is_counted_only_while_bytes_are_waited_for(pool: Pool) -> None:
+    async with FakeUpstream(Answer(end="hang", body=[b"x"], framing="chunked")) as upstream:
+        answer = await asked(pool.origin(upstream.url, True), silence=0.2)
+        await asyncio.sleep(0.3)  # nobody reads: the client may be slow
+        assert await answer.content.readany() == b"x"
+        with pytest.raises(aiohttp.SocketTimeoutError):
+            await answer.content.readany()
+        answer.close()
+
+
+async def test_silence_before_the_head_ends_the_call(pool: Pool) -> None:
+    async with FakeUpstream(Answer(end="hang", headers_sent=False)) as upstream:
+        with pytest.raises(aiohttp.SocketTimeoutError):
+            await asked(pool.origin(upstream.url, True), silence=0.05)
+
+
+async def test_what_is_no_http_is_raised_and_not_kept(pool: Pool) -> None:
+    async with FakeUpstream(Answer(raw=True, body=[b"SSH-2.0-OpenSSH_9.2\r\n"])) as upstream:
+        origin = pool.origin(upstream.url, True)
+        with pytest.raises((HttpProcessingError, aiohttp.ClientError)):
+            await asked(origin)
+
+
+async def test_a_stream_comes_byte_for_byte(pool: Pool) -> None:
+    data = bytes(range(256)) * 50
+    async with FakeUpstream(rechunked(Answer(body=[data], framing="chunked"), range(7, len(data), 7))) as upstream:
+        assert await whole(await asked(pool.origin(upstream.url, True))) == data
+
+
+async def test_a_closed_pool_gives_nothing() -> None:
+    async with aiohttp.TCPConnector() as connector:
+        pool = Pool(connector)
+        pool.close()
+        with pytest.raises(RuntimeError):
+            pool.origin("http://127.0.0.1:9", True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "length", "line"),
+    [
+        ({}, None, b"Content-Length: 0"),
+        ({}, 7, b"Content-Length: 7"),
+        ({"content-length": "5"}, 7, b"content-length: 5"),
+        ({"host": "other"}, 1, b"host: other"),
+    ],
+)
+def test_a_head_says_its_length_and_host_once(headers: Mapping[str, str], length: int | None, line: bytes) -> None:
+    head = request_head("POST", "/x", "acme:81", CIMultiDict(headers), length)
+    assert head.startswith(b"POST /x HTTP/1.1\r\n")
+    assert line in head.split(b"\r\n")
+    assert head.lower().count(b"\r\nhost:") == head.lower().count(b"\r\ncontent-length:") == 1
+
+
+def test_a_get_without_a_body_says_nothing_of_a_length() -> None:
+    assert request_head("GET", "/", "a", CIMultiDict(), None) == b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@given(st.text(alphabet="a\r\n\0:", min_size=1))
+def test_no_header_smuggles_a_line(value: str) -> None:
+    try:
+        head = request_head("POST", "/", "a", CIMultiDict({"X": value}), None)
+    except ValueError:
+        assert set(value) & set("\r\n\0")
+    else:
+        assert head.count(b"\r\n") == 5
