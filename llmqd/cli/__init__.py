@@ -89,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Show how the running daemon is: faults, lanes, store. Exit code 1 when calls are not served.",
     )
     _add_location(status)
+    _add_views(commands)
     _add_queue(
         commands.add_parser(
             "queue",
@@ -161,6 +162,42 @@ def _add_queue(command: argparse.ArgumentParser) -> None:
         _add_location(action)
 
 
+def _add_views(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The two live views."""
+    top = commands.add_parser(
+        "top",
+        help="watch lanes, waiting calls and spend live, with keys to steer",
+        description="Watch lanes, waiting calls and spend live. Arrows select a call, + and - or a digit give it"
+        " another priority, c cancels it; Tab selects a lane, p pauses or resumes it; q quits. --json prints one look.",
+    )
+    _add_location(top)
+    _add_tail(
+        commands.add_parser(
+            "tail",
+            help="print a line for every call as it ends",
+            description="Print a line for every call as it ends, and for pauses, learned limits and alerts. Waits for a"
+            " daemon that restarts, and goes on where it was.",
+        )
+    )
+
+
+def _add_tail(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--lane", metavar="L", help="only these lanes, a comma list")
+    command.add_argument(
+        "--session", metavar="S", action="append", default=[], help="only this session; may be repeated"
+    )
+    command.add_argument("--upstream", metavar="U", help="only this upstream")
+    command.add_argument("--model", metavar="PATTERN", help="only models like this, for example 'claude-*'")
+    command.add_argument("--errors", action="store_true", help="only calls that were not answered well, and alerts")
+    kinds = command.add_mutually_exclusive_group()
+    kinds.add_argument("--steps", action="store_true", help="also when calls are queued and get their turn")
+    kinds.add_argument("--types", metavar="T", help="only these types of event, a comma list")
+    command.add_argument("--held", action="store_true", help="begin with the events that the daemon still holds")
+    command.add_argument("-n", "--count", metavar="N", type=_count, help="end after so many lines")
+    command.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: auto")
+    _add_location(command)
+
+
 def _add_location(command: argparse.ArgumentParser) -> None:
     """Where the running daemon is, and how its answer is printed."""
     place = command.add_mutually_exclusive_group()
@@ -178,6 +215,12 @@ def _add_location(command: argparse.ArgumentParser) -> None:
 def _whole(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 15):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not _whole(text):
+        raise argparse.ArgumentTypeError("0 is no number of lines; leave it out to go on until interrupted")
     return int(text)
 
 
