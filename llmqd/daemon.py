@@ -9,7 +9,6 @@ import logging
 import random
 import secrets
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from llmqd.conversations import Conversations
 from llmqd.detection.detector import Detector
 from llmqd.errors import ConfigError, StoreError
 from llmqd.events import EventBus
+from llmqd.handover import Handover
 from llmqd.in_force import InForce
 from llmqd.lane.lanes import Lanes
 from llmqd.lane.places import Places
@@ -36,7 +36,7 @@ from llmqd.store.ledger import Ledger
 from llmqd.store.redaction import Redaction
 from llmqd.store.secret import installation_secret
 from llmqd.store.transcripts import Transcripts
-from llmqd.systemd import Notifier, passed_sockets
+from llmqd.systemd import Notifier, PassedSocket, passed_sockets
 from llmqd.upstream import UpstreamClient
 from llmqd.watch import Watch
 from llmqd.web.api.api import Api
@@ -65,11 +65,11 @@ Load = Callable[[], "Config"]
 class Daemon:
     """Every part of one daemon, built and started. An async context manager: leaving it stops them in reverse.
 
-    `sockets` are listening already and stand in for `[server] listen`. Entering raises ListenError or StoreError when
-    it cannot start.
+    `sockets` are listening already and stand in for addresses of `[server] listen`. Entering raises ListenError or
+    StoreError when it cannot start.
     """
 
-    def __init__(self, config: Config, environ: Mapping[str, str], sockets: Sequence[socket.socket] = ()) -> None:
+    def __init__(self, config: Config, environ: Mapping[str, str], sockets: Sequence[PassedSocket] = ()) -> None:
         self._given = config
         self._sockets = sockets
         self._parts = AsyncExitStack()
@@ -116,6 +116,9 @@ class Daemon:
             self.lanes, sender, relay, recorder, self.conversations, wall=time.time, noise=random.random
         )
         self.places = Places()
+        self.handover = Handover(self.places, server.state_directory, clock=clock, wall=time.time)
+        self.handover.take()
+        self._parts.callback(self.handover.leave)
         self.proxy = Proxy(
             self.in_force,
             self.lanes,
@@ -130,13 +133,14 @@ class Daemon:
         queue, events = QueueApi(self.lanes, clock=clock), EventStream(self.events)
         api = Api(self.ledger, None, wall=time.time)
         app = build_app(self.proxy, self.own, queue, events, api, Cors(self.in_force))
-        self.watch = await start(Watch(self.notifier, self.lanes, self.ledger, self.own.faults))
+        self.watch = await start(Watch(self.notifier, self.lanes, self.ledger, self.own.faults, wall=time.time))
         self.listening = await start(
             Listening(
                 app,
                 server.addresses,
                 grace=server.shutdown_grace,
                 max_header=server.max_header,
+                notifier=self.notifier,
                 passed=self._sockets,
             )
         )
@@ -144,6 +148,7 @@ class Daemon:
     def stop(self) -> None:
         """Takes no more calls and sends the waiting ones away; running ones go on until the parts are left."""
         self.notifier.stopping()
+        self.handover.stop()
         self.own.stop()
         self.proxy.stop()
         self.lanes.close()

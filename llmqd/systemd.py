@@ -1,4 +1,4 @@
-"""What the daemon and systemd tell each other: how it is (sd_notify(3)), and which sockets it is handed."""
+"""What the daemon and systemd tell each other: how it is (sd_notify(3)), and which sockets are handed to and fro."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import sdnotify  # type: ignore[import-untyped]
 
@@ -20,6 +21,18 @@ _FIRST_SOCKET = 3
 _PATIENCE = 1.0
 """Seconds that a change of state may wait while systemd's queue is full. What is said again and again does not wait:
 the event loop would stand still meanwhile, and every stream with it."""
+
+
+_LONGEST_NAME = 255
+"""Characters of a name that systemd takes for a socket: fdname_is_valid() in its source."""
+
+
+class PassedSocket(NamedTuple):
+    """A listening socket that systemd has handed over, and its name there: `FileDescriptorName=` of a socket unit, or
+    what `Notifier.keep` was told."""
+
+    listener: socket.socket
+    name: str
 
 
 class _Channel(sdnotify.SystemdNotifier):  # type: ignore[misc]
@@ -75,6 +88,22 @@ class Notifier:
         """The daemon is alive."""
         self._send("WATCHDOG=1", patience=0)
 
+    def keep(self, listener: socket.socket, name: str) -> None:
+        """Leaves a socket with systemd, which hands it to the next process if this one is restarted (FDSTORE=1 of
+        sd_notify(3), `FileDescriptorStoreMax=`). `name` is ASCII without colons. Where systemd keeps none, it is closed
+        with this process, as ever."""
+        if self._channel is None or len(name) > _LONGEST_NAME:
+            return
+        try:
+            self._channel.socket.settimeout(_PATIENCE)
+            socket.send_fds(self._channel.socket, [f"FDSTORE=1\nFDNAME={name}".encode("ascii")], [listener.fileno()])
+        except OSError as error:
+            logger.warning("cannot leave a listener with systemd: %s", error)
+
+    def forget(self, name: str) -> None:
+        """Has systemd close the sockets that it keeps by this name."""
+        self._send(f"FDSTOREREMOVE=1\nFDNAME={name}")
+
     def close(self) -> None:
         """Closes the socket; nothing is sent from then on."""
         if self._channel is not None:
@@ -108,8 +137,9 @@ def _watchdog_interval(environ: Mapping[str, str]) -> float | None:
     return int(text) / 1_000_000
 
 
-def passed_sockets(environ: Mapping[str, str]) -> tuple[socket.socket, ...]:
-    """The listening sockets that a socket unit holds for this process (sd_listen_fds(3)); none without such a unit.
+def passed_sockets(environ: Mapping[str, str]) -> tuple[PassedSocket, ...]:
+    """The listening sockets that systemd holds for this process (sd_listen_fds(3)): those of a socket unit, and those
+    that a process before this one has left there; none without either.
 
     They stay open with systemd while the daemon is away, so that nobody is refused meanwhile. Raises ListenError for
     what is no listening stream socket.
@@ -117,7 +147,9 @@ def passed_sockets(environ: Mapping[str, str]) -> tuple[socket.socket, ...]:
     count = environ.get("LISTEN_FDS", "")
     if environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal():
         return ()
-    return tuple(_listening(number) for number in range(_FIRST_SOCKET, _FIRST_SOCKET + int(count)))
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    names += [""] * (int(count) - len(names))
+    return tuple(PassedSocket(_listening(_FIRST_SOCKET + place), names[place]) for place in range(int(count)))
 
 
 def _listening(number: int) -> socket.socket:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from llmqd.errors import LaneDead
+from llmqd.errors import LaneDead, StoreError
+from llmqd.store.rollups import DAY
+from llmqd.store.window import Window
 
 if TYPE_CHECKING:
     from llmqd.lane.lanes import Lanes
@@ -25,13 +28,24 @@ class Watch:
 
     The watchdog is fed only after every lane's worker loop has come round and the store's writer has shown that it is
     not stuck; a daemon that merely has a running event loop is restarted by systemd.
+    `wall` is Unix time.
     """
 
-    def __init__(self, notifier: Notifier, lanes: Lanes, ledger: Ledger, faults: Callable[[], list[str]]) -> None:
+    def __init__(
+        self,
+        notifier: Notifier,
+        lanes: Lanes,
+        ledger: Ledger,
+        faults: Callable[[], list[str]],
+        *,
+        wall: Callable[[], float],
+    ) -> None:
         self._notifier = notifier
         self._lanes = lanes
         self._ledger = ledger
         self._faults = faults
+        self._wall = wall
+        self._spending = ""
         self._tasks: list[asyncio.Task[None]] = []
 
     def status(self) -> str:
@@ -43,7 +57,18 @@ class Watch:
             f"{lane.name} {lane.requests_per_minute:g}/min" for lane in self._lanes if lane.requests_per_minute
         )
         trouble = "".join(f"; {fault}" for fault in self._faults())
-        return f"{waiting} waiting, {running} running, {granted} let through; {rates or 'no rate limits'}{trouble}"
+        counts = f"{waiting} waiting, {running} running, {granted} let through"
+        return f"{counts}; {rates or 'no rate limits'}{self._spending}{trouble}"
+
+    async def count_spending(self) -> None:
+        """Looks up what the day (in UTC) has cost so far, for the status line; not known while the store is away."""
+        now = self._wall()
+        try:
+            pico = await self._ledger.usage.spent(Window.around(now // DAY * DAY, now))
+        except StoreError:
+            self._spending = ""
+        else:
+            self._spending = f"; ${Decimal(pico).scaleb(-12):.2f} spent today"
 
     async def check(self, patience: float) -> bool:
         """Whether lanes and store answer within `patience` seconds."""
@@ -78,6 +103,7 @@ class Watch:
     async def _report(self) -> None:
         said = ""
         while True:
+            await self.count_spending()
             if (status := self.status()) != said:
                 self._notifier.status(status)
                 said = status

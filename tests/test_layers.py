@@ -37,7 +37,7 @@ LAYERS = (
     ("web.body", "web.rename", "web.headers", "web.heartbeat", "web.refusal", "web.tunnel"),
     ("web.form", "web.splice"),
     ("web", "web.api"),
-    ("recorder", "recall", "conversations", "in_force"),
+    ("recorder", "recall", "conversations", "in_force", "handover"),
     ("metrics", "upstream", "lane.lanes", "store.ledger", "prices", "sim"),
     ("sim.*",),
     ("lane.turn",),

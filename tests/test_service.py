@@ -10,18 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from llmqd.config.model import Server
 from tests import confined
 
 ROOT = Path(__file__).parent.parent
 UNIT = ROOT / "systemd" / "llmqd.service"
+INSTANCE = ROOT / "systemd" / "llmqd@.service"
+SOCKET = ROOT / "systemd" / "llmqd.socket"
 EXPOSURE = 1.5
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 
-def directives() -> list[tuple[str, str]]:
-    """All settings of the unit in their order."""
-    lines = UNIT.read_text().splitlines()
+def directives(unit: Path = UNIT) -> list[tuple[str, str]]:
+    """All settings of a unit in their order."""
+    lines = unit.read_text().splitlines()
     return [(name, value) for name, eq, value in (line.partition("=") for line in lines) if eq and name[:1].isupper()]
 
 
@@ -65,10 +68,11 @@ def test_exposure_is_low(startable: Path) -> None:
     assert float(found[1]) <= EXPOSURE
 
 
-def test_every_directive_has_its_reason_above_it() -> None:
+@pytest.mark.parametrize("unit", [UNIT, INSTANCE, SOCKET], ids=lambda unit: unit.name)
+def test_every_directive_has_its_reason_above_it(unit: Path) -> None:
     commented = False
     bare = []
-    for line in UNIT.read_text().splitlines():
+    for line in unit.read_text().splitlines():
         if line.startswith("#"):
             commented = True
         elif not line or line.startswith("["):
@@ -76,7 +80,33 @@ def test_every_directive_has_its_reason_above_it() -> None:
         elif not commented:
             bare.append(line)
     # A description explains itself, and so does the command.
-    assert [line.partition("=")[0] for line in bare] == ["Description", "Documentation", "WantedBy"]
+    assert {line.partition("=")[0] for line in bare} <= {"Description", "Documentation", "WantedBy"}
+
+
+def test_an_instance_differs_in_nothing_but_its_places() -> None:
+    ours = [(name, value) for name, value in directives() if (name, value) not in directives(INSTANCE)]
+    theirs = [(name, value) for name, value in directives(INSTANCE) if (name, value) not in directives()]
+    assert [name for name, _ in directives()] == [name for name, _ in directives(INSTANCE)]
+    assert [name for name, _ in ours] == [
+        "Description",
+        "ExecStart",
+        "StateDirectory",
+        "RuntimeDirectory",
+        "EnvironmentFile",
+    ]
+    assert all("%i" in value for _, value in theirs)
+
+
+@needs_systemd
+def test_systemd_finds_no_fault_in_the_socket(startable: Path) -> None:
+    shutil.copy(SOCKET, startable.parent)
+    result = analyze("verify", "--man=no", str(startable.with_name(SOCKET.name)))
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_the_socket_opens_what_the_daemon_would_open_by_default() -> None:
+    (address,) = [value for name, value in directives(SOCKET) if name == "ListenStream"]
+    assert [address] == [str(each) for each in Server().addresses]
 
 
 def test_stop_waits_longer_than_the_daemons_own_grace() -> None:

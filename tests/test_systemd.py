@@ -129,10 +129,12 @@ from llmqd.systemd import passed_sockets
 given = {given}
 os.dup2(given.fileno(), 3)
 try:
-    [taken] = passed_sockets({{"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}})
+    [(taken, name)] = passed_sockets(
+        {{"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "llmqd.socket"}}
+    )
 except ListenError as error:
     sys.exit(str(error))
-print(taken.getsockname() == given.getsockname(), taken.get_inheritable(), taken.getblocking())
+print(name, taken.getsockname() == given.getsockname(), taken.get_inheritable(), taken.getblocking())
 """
 
 
@@ -143,7 +145,7 @@ def handed_over(given: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_listening_socket_is_taken_over() -> None:
-    assert handed_over("socket.create_server(('127.0.0.1', 0))").stdout == "True False False\n"
+    assert handed_over("socket.create_server(('127.0.0.1', 0))").stdout == "llmqd.socket True False False\n"
 
 
 @pytest.mark.parametrize("given", ["open('/dev/null')", "socket.socket()", "socket.socket(type=socket.SOCK_DGRAM)"])
@@ -151,3 +153,21 @@ def test_what_does_not_listen_is_refused_with_the_reason(given: str) -> None:
     done = handed_over(given)
     assert done.returncode == 1
     assert "no socket" in done.stderr or "use ListenStream=" in done.stderr
+
+
+def test_a_listener_is_left_with_systemd_under_its_name(manager: tuple[socket.socket, str]) -> None:
+    receiver, name = manager
+    notifier = Notifier({"NOTIFY_SOCKET": name})
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        notifier.keep(listener, "listen=a")
+        said, files, _, _ = socket.recv_fds(receiver, 4096, 4)
+        with socket.socket(fileno=files[0]) as kept:
+            assert (said, kept.getsockname()) == (b"FDSTORE=1\nFDNAME=listen=a", listener.getsockname())
+    notifier.forget("listen=a")
+    assert receiver.recv(4096) == b"FDSTOREREMOVE=1\nFDNAME=listen=a"
+    notifier.close()
+
+
+def test_without_systemd_no_listener_is_left_anywhere() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Notifier({}).keep(listener, "listen=a")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.under_test import running, upstream_toml
+from tests.fake_upstream import FakeUpstream
+from tests.under_test import call, running, upstream_toml
 
 
 async def test_all_well(tmp_path: Path) -> None:
@@ -31,3 +32,16 @@ async def test_the_status_line_shows_rates_and_trouble(tmp_path: Path) -> None:
     toml = upstream_toml("openai", "http://127.0.0.1:9").replace("requests_per_minute = 0", "requests_per_minute = 90")
     async with running(tmp_path, toml) as daemon:
         assert daemon.watch.status().endswith("openai 90/min")
+
+
+async def test_the_status_line_shows_what_the_day_has_cost(tmp_path: Path) -> None:
+    body = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}'
+    toml = upstream_toml("openai", "{url}", '[[price]]\nmodel = "gpt-4o-mini"\ninput = 200000\noutput = 100000\n')
+    async with (
+        FakeUpstream() as upstream,
+        running(tmp_path, toml.replace("{url}", upstream.url), store="sqlite") as daemon,
+    ):
+        await call(daemon.port, "POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        assert await daemon.ledger.settled(5)
+        await daemon.watch.count_spending()
+        assert daemon.watch.status().endswith("; $4.90 spent today")

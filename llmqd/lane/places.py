@@ -80,11 +80,14 @@ class Places:
         ]
 
     def load(self, exported: Iterable[dict[str, Any]], now: float, *, away: float = 0.0) -> None:
-        """Takes in what `export` gave `away` seconds ago, oldest first. Raises ValueError for anything else."""
+        """Takes in what `export` gave `away` seconds ago, oldest first. Raises ValueError for anything else.
+
+        The time away counts as waited, but not against `left`: nobody could come back meanwhile.
+        """
         for each in exported:
             try:
                 who, call = each["who"], each["call"]
-                since, until = now - away - each["waited"], now - away + each["left"]
+                since, until = now - away - each["waited"], now + each["left"]
             except (KeyError, TypeError) as error:
                 raise ValueError(f"not a place: {each!r}") from error
             if not isinstance(who, str) or not isinstance(call, str):

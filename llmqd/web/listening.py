@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
 import socket
 import stat
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -20,6 +22,12 @@ from llmqd.errors import ListenError
 
 if TYPE_CHECKING:
     from llmqd.config.address import Address
+    from llmqd.systemd import Notifier, PassedSocket
+
+logger = logging.getLogger(__name__)
+
+_OURS = "listen="
+"""What the names of those sockets begin with that a daemon has left with systemd itself."""
 
 _BACKLOG = 4096
 _UNIX_MODE = 0o660
@@ -40,7 +48,11 @@ class _ServerLog(logging.LoggerAdapter[logging.Logger]):
 
 
 class Listening:
-    """Serves an application on some addresses, or on the `passed` sockets in their place. An async context manager.
+    """Serves an application on some addresses. An async context manager.
+
+    What systemd has `passed` is served first: a socket unit's sockets stand in for all TCP addresses, a socket that the
+    process before this one has left there for the address that it was opened for. Every other address is opened and
+    then left with `notifier`, so that a restart refuses nobody.
 
     Leaving it closes the listeners first, then waits up to `grace` seconds for running calls, then cuts them.
     """
@@ -52,10 +64,16 @@ class Listening:
         *,
         grace: float,
         max_header: int,
-        passed: Iterable[socket.socket] = (),
+        notifier: Notifier,
+        passed: Sequence[PassedSocket] = (),
     ) -> None:
-        self._passed = tuple(passed)
-        self._wanted = () if self._passed else tuple(addresses)
+        self._of_unit = [each.listener for each in passed if not each.name.startswith(_OURS)]
+        self._kept: dict[str, list[socket.socket]] = {}
+        for each in passed:
+            if each.name.startswith(_OURS):
+                self._kept.setdefault(each.name, []).append(each.listener)
+        self._wanted = [address for address in addresses if address.path or not self._of_unit]
+        self._notifier = notifier
         self._parts = AsyncExitStack()
         self._runner = web.AppRunner(
             app,
@@ -82,13 +100,15 @@ class Listening:
         await self._runner.setup()
         self._parts.push_async_callback(self._runner.cleanup)
         try:
-            for listener in self._passed:
-                await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
+            for listener in self._of_unit:
+                await self._serve(listener)
             for address in self._wanted:
-                await self._open(address)
+                await self._serve_address(address)
         except BaseException:
             await self._parts.aclose()
             raise
+        finally:
+            self._let_go()
         return self
 
     async def __aexit__(
@@ -96,17 +116,71 @@ class Listening:
     ) -> None:
         await self._parts.aclose()
 
-    async def _open(self, address: Address) -> None:
+    async def _serve_address(self, address: Address) -> None:
+        """On the sockets that the last process has left for it, else on new ones."""
+        name = _OURS + quote(str(address), safe="/[]")
+        kept = self._kept.pop(name, [])
+        if kept and (not address.path or Path(address.path).is_socket()):
+            for listener in kept:
+                await self._serve(listener)
+            return
+        if kept:
+            self._kept[name] = kept  # its file is gone: nobody can reach it any more
+            self._let_go()
         try:
-            if address.path:
-                path = Path(address.path)
-                _remove_stale(path)
-                await web.UnixSite(self._runner, path, backlog=_BACKLOG).start()
-                path.chmod(_UNIX_MODE)
-            else:
-                await web.TCPSite(self._runner, address.host, address.port, backlog=_BACKLOG).start()
+            opened = [_open_unix(Path(address.path))] if address.path else await _open_tcp(address)
         except OSError as error:
             raise ListenError(f"cannot listen on {address}: {_reason(error)}") from error
+        for listener in opened:
+            await self._serve(listener)
+            self._notifier.keep(listener, name)
+
+    async def _serve(self, listener: socket.socket) -> None:
+        await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
+
+    def _let_go(self) -> None:
+        """Closes what was kept for addresses that nobody wants any more, here and with systemd."""
+        for name, listeners in self._kept.items():
+            for listener in listeners:
+                listener.close()
+            self._notifier.forget(name)
+        self._kept.clear()
+
+
+async def _open_tcp(address: Address) -> list[socket.socket]:
+    """A socket for each address that the host has. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    opened: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, where in dict.fromkeys(found):
+            listener = socket.socket(family, kind, protocol)
+            opened.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(where)
+            listener.listen(_BACKLOG)  # now, as of two programs on one port only this fails
+            listener.setblocking(False)
+    except OSError:
+        for listener in opened:
+            listener.close()
+        raise
+    return opened
+
+
+def _open_unix(path: Path) -> socket.socket:
+    """A socket at this path. Raises OSError."""
+    _remove_stale(path)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(str(path))
+        path.chmod(_UNIX_MODE)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _remove_stale(path: Path) -> None:

@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from llmqd.call import Dialect
-from llmqd.errors import CallRefused
+from llmqd.errors import CallRefused, ShuttingDown
 
 # Error types as the providers name them for the same status, so that an SDK raises the class its user expects.
 # OpenAI: guide "Error codes"; Anthropic: docs "Errors"; Google: google.rpc.Code.
@@ -69,6 +69,8 @@ def refusal(error: CallRefused, dialect: Dialect, headers: Mapping[str, str] | N
     )
     if headers:
         response.headers.update(headers)
+    if isinstance(error, ShuttingDown):
+        response.force_close()  # so that the repetition comes on a new connection, which the next daemon takes
     if error.retry_after is not None:
         # Whole seconds upwards for everybody, milliseconds for the SDKs that read them first.
         response.headers["Retry-After"] = str(max(math.ceil(error.retry_after), 1))

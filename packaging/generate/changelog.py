@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
 
-MAINTAINER = "llmqd developers <llmqd@localhost>"
+MAINTAINER = "the llmqd authors <llmqd@localhost>"
 WIDTH = 78
 
 

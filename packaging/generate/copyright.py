@@ -2,6 +2,7 @@
 
     copyright.py HEAD SITE-PACKAGES
 
+A directory of llmqd's own that has a file LICENSE in it holds the work of others and is stated too.
 The form is Debian's machine-readable copyright file 1.0. Exits with 1 where a library states no licence.
 """
 
@@ -35,6 +36,7 @@ def main(head: Path, site: Path) -> int:
         sys.stderr.write(f"no licence stated by: {', '.join(nameless)}\n")
         return 1
     stanzas = [stanza(one) for one in bundled if one.name != "llmqd"]
+    stanzas += [vendored(text.parent, site) for text in sorted((site / "llmqd").rglob("LICENSE"))]
     sys.stdout.write("\n\n".join([head.read_text().rstrip(), *stanzas]) + "\n")
     return 0
 
@@ -50,6 +52,22 @@ def stanza(bundled: Distribution) -> str:
             f"Copyright: {folded(holders or [author(bundled)])}",
             f"License: {bundled.name}-{licence_name(bundled).replace(' ', '-')}",
             folded_text(body),
+        )
+    )
+
+
+def vendored(directory: Path, site: Path) -> str:
+    """The paragraph of what llmqd has taken in as files, with their LICENSE and NOTICE beside them."""
+    texts = [
+        file.read_text(encoding="utf-8").strip() for name in ("NOTICE", "LICENSE") for file in directory.glob(name)
+    ]
+    holders = list(dict.fromkeys(line for text in texts for line in copyright_lines(text)))
+    return "\n".join(
+        (
+            f"Files: {INSTALLED}/{directory.relative_to(site)}/*",
+            f"Copyright: {folded(holders or ['as stated in its licence'])}",
+            f"License: {directory.name}",
+            folded_text("\n\n".join(common(text) for text in texts)),
         )
     )
 

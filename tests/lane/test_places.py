@@ -71,7 +71,14 @@ def test_places_outlive_the_clock_as_plain_data() -> None:
     assert [each["call"] for each in plain] == ["a", "b"]
     later = Places()
     later.load(plain, 5000.0, away=20.0)
-    assert (later.claim("ada", "a", 5000.0), later.claim("bob", "b", 5000.0)) == (4970.0, None)
+    assert (later.claim("ada", "a", 5000.0), later.claim("bob", "b", 5011.0)) == (4970.0, None)
+
+
+def test_the_time_away_does_not_count_against_a_call_that_could_not_come_back() -> None:
+    plain = kept(Place("ada", "a", 90.0, 160.0)).export(100.0)
+    later = Places()
+    later.load(plain, 5000.0, away=600.0)
+    assert later.claim("ada", "a", 5059.0) == 4390.0
 
 
 @pytest.mark.parametrize(

@@ -90,10 +90,10 @@ def test_the_changelog_is_debians(changes: Path) -> None:
     assert generate("changelog.py", changes, "0.2.0", "bookworm", EPOCH).stdout == (
         "llmqd (0.2.0) bookworm; urgency=medium\n\n"
         "  * Waits longer.\n  * Starts faster.\n\n"
-        " -- llmqd developers <llmqd@localhost>  Thu, 01 Jan 2026 00:00:00 +0000\n\n"
+        " -- the llmqd authors <llmqd@localhost>  Thu, 01 Jan 2026 00:00:00 +0000\n\n"
         "llmqd (0.1.0) bookworm; urgency=medium\n\n"
         "  * The first.\n\n"
-        " -- llmqd developers <llmqd@localhost>  Sun, 02 Mar 2025 00:00:00 +0000\n"
+        " -- the llmqd authors <llmqd@localhost>  Sun, 02 Mar 2025 00:00:00 +0000\n"
     )
 
 
@@ -140,6 +140,21 @@ def test_each_library_states_holder_and_licence(tmp_path: Path) -> None:
         "Copyright: 2020 Somebody\n"
         "License: one-MIT\n"
         " MIT License\n .\n Copyright (c) 2020 Somebody\n .\n Do as you like.\n"
+    )
+
+
+def test_what_was_taken_in_as_files_is_stated_with_its_licence(tmp_path: Path) -> None:
+    (tmp_path / "head").write_text("Format: x\n")
+    taken = tmp_path / "site" / "llmqd" / "web" / "viewer"
+    taken.mkdir(parents=True)
+    (taken / "LICENSE").write_text("Do as you like.\n")
+    (taken / "NOTICE").write_text("viewer\nCopyright 2021 Somebody\n")
+    assert generate("copyright.py", tmp_path / "head", tmp_path / "site").stdout == (
+        "Format: x\n\n"
+        "Files: usr/lib/llmqd/lib/python3*/site-packages/llmqd/web/viewer/*\n"
+        "Copyright: 2021 Somebody\n"
+        "License: viewer\n"
+        " viewer\n Copyright 2021 Somebody\n .\n Do as you like.\n"
     )
 
 
