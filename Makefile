@@ -3,12 +3,15 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench bench-analytics bench-queue bench-sessions bench-texts deb test-deb clean
+.PHONY: run test check bench bench-analytics bench-queue bench-sessions bench-texts deb image test-deb test-trixie clean
 
 run: $(VENV)/.run  ## start the daemon on its defaults: port 8080, data below ./var
 	exec $(BIN)/llmqd serve --defaults
 
-test: check  ## run every test
+SYSTEM := debootstrap:debootstrap systemd-nspawn:systemd-container nsenter:util-linux lintian:lintian buildah:buildah
+
+test: check  ## run every test; as root also those of the Debian package, in a Debian of its own
+	[ "$$(id -u)" != 0 ] || packaging/need $(SYSTEM) || true
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.test  ## lint and types
@@ -37,9 +40,15 @@ DEB = build/$(SUITE)/llmqd_$(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' llm
 deb: $(VENV)/.run  ## build/llmqd_VERSION_amd64.deb for Debian's SUITE, bookworm or trixie (root)
 	packaging/build-deb $(SUITE)
 
-test-deb: deb $(VENV)/.test  ## install that package into a booted Debian and try everything there (root, four minutes)
-	packaging/need debootstrap:debootstrap systemd-nspawn:systemd-container nsenter:util-linux lintian:lintian
+image: deb  ## build/SUITE/llmqd_VERSION_image.tar, an OCI image with that package, and compose.yaml beside it (root)
+	packaging/build-image $(SUITE)
+
+test-deb: deb $(VENV)/.test  ## install that package into a booted Debian and try everything there (root, some minutes)
+	packaging/need $(SYSTEM)
 	LLMQD_DEB=$(DEB) SUITE=$(SUITE) $(BIN)/python -m pytest tests/system/deb
+
+test-trixie:  ## the same for Debian 13
+	$(MAKE) test-deb SUITE=trixie
 
 clean:  ## remove what the targets above made, but not ./var
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

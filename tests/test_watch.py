@@ -15,7 +15,8 @@ from tests.under_test import call, running, upstream_toml
 async def test_all_well(tmp_path: Path) -> None:
     async with running(tmp_path, upstream_toml("openai", "http://127.0.0.1:9")) as daemon:
         assert await daemon.watch.check(1.0)
-        assert daemon.watch.status() == "0 waiting, 0 running, 0 let through; no rate limits"
+        await daemon.watch.count_spending()
+        assert daemon.watch.status() == "0 waiting, 0 running, 0 let through; no rate limits; $0.00 spent today"
 
 
 async def test_a_stuck_lane_is_not_well(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -31,7 +32,8 @@ async def test_a_stuck_lane_is_not_well(tmp_path: Path, caplog: pytest.LogCaptur
 async def test_the_status_line_shows_rates_and_trouble(tmp_path: Path) -> None:
     toml = upstream_toml("openai", "http://127.0.0.1:9").replace("requests_per_minute = 0", "requests_per_minute = 90")
     async with running(tmp_path, toml) as daemon:
-        assert daemon.watch.status().endswith("openai 90/min")
+        await daemon.watch.count_spending()
+        assert daemon.watch.status().endswith("; openai 90/min; $0.00 spent today")
 
 
 async def test_the_status_line_shows_what_the_day_has_cost(tmp_path: Path) -> None:

@@ -3,64 +3,113 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from llmqd import __version__
 from tests.system.deb.machine import Machine
 
 ROOT = Path(__file__).parents[3]
-PACKAGE = os.environ.get("LLMQD_DEB", "")
+GIVEN = os.environ.get("LLMQD_DEB", "")
+"""The package under test; where none is named, it is built."""
 SUITE = os.environ.get("SUITE", "bookworm")
 TOOLS = ("debootstrap", "systemd-nspawn", "nsenter")
 IN_THE_MACHINE = ("systemd", "systemd-sysv", "dbus", "python3", "ca-certificates", "curl", "libstdc++6", "libgcc-s1")
 """What a Debian server has anyway, and what the package depends on: it is installed without network."""
+PATIENCE = 30 * 60
+"""Seconds that the making of the package and of its machine may take, beside all other tests."""
 
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Tests of the package have a mark of their own."""
-    config.addinivalue_line("markers", "deb: installs the package into a booted Debian; `make test-deb` runs them")
+_BUILD = pytest.StashKey[subprocess.Popen[bytes]]()
 
 
 def obstacle() -> str | None:
     """Why the tests cannot run here; None where they can."""
-    if not PACKAGE:
-        return "no package given: `make test-deb` builds one and runs these (root)"
     if os.geteuid() != 0:
         return "booting a Debian needs root"
+    if platform.machine() != "x86_64":
+        return f"the package is for amd64, this machine is {platform.machine()}"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     return f"not installed: {', '.join(missing)}" if missing else None
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests of the package have a mark of their own."""
+    config.addinivalue_line("markers", "deb: installs the package into a booted Debian (root)")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what cannot run, with the reason."""
+    """Puts them behind all others, as their package is being made meanwhile; skips what cannot run, with the reason."""
     reason = obstacle()
     for item in items:
-        if reason and item.get_closest_marker("deb"):
-            item.add_marker(pytest.mark.skip(reason=reason))
+        if item.get_closest_marker("deb"):
+            item.add_marker(pytest.mark.skip(reason=reason) if reason else pytest.mark.timeout(PATIENCE + 300))
+    items.sort(key=lambda item: item.get_closest_marker("deb") is not None)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begins to make the package and the roots, beside the other tests."""
+    wanted = any(item.get_closest_marker("deb") for item in session.items)
+    if not wanted or obstacle() or session.config.option.collectonly:
+        return
+    build = f"packaging/build-deb {SUITE} &&" if not GIVEN else ""
+    roots = f"packaging/debian-root {SUITE} machine {' '.join(IN_THE_MACHINE)}"
+    session.config.stash[_BUILD] = subprocess.Popen(
+        ["nice", "-n", "10", "sh", "-c", f"{build} {roots}"],
+        cwd=ROOT,
+        env=os.environ | {"PIP_PYTHON": sys.executable},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Nothing of it outlives the tests."""
+    build = config.stash.get(_BUILD, None)
+    if build is not None and build.poll() is None:
+        os.killpg(build.pid, signal.SIGTERM)
+        build.communicate()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says at the end, where nobody overlooks it, that the package was not tried."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "system/deb" in report.nodeid]
+    if skipped and (reason := obstacle()):
+        terminalreporter.section("the Debian package was not tried out", yellow=True)
+        terminalreporter.line(f"{len(skipped)} tests of it were skipped: {reason}")
 
 
 @pytest.fixture(scope="session")
-def package() -> Path:
+def built(pytestconfig: pytest.Config) -> str:
+    """Waits until package and roots are made; where the machine's root is."""
+    build = pytestconfig.stash[_BUILD]
+    output, _ = build.communicate(timeout=PATIENCE)
+    assert build.returncode == 0, output.decode()
+    return output.decode().splitlines()[-1]
+
+
+@pytest.fixture(scope="session")
+def package(built: str) -> Path:
     """The package under test."""
-    path = Path(PACKAGE).resolve()
-    assert path.is_file(), f"LLMQD_DEB={PACKAGE} is no file"
-    return path
+    path = Path(GIVEN) if GIVEN else ROOT / "build" / SUITE / f"llmqd_{__version__}_amd64.deb"
+    assert path.is_file(), f"there is no {path}"
+    return path.resolve()
 
 
 @pytest.fixture(scope="session")
-def machine() -> Iterator[Machine]:
-    """A booted Debian without the package. Its root is made once and kept in build/."""
-    tar = ROOT / "build" / SUITE / "machine-root.tar"
-    tar.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run([ROOT / "packaging" / "debian-root", SUITE, tar, *IN_THE_MACHINE], check=True, timeout=900)
+def machine(built: str) -> Iterator[Machine]:
+    """A booted Debian without the package."""
     directory = Path(tempfile.mkdtemp(prefix="llmqd-machine-"))
     try:
-        with Machine(tar, directory) as booted:
+        with Machine(Path(built), directory) as booted:
             yield booted
     finally:
         subprocess.run(["rm", "-rf", "--one-file-system", directory], check=True)
@@ -94,7 +143,8 @@ def fresh(installed: Machine) -> Iterator[Machine]:
     original = (installed.root / "etc/llmqd/llmqd.toml").read_text()
     installed.run("systemctl reset-failed llmqd 2>/dev/null", check=False)
     yield installed
-    installed.run("systemctl stop llmqd; systemctl reset-failed llmqd 2>/dev/null", check=False)
+    installed.run("systemctl disable --now llmqd.socket 2>/dev/null", check=False)
+    installed.run("systemctl stop llmqd 'llmqd@*'; systemctl reset-failed llmqd 2>/dev/null", check=False)
     installed.run("rm -rf /var/lib/llmqd /etc/llmqd/credentials/* /etc/systemd/system/llmqd.service.d")
     installed.run("systemctl daemon-reload")
     if (installed.root / "etc/llmqd/llmqd.toml").exists():

@@ -60,6 +60,16 @@ class Machine:
         assert not check or result.returncode == 0, f"$ {command}\nexit code {result.returncode}\n{result.stdout}"
         return result.stdout.strip()
 
+    def beside(self, *command: str) -> subprocess.Popen[str]:
+        """Starts a program of this machine in the other one's network, for what needs libraries of this one."""
+        return subprocess.Popen(
+            ["nsenter", f"--target={self._leader}", "--net", *command],
+            cwd=Path(__file__).parents[3],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     def fails(self, command: str) -> str:
         """Runs a shell command that has to fail, and gives its output."""
         marker = "failed with code"
