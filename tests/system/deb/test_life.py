@@ -44,6 +44,14 @@ def database_of(file: Path, schema: int) -> None:
     database.close()
 
 
+def newer_database(file: Path) -> None:
+    """A database as a version of the far future has left it."""
+    with sqlite3.connect(file) as database:
+        database.execute("PRAGMA user_version = 99")
+        database.execute("CREATE TABLE calls (id)")
+    database.close()
+
+
 @pytest.mark.parametrize("schema", [1, len(MIGRATIONS) - 1])
 def test_an_upgrade_takes_the_database_of_an_older_version_along(fresh: Machine, tmp_path: Path, schema: int) -> None:
     database_of(tmp_path / "llmqd.db", schema)
@@ -61,18 +69,15 @@ def test_the_way_back_from_a_newer_schema_is_refused_before_anything_stops(
     shutil.copy(newer(package, tmp_path), running.root / "root" / "newer.deb")
     running.run(f"{INSTALL} -o Dpkg::Options::=--force-confold /root/newer.deb")
     before = pid(running)
-    running.run("cp /var/lib/llmqd/llmqd.db /root/kept.db")
-    (running.root / DATABASE).with_name("llmqd.db").rename(running.root / "root/moved.db")
-    with sqlite3.connect(running.root / DATABASE) as database:
-        database.execute("PRAGMA user_version = 99")
-        database.execute("CREATE TABLE calls (id)")
-    database.close()
+    place = running.root / "var/lib/llmqd/instances/team"
+    place.mkdir(parents=True)
+    newer_database(place / "llmqd.db")
     said = running.fails(f"{INSTALL} --allow-downgrades -o Dpkg::Options::=--force-confold /root/llmqd.deb")
-    assert "/var/lib/llmqd/llmqd.db has schema 99, and it knows schemas up to" in said
+    assert "/var/lib/llmqd/instances/team/llmqd.db has schema 99, and it knows schemas up to" in said
     assert "Keep the newer llmqd" in said
     assert running.run("dpkg-query -W -f '${Version} ${Status}' llmqd") == f"{__version__}+next install ok installed"
     assert (pid(running), prop(running, "ActiveState")) == (before, "active")
-    (running.root / "root/moved.db").rename(running.root / DATABASE)
+    shutil.rmtree(place)
     running.run(f"{INSTALL} --allow-downgrades -o Dpkg::Options::=--force-confold /root/llmqd.deb")
     assert health(running)["status"] == "ok"
 
@@ -80,10 +85,7 @@ def test_the_way_back_from_a_newer_schema_is_refused_before_anything_stops(
 def test_a_daemon_refuses_a_newer_database_with_a_clear_word(fresh: Machine) -> None:
     place = fresh.root / DATABASE
     place.parent.mkdir(exist_ok=True)
-    with sqlite3.connect(place) as database:
-        database.execute("PRAGMA user_version = 99")
-        database.execute("CREATE TABLE calls (id)")
-    database.close()
+    newer_database(place)
     fresh.run("chown -R llmqd:llmqd /var/lib/llmqd")
     fresh.fails("systemctl start llmqd")
     said = fresh.run("journalctl --sync; journalctl --quiet --no-pager -u llmqd -o cat -n 20")
