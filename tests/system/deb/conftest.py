@@ -60,7 +60,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not wanted or obstacle() or session.config.option.collectonly:
         return
     build = f"packaging/build-deb {SUITE} &&" if not GIVEN else ""
-    roots = f"packaging/debian-root {SUITE} machine {' '.join(IN_THE_MACHINE)}"
+    roots = f"packaging/debian-root {SUITE} machine {' '.join(IN_THE_MACHINE)}"  # the last line that is said
     session.config.stash[_BUILD] = subprocess.Popen(
         ["nice", "-n", "10", "sh", "-c", f"{build} {roots}"],
         cwd=ROOT,

@@ -54,5 +54,5 @@ def ledger(machine: Machine, query: str) -> list[list[Any]]:
         "db = sqlite3.connect('file:/var/lib/llmqd/llmqd.db?mode=ro', uri=True); "
         f"print(json.dumps(db.execute({query!r}).fetchall()))"
     )
-    rows: list[list[Any]] = json.loads(machine.run(f'python3 -c "{program}"'))
+    rows: list[list[Any]] = json.loads(machine.run("python3 -", typed=program))
     return rows

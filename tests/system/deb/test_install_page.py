@@ -1,4 +1,4 @@
-"""docs/install.md does what it says: its commands are run in the machine in their order."""
+"""README.md and docs/install.md do what they say: their commands are run in the machine in their order."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.system.deb.machine import Machine
-from tests.system.deb.service import health, prop
+from tests.system.deb.service import call, health, prop
 
 pytestmark = pytest.mark.deb
 
-PAGE = Path(__file__).parents[3] / "docs" / "install.md"
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "install.md"
+README = ROOT / "README.md"
 AS_ROOT_ALREADY = 'sudo() { "$@"; }\n'
 
 
@@ -29,6 +31,7 @@ def test_every_command_of_the_page_works(machine: Machine, package: Path) -> Non
     *life, remove, purge = scripts()
     for script in life:
         machine.run(f"cd /root\nset -e\n{AS_ROOT_ALREADY}{script}", typed="sk-typed\n")
+    machine.run("systemctl disable --now llmqd@team llmqd.socket; rm /etc/llmqd/team.toml")
     assert prop(machine, "ActiveState") == "active"
     assert health(machine)["status"] == "ok"
     assert health(machine)["lanes"][0]["requests_per_minute"] == 500
@@ -40,3 +43,17 @@ def test_every_command_of_the_page_works(machine: Machine, package: Path) -> Non
     machine.run("test -s /var/lib/llmqd/llmqd.db -a -s /etc/llmqd/llmqd.toml -a -s /etc/llmqd/credentials/openai")
     machine.run(f"{AS_ROOT_ALREADY}{purge}")
     assert machine.run("ls -d /var/lib/llmqd /etc/llmqd 2>&1", check=False).count("No such file") == 2
+
+
+def test_the_four_commands_of_the_readme_install_it(machine: Machine, package: Path, provider: str) -> None:
+    machine.run("apt-get -q -y purge llmqd", check=False)
+    shutil.copy(package, machine.root / "root")
+    (block,) = re.findall(r"(?ms)^```sh\n(.*?)^```$", README.read_text())
+    install, key, start, look = block.splitlines()
+    machine.run(f"cd /root; {AS_ROOT_ALREADY}{install}\n{key}")
+    machine.run("echo OPENAI_BASE_URL=http://127.0.0.1:9000/v1 >>/etc/default/llmqd")  # the machine has no network
+    machine.run(f"{AS_ROOT_ALREADY}{start}")
+    assert '"status":"ok"' in machine.run(look)
+    call(machine)
+    assert machine.run(f"tail -n 1 {provider}") == "Bearer sk-..."
+    machine.run("systemctl stop llmqd; apt-get -q -y purge llmqd")

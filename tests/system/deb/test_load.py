@@ -42,7 +42,7 @@ class Load:
         self._progress = progress
         self.report: dict[str, Any] = {}
 
-    def go_on(self, calls: int = 60) -> None:
+    def go_on(self, calls: int = 40) -> None:
         """Waits until so many more calls have ended, and then until more wait than run."""
         enough = self._ended() + calls
         self._machine.until(lambda: self._ended() >= enough, within=120)
