@@ -130,10 +130,10 @@ burst = 10
 @pytest.fixture
 def installed(machine: Machine, package: Path) -> Machine:
     """The machine with the package as it is after installation, whatever the test before did."""
-    state = machine.run("dpkg-query -W -f '${Status}' llmqd 2>/dev/null", check=False)
-    if state != "install ok installed":
+    state = machine.run("dpkg-query -W -f '${Status} ${Version}' llmqd 2>/dev/null", check=False)
+    if state != f"install ok installed {__version__}":
         shutil.copy(package, machine.root / "root" / "llmqd.deb")
-        machine.run(f"{INSTALL} --allow-downgrades /root/llmqd.deb")
+        machine.run(f"{INSTALL} --allow-downgrades -o Dpkg::Options::=--force-confnew /root/llmqd.deb")
     return machine
 
 
