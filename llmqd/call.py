@@ -22,6 +22,7 @@ Status = Literal["running", "done", "cut", "failed", "cancelled", "abandoned", "
 `refused` llmqd itself said no, `interrupted` the daemon died under it."""
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(first + second for first in _CROCKFORD for second in _CROCKFORD)
 
 
 def new_call_id(now: float) -> str:
@@ -30,7 +31,7 @@ def new_call_id(now: float) -> str:
     `now` is the wall clock in seconds since 1970.
     """
     value = (int(now * 1000) << 80) | int.from_bytes(os.urandom(10), "big")
-    return "".join([_CROCKFORD[(value >> shift) & 31] for shift in range(125, -1, -5)])
+    return "".join([_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10)])
 
 
 @dataclass(slots=True, frozen=True)

@@ -59,6 +59,10 @@ logger = logging.getLogger(__name__)
 _SWITCH = 0.0005
 """Seconds after which a thread of the store hands the interpreter back; Python's own 5 ms would be felt."""
 
+_COLLECTED = 10_000, 5, 20
+"""How many new objects the garbage collector waits for. A call leaves some hundred behind that live on (its session,
+its events), so Python's own 700 would have it look for cycles every few calls, and there are next to none."""
+
 Load = Callable[[], "Config"]
 
 
@@ -231,6 +235,7 @@ def _steady() -> None:
     sys.setswitchinterval(_SWITCH)
     gc.collect()
     gc.freeze()  # what was made by now stays anyway: it need not be looked through again and again
+    gc.set_threshold(*_COLLECTED)
 
 
 _FIXED_SERVER = ("listen", "max_header", "shutdown_grace", "proxy_from_environment", "state_directory")

@@ -72,16 +72,17 @@ class Silence:
 class Content:
     """The body of an answer as it comes, undecoded."""
 
-    __slots__ = ("_silence", "_stream", "at_eof")
+    __slots__ = ("_silence", "_stream", "at_eof", "read_nowait")
 
     def __init__(self, stream: StreamReader, silence: Silence) -> None:
         self._stream = stream
         self._silence = silence
         self.at_eof = stream.at_eof
+        self.read_nowait = stream.read_nowait
 
     async def readany(self) -> bytes:
         """All bytes that are there, at least one; none at the end. Raises ClientError or OSError where it breaks."""
-        if piece := self._stream.read_nowait():
+        if piece := self.read_nowait():
             return piece
         self._silence.begins()
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _MAX_MODELS = 500
 """Distinct `model` labels; model names come from clients, so beyond it they are counted as `other`."""
+
+
+_Metric = TypeVar("_Metric", Counter, Histogram)
+
+
+class _Series(dict[tuple[str, ...], _Metric], Generic[_Metric]):
+    """The series of a metric by the values of its labels: found by one look-up, where `labels` would take a lock."""
+
+    def __init__(self, metric: _Metric) -> None:
+        self._metric: _Metric = metric
+
+    def __missing__(self, labels: tuple[str, ...]) -> _Metric:
+        series: _Metric = self._metric.labels(*labels)
+        self[labels] = series
+        return series
 
 
 class LimitFigure(Protocol):
@@ -90,36 +105,58 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._models: set[str] = set()
-        self._calls = Counter(
-            "llmqd_calls", "Calls by how they ended", ["upstream", "operation", "status"], registry=self.registry
+        self._calls = _Series(
+            Counter(
+                "llmqd_calls", "Calls by how they ended", ["upstream", "operation", "status"], registry=self.registry
+            )
         )
-        self._answers = Counter(
-            "llmqd_upstream_answers", "Answers by HTTP status", ["upstream", "status"], registry=self.registry
+        self._answers = _Series(
+            Counter("llmqd_upstream_answers", "Answers by HTTP status", ["upstream", "status"], registry=self.registry)
         )
-        self._refusals = Counter("llmqd_refusals", "Calls that llmqd refused", ["code"], registry=self.registry)
-        self._tokens = Counter("llmqd_tokens", "Tokens by kind", ["upstream", "model", "kind"], registry=self.registry)
-        self._cost = Counter("llmqd_cost_usd", "Cost in US dollars", ["upstream", "model"], registry=self.registry)
-        self._unpriced = Counter(
-            "llmqd_unpriced_calls", "Calls with usage but no known price", ["upstream", "model"], registry=self.registry
+        self._refusals = _Series(
+            Counter("llmqd_refusals", "Calls that llmqd refused", ["code"], registry=self.registry)
         )
-        self._wait = Histogram(
-            "llmqd_queue_wait_seconds",
-            "Wait for a turn",
-            ["lane", "priority"],
-            buckets=_SECONDS,
-            registry=self.registry,
+        self._tokens = _Series(
+            Counter("llmqd_tokens", "Tokens by kind", ["upstream", "model", "kind"], registry=self.registry)
         )
-        self._first = Histogram(
-            "llmqd_time_to_first_byte_seconds",
-            "From arrival to the first byte of the answer, waiting included",
-            ["upstream"],
-            buckets=_SECONDS,
-            registry=self.registry,
+        self._cost = _Series(
+            Counter("llmqd_cost_usd", "Cost in US dollars", ["upstream", "model"], registry=self.registry)
         )
-        self._total = Histogram(
-            "llmqd_call_seconds", "From arrival to the end of the answer", ["upstream"], buckets=_SECONDS,
-            registry=self.registry,
-        )  # fmt: skip
+        self._unpriced = _Series(
+            Counter(
+                "llmqd_unpriced_calls",
+                "Calls with usage but no known price",
+                ["upstream", "model"],
+                registry=self.registry,
+            )
+        )
+        self._wait = _Series(
+            Histogram(
+                "llmqd_queue_wait_seconds",
+                "Wait for a turn",
+                ["lane", "priority"],
+                buckets=_SECONDS,
+                registry=self.registry,
+            )
+        )
+        self._first = _Series(
+            Histogram(
+                "llmqd_time_to_first_byte_seconds",
+                "From arrival to the first byte of the answer, waiting included",
+                ["upstream"],
+                buckets=_SECONDS,
+                registry=self.registry,
+            )
+        )
+        self._total = _Series(
+            Histogram(
+                "llmqd_call_seconds",
+                "From arrival to the end of the answer",
+                ["upstream"],
+                buckets=_SECONDS,
+                registry=self.registry,
+            )
+        )
         ProcessCollector(registry=self.registry)
         self._sessions: Callable[[], Mapping[str, float]] = dict
 
@@ -135,20 +172,20 @@ class Metrics:
 
     def refused(self, error: CallRefused) -> None:
         """Counts a call that llmqd refused."""
-        self._refusals.labels(error.code).inc()
+        self._refusals[error.code,].inc()
 
     def ended(self, record: Record) -> None:
         """Counts a call whose record has closed."""
         call, outcome = record.call, record.outcome
-        self._calls.labels(call.upstream, call.operation, outcome.status).inc()
+        self._calls[call.upstream, call.operation, outcome.status].inc()
         if outcome.http_status is not None and outcome.attempts:
-            self._answers.labels(call.upstream, str(outcome.http_status)).inc()
+            self._answers[call.upstream, str(outcome.http_status)].inc()
         if outcome.queued_ms is not None and outcome.lane is not None:
-            self._wait.labels(outcome.lane, str(call.priority)).observe(outcome.queued_ms / 1000)
+            self._wait[outcome.lane, str(call.priority)].observe(outcome.queued_ms / 1000)
         if outcome.first_byte_ms is not None:
-            self._first.labels(call.upstream).observe(outcome.first_byte_ms / 1000)
+            self._first[call.upstream,].observe(outcome.first_byte_ms / 1000)
         if outcome.total_ms is not None and outcome.attempts:
-            self._total.labels(call.upstream).observe(outcome.total_ms / 1000)
+            self._total[call.upstream,].observe(outcome.total_ms / 1000)
         if outcome.usage is not None and outcome.usage.source != "unknown":
             self._consumed(record)
 
@@ -177,11 +214,11 @@ class Metrics:
             ("reasoning", usage.reasoning),
         ):
             if count:
-                self._tokens.labels(upstream, model, kind).inc(count)
+                self._tokens[upstream, model, kind].inc(count)
         if outcome.cost is None:
-            self._unpriced.labels(upstream, model).inc()
+            self._unpriced[upstream, model].inc()
         else:
-            self._cost.labels(upstream, model).inc(outcome.cost.total / PICO)
+            self._cost[upstream, model].inc(outcome.cost.total / PICO)
 
     def _model_label(self, model: str) -> str:
         if model not in self._models:

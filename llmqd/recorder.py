@@ -112,5 +112,6 @@ class Recorder:
 
     def _ended(self, record: Record) -> None:
         self._metrics.ended(record)
-        message, fields = call_line(record)
-        logger.info("%s", message, extra={"fields": fields})
+        if logger.isEnabledFor(logging.INFO):
+            message, fields = call_line(record)
+            logger.info("%s", message, extra={"fields": fields})

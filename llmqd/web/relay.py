@@ -31,7 +31,12 @@ logger = logging.getLogger(__name__)
 
 
 class PassedResponse(web.StreamResponse):
-    """An upstream's answer on its way to the client: nothing is added that the upstream did not send."""
+    """An upstream's answer on its way to the client: nothing is added that the upstream did not send.
+
+    Its head waits for the first bytes of its body, where these are there already, so that both leave in one write.
+    """
+
+    _send_headers_immediately = False  # aiohttp's web.Response does the same
 
     def __init__(self, *, status: int, reason: str | None, headers: CIMultiDict[str]) -> None:
         super().__init__(status=status, reason=reason, headers=headers)
@@ -133,6 +138,9 @@ class _Answer:
         response = self._passed(extra) if self._early is None else self._early
         try:
             await response.prepare(self._passage.request)
+            self._begun = self._begun or self._there()
+            if not (self._begun or self._answer.content.at_eof()):
+                self._passage.request.writer.send_headers()  # its body is still to come
             if not await self._pass(response):
                 self._close("cut", complete=False)
                 self._cut(response)
@@ -165,6 +173,13 @@ class _Answer:
         self._record.outcome.error = late_code(answer.status, media_type(answer.headers), form, call)
         return late_edits(call, passage.upstream.name, answer.status, answer.headers, form)
 
+    def _there(self) -> bytes:
+        """What of the body has come together with the head."""
+        try:
+            return self._answer.content.read_nowait()
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return b""  # the next read says so again
+
     async def _pass(self, response: web.StreamResponse) -> bool:
         """Every chunk as it comes; False when the upstream broke off."""
         content, tap, outcome = self._answer.content, self._tap, self._record.outcome
@@ -194,7 +209,12 @@ class _Answer:
                 chunk = edit.feed(chunk)
             if content.at_eof() or (tap is not None and tap.finished):
                 await self._finish()
-            if chunk:
+            if not chunk:
+                self._passage.request.writer.send_headers()  # its first bytes are held back
+            elif content.at_eof() and not self._edits and self._wire is None:
+                await response.write_eof(chunk)  # the end leaves with the last bytes
+                return True
+            else:
                 await response.write(chunk)
         rest = b""
         for edit in self._edits:
