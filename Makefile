@@ -19,8 +19,8 @@ check: $(VENV)/.test  ## lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.test  ## measure what llmqd adds to a call, as ratios within one run
-	$(BIN)/python -m bench
+bench: $(VENV)/.test  ## what a call and a chunk cost beside nginx, LiteLLM and others; BASE=REV: beside that version; PEERS=bare,nginx
+	$(BIN)/python -m bench $(if $(BASE),--base $(BASE)) $(if $(PEERS),--peers $(PEERS)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-queue: $(VENV)/.test  ## strict upstreams behind real daemons, 15 minutes; LONG=1: 45; ROWS='unknown*': some
 	$(BIN)/python -m bench.queue $(if $(LONG),--long) $(if $(ROWS),--rows '$(ROWS)')

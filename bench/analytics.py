@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -121,7 +122,7 @@ async def measured(directory: Path, rounds: int) -> dict[str, float]:
     (directory / "notify").unlink(missing_ok=True)
     took: dict[str, list[float]] = {}
     mock_process, mock_port = started("-m", "bench.mock")
-    processes = [mock_process]
+    processes: list[subprocess.Popen[Any]] = [mock_process]
     try:
         daemon, port, _ = llmqd(f"http://127.0.0.1:{mock_port}/v1", str(directory))
         processes.insert(0, daemon)

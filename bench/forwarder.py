@@ -9,6 +9,7 @@ import uvloop
 from aiohttp import web
 
 UPSTREAM = sys.argv[1] if len(sys.argv) > 1 else ""
+PORT = int(sys.argv[2]) if len(sys.argv) > 2 else 0
 
 
 async def forward(request: web.Request) -> web.StreamResponse:
@@ -39,7 +40,7 @@ async def main() -> None:
     app.router.add_route("*", "/{tail:.*}", forward)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
+    site = web.TCPSite(runner, "127.0.0.1", PORT, backlog=4096)
     await site.start()
     sys.stdout.write(f"{runner.addresses[0][1]}\n")
     sys.stdout.flush()

@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.__main__ import resident_megabytes
 from bench.conversations import Recording, Traffic, fill
+from bench.processes import resident
 from bench.queue.measures import Measure, quantile
 from llmqd.call import Record
 from llmqd.config.store import Store
@@ -106,7 +106,7 @@ async def sustain(directory: Path, records: Iterator[Record], rate: int, seconds
                 ledger.closed(record)
                 written += 1
             if len(memory) < elapsed:
-                memory.append(resident_megabytes(os.getpid()))
+                memory.append(resident(os.getpid()) / 1e6)
                 behind.append(ledger.health().behind // 2)
             await asyncio.sleep(_TICK)
         took = time.perf_counter() - began
