@@ -27,7 +27,11 @@ IN_THE_MACHINE = ("systemd", "systemd-sysv", "dbus", "python3", "ca-certificates
 PATIENCE = 30 * 60
 """Seconds that the making of the package and of its machine may take, beside all other tests."""
 
+NO_ROOT = 75
+"""What debian-root exits with where debootstrap cannot do its work, for example without a mirror."""
+
 _BUILD = pytest.StashKey[subprocess.Popen[bytes]]()
+_OBSTACLE = pytest.StashKey[str]()
 
 
 def obstacle() -> str | None:
@@ -82,7 +86,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says at the end, where nobody overlooks it, that the package was not tried."""
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if "system/deb" in report.nodeid]
-    if skipped and (reason := obstacle()):
+    reason = terminalreporter.config.stash.get(_OBSTACLE, obstacle())
+    if skipped and reason:
         terminalreporter.section("the Debian package was not tried out", yellow=True)
         terminalreporter.line(f"{len(skipped)} tests of it were skipped: {reason}")
 
@@ -91,9 +96,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def built(pytestconfig: pytest.Config) -> str:
     """Waits until package and roots are made; where the machine's root is."""
     build = pytestconfig.stash[_BUILD]
-    output, _ = build.communicate(timeout=PATIENCE)
-    assert build.returncode == 0, output.decode()
-    return output.decode().splitlines()[-1]
+    said, _ = build.communicate(timeout=PATIENCE)
+    output = said.decode()
+    if build.returncode == NO_ROOT:
+        pytestconfig.stash[_OBSTACLE] = output.strip().rpartition("\n")[2]
+        pytest.skip(pytestconfig.stash[_OBSTACLE])
+    assert build.returncode == 0, output
+    return output.splitlines()[-1]
 
 
 @pytest.fixture(scope="session")
