@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -172,3 +173,19 @@ def test_the_locks_name_no_host_and_pin_by_hash() -> None:
         assert pins
         assert all("--hash=sha256:" in lines[number + 1] for number in pins)
         assert not [line for line in lines if "//" in line or "--index" in line]
+
+
+def lacking(lock: Path) -> list[str]:
+    """What `packaging/lacks` says of a lock."""
+    command = [sys.executable, str(ROOT / "packaging" / "lacks"), str(lock)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.splitlines()
+
+
+def test_a_lock_that_has_fallen_behind_setup_cfg_is_noticed(tmp_path: Path) -> None:
+    lock = ROOT / "packaging" / "requirements.lock"
+    text, behind = lock.read_text(), set(lacking(lock))
+    (tmp_path / "gone.lock").write_text(text.replace("\naiosqlite==", "\nelse=="))
+    assert [each.partition(">")[0] for each in lacking(tmp_path / "gone.lock") if each not in behind] == ["aiosqlite"]
+    (tmp_path / "old.lock").write_text(re.sub(r"\norjson==\S+", "\norjson==1.0", text))
+    assert [each.partition(">")[0] for each in lacking(tmp_path / "old.lock") if each not in behind] == ["orjson"]

@@ -104,7 +104,7 @@ def test_the_command_runs_on_its_own_libraries(installed: Machine) -> None:
 
 
 def test_every_library_is_the_one_that_the_lock_names(installed: Machine) -> None:
-    lock = (Path(__file__).parents[3] / "packaging" / "requirements.lock").read_text()
+    lock = (ROOT / "build" / SUITE / "requirements.lock").read_text()
     pinned = {name.replace("_", "-"): version for name, version in re.findall(r"(?m)^([\w-]+)==(\S+)", lock)}
     listing = "from importlib.metadata import distributions as d; print(*(f'{i.name}=={i.version}' for i in d()))"
     present = dict(item.split("==") for item in installed.run(f'/usr/lib/llmqd/bin/python -c "{listing}"').split())
