@@ -54,7 +54,8 @@ class Call:
     `priority` is 0 (first) to 9. `max_wait` bounds waiting for a turn, in seconds; None means no bound.
     `text_bytes` and `media` are the size of a JSON body as tokens are estimated from it: bytes without base64 content,
     and how many pictures, sounds or documents that was; 0 where the body was not read. `model` is the one that the
-    client asks for, `sent_model` the one that the upstream is asked for where its route gives it another name.
+    client asks for, `sent_model` the one that the upstream is asked for where its route gives it another name. `key` is
+    the name of the client key that it was made with, `weight` that key's share beside others.
     """
 
     id: str
@@ -78,6 +79,8 @@ class Call:
     store: str = "full"
     client: str | None = None
     client_retry: int = 0
+    key: str | None = None
+    weight: float = 1.0
     request_bytes: int = 0
     text_bytes: int = 0
     media: int = 0

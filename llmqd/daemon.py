@@ -9,6 +9,7 @@ import logging
 import random
 import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +18,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from llmqd import __version__, log
+from llmqd.admission import Admission
+from llmqd.auth.callers import Callers
+from llmqd.auth.key_file import KeyFile
+from llmqd.auth.key_lanes import KeyLanes
+from llmqd.auth.keyring import Keyring
 from llmqd.call import new_call_id
+from llmqd.config.address import is_loopback
 from llmqd.conversations import Conversations
 from llmqd.detection.detector import Detector
-from llmqd.errors import ConfigError, StoreError
+from llmqd.errors import ConfigError, ListenError, StoreError
 from llmqd.events import EventBus
 from llmqd.handover import Handover
 from llmqd.in_force import InForce
@@ -43,6 +50,7 @@ from llmqd.web.api.api import Api
 from llmqd.web.app import build_app
 from llmqd.web.attempts import Attempts
 from llmqd.web.cors import Cors
+from llmqd.web.door import Door
 from llmqd.web.event_stream import EventStream
 from llmqd.web.listening import Listening
 from llmqd.web.own import Own
@@ -50,6 +58,7 @@ from llmqd.web.proxy import Proxy
 from llmqd.web.queue_api import QueueApi
 from llmqd.web.relay import Relay
 from llmqd.web.sender import Sender
+from llmqd.web.tls import ServerTls
 
 if TYPE_CHECKING:
     from llmqd.config.model import Config
@@ -123,6 +132,12 @@ class Daemon:
         self.handover = Handover(self.places, server.state_directory, clock=clock, wall=time.time)
         self.handover.take()
         self._parts.callback(self.handover.leave)
+        self.keyring = Keyring(KeyFile(server.state_directory), wall=time.time)
+        _check_sockets(config, self._sockets)
+        self.callers = Callers(config.auth, self.keyring, clock=clock, wall=time.time)
+        self.key_lanes = await start(KeyLanes(config.queue, clock=clock, wall=time.time))
+        self.admission = await start(Admission(self.keyring, self.key_lanes, self.lanes, clock=clock))
+        door = Door(self.callers, self.in_force)
         self.proxy = Proxy(
             self.in_force,
             self.lanes,
@@ -130,14 +145,17 @@ class Daemon:
             recorder,
             self.conversations,
             self.places,
+            door,
+            self.admission,
             clock=clock,
             wall=time.time,
         )
-        self.own = Own(self.in_force, self.lanes, self.ledger, metrics, wall=time.time)
+        self.own = Own(self.in_force, self.lanes, self.ledger, metrics, self.keyring, wall=time.time)
         queue, events = QueueApi(self.lanes, clock=clock), EventStream(self.events)
         api = Api(self.ledger, None, wall=time.time)
-        app = build_app(self.proxy, self.own, queue, events, api, Cors(self.in_force))
+        app = build_app(self.proxy, self.own, queue, events, api, Cors(self.in_force), door)
         self.watch = await start(Watch(self.notifier, self.lanes, self.ledger, self.own.faults, wall=time.time))
+        self.tls = ServerTls.of(server)
         self.listening = await start(
             Listening(
                 app,
@@ -146,6 +164,7 @@ class Daemon:
                 max_header=server.max_header,
                 notifier=self.notifier,
                 passed=self._sockets,
+                tls=self.tls,
             )
         )
 
@@ -156,6 +175,7 @@ class Daemon:
         self.own.stop()
         self.proxy.stop()
         self.lanes.close()
+        self.key_lanes.close()
         self.events.close()
 
     def reload(self, load: Load) -> None:
@@ -169,9 +189,13 @@ class Daemon:
             return
         for warning in config.warnings:
             logger.warning("%s", warning)
+        if self.tls is not None:
+            self.tls.reload(config.server)
         config = self.simulator.placed(keep_fixed(self.in_force.config, config))
         self.lanes.apply(config)
         self.recall.soon()
+        self.callers.replace(config.auth)
+        self.key_lanes.replace(config.queue)
         self.conversations.replace(config)
         self._transcripts.replace(config.store, _redaction(config))
         self.client.forget_certificates()
@@ -210,6 +234,17 @@ async def serve(config: Config, load: Load, environ: Mapping[str, str]) -> None:
         daemon.stop()
         await warming
     logger.info("stopped")
+
+
+def _check_sockets(config: Config, sockets: Sequence[PassedSocket]) -> None:
+    """Sockets that systemd hands over are held to what `[server] listen` is. Raises ListenError."""
+    if config.auth.mode != "open":
+        return
+    for listener in [each.listener for each in sockets]:
+        if listener.family != socket.AF_UNIX and not is_loopback(host := listener.getsockname()[0]):
+            raise ListenError(
+                f'the socket unit listens on {host}, which other machines reach: set [auth] mode = "keys"'
+            )
 
 
 def _secret(config: Config) -> bytes:

@@ -6,11 +6,14 @@ LlmqdError
 ├── ListenError           an address cannot be listened on
 ├── DaemonUnreachable     a command finds no running daemon
 ├── DaemonRefused         the running daemon says no to a command
+├── KeyFileError          the file of client keys cannot be read or written
 ├── StoreError            the database cannot be used
 │   └── NewerDatabase     written by a newer llmqd
 └── CallRefused           llmqd answers instead of an upstream (status, code, retry hints)
     ├── BadHeader             400 bad_header
     ├── MissingEndpoint       400 missing_endpoint
+    ├── InvalidKey            401 invalid_key
+    ├── NotAllowed            403 not_allowed
     ├── UnknownUpstream       404 unknown_upstream
     ├── NotFound              404 not_found
     ├── MethodNotAllowed      405 method_not_allowed
@@ -19,6 +22,8 @@ LlmqdError
     ├── QueueFull             429 queue_full
     ├── DeadlineExceeded      429 deadline_exceeded
     ├── WouldExceedDeadline   429 would_exceed_deadline
+    ├── BudgetExceeded        429 budget_exceeded
+    ├── TooManyAttempts       429 too_many_attempts
     ├── UpstreamUnreachable   502 upstream_unreachable
     ├── UpstreamTimeout       504 upstream_timeout
     ├── ShuttingDown          503 shutting_down
@@ -60,6 +65,10 @@ class DaemonUnreachable(LlmqdError):
 
 class DaemonRefused(LlmqdError):
     """The running daemon answered a command with an error, which the text is."""
+
+
+class KeyFileError(LlmqdError):
+    """The file of client keys cannot be read or written; the text says why."""
 
 
 class StoreError(LlmqdError):
@@ -109,6 +118,22 @@ class MissingEndpoint(CallRefused):
     status, code = 400, "missing_endpoint"
 
 
+class InvalidKey(CallRefused):
+    """No key was shown, or none that may be used. `known` says that it was once a right one, so no guess."""
+
+    status, code = 401, "invalid_key"
+
+    def __init__(self, message: str, *, known: bool = False) -> None:
+        super().__init__(message, retry=False)
+        self.known = known
+
+
+class NotAllowed(CallRefused):
+    """Whoever calls is known, but may not do this."""
+
+    status, code = 403, "not_allowed"
+
+
 class UnknownUpstream(CallRefused):
     """The first path segment names no configured upstream, or none is configured."""
 
@@ -155,6 +180,18 @@ class WouldExceedDeadline(CallRefused):
     """The wait ahead is longer than the caller is willing to wait; said at once instead of after the wait."""
 
     status, code = 429, "would_exceed_deadline"
+
+
+class BudgetExceeded(CallRefused):
+    """A budget is used up; the text says which, how much of it, and when it begins anew."""
+
+    status, code = 429, "budget_exceeded"
+
+
+class TooManyAttempts(CallRefused):
+    """Too many wrong keys came from one address."""
+
+    status, code = 429, "too_many_attempts"
 
 
 class UpstreamUnreachable(CallRefused):

@@ -97,6 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
             description="Show who waits at the running daemon, and steer it.",
         )
     )
+    _add_keys(commands)
     commands.add_parser("version", help="show the version", description="Show the version.")
     return parser
 
@@ -196,6 +197,56 @@ def _add_tail(command: argparse.ArgumentParser) -> None:
     command.add_argument("-n", "--count", metavar="N", type=_count, help="end after so many lines")
     command.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: auto")
     _add_location(command)
+
+
+def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "keys",
+        help="make, list and revoke client keys",
+        description="Make, list and revoke client keys. A running daemon knows of each change at once.",
+    )
+    actions = command.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+    create = actions.add_parser("create", help="make a key and show it, this once")
+    create.add_argument("--name", required=True, help="what records and figures call it; never given twice")
+    create.add_argument(
+        "--priority", metavar="P", type=_priority, help="priority of calls that name none (default: [queue] priority)"
+    )
+    create.add_argument("--weight", metavar="W", type=_weight, default=1.0, help="its share beside others (default: 1)")
+    create.add_argument("--rpm", metavar="N", type=_whole, default=0, help="calls a minute; more wait (default: any)")
+    create.add_argument("--tpm", metavar="N", type=_whole, default=0, help="tokens a minute; more wait (default: any)")
+    create.add_argument("--models", metavar="M", default="", help="patterns of models that it may use, by commas")
+    create.add_argument("--upstreams", metavar="U", default="", help="patterns of upstreams that it may use, by commas")
+    create.add_argument(
+        "--expires", metavar="T", type=_lifetime, help="how long it is good for, such as 90d (default: for ever)"
+    )
+    listed = actions.add_parser("list", help="show all keys, without what opens anything")
+    revoke = actions.add_parser("revoke", help="make keys worthless at once; calls that wait with them are refused")
+    revoke.add_argument("name", metavar="NAME", nargs="+", help="name of a key")
+    for action in (create, listed, revoke):
+        place = action.add_mutually_exclusive_group()
+        place.add_argument("--config", type=Path, metavar="F", help="the configuration file of the daemon")
+        place.add_argument("--defaults", action="store_true", help="use no file, even if /etc/llmqd/llmqd.toml exists")
+        action.add_argument("--state-directory", metavar="D", help="where the daemon keeps its database and keys")
+        action.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _weight(text: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = 0.0
+    if not 0.001 <= weight <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.001 to 1000")
+    return weight
+
+
+def _lifetime(text: str) -> float:
+    from llmqd.config.quantities import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'{error}; write for example "90d"') from None
 
 
 def _add_location(command: argparse.ArgumentParser) -> None:

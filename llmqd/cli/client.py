@@ -19,6 +19,10 @@ _PATIENCE = 10.0
 """Seconds that the daemon may take to answer; it answers in milliseconds unless it is stuck."""
 
 
+TOKEN_VARIABLE = "LLMQD_ADMIN_TOKEN"
+"""Where commands find the admin token; through a unix socket root and the daemon's own user need none."""
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
         super().__init__("llmqd", timeout=_PATIENCE)
@@ -46,7 +50,10 @@ class DaemonClient:
         connection = self._connection()
         try:
             data = None if body is None else orjson.dumps(body)
-            connection.request(method, path, data, {"Content-Type": "application/json", "Connection": "close"})
+            headers = {"Content-Type": "application/json", "Connection": "close"}
+            if token := os.environ.get(TOKEN_VARIABLE):
+                headers["Authorization"] = f"Bearer {token}"
+            connection.request(method, path, data, headers)
             response = connection.getresponse()
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:

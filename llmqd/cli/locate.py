@@ -59,7 +59,8 @@ def _listener(addresses: Iterable[Address], why: str) -> Located:
             return Located(address, why)
     for address in addresses:
         if address.port:
-            return Located(replace(address, host=_WILDCARDS.get(address.host, address.host)), why)
+            host = _WILDCARDS.get(address.host, address.host)
+            return Located(replace(address, host=host, tls=False), why, tls=address.tls)
     if sockets:
         return Located(sockets[0], why)
     raise DaemonUnreachable(f"the daemon listens on a port that it chose itself ({why}); give its address with --url")

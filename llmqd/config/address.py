@@ -1,10 +1,10 @@
-"""Addresses to listen on: `host:port`, `[ipv6]:port`, `unix:/path`."""
+"""Addresses to listen on: `host:port`, `[ipv6]:port`, `unix:/path`, and `tls:` before a port for HTTPS."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.?", re.ASCII)
 _UNIX_PATH_MAX = 107
@@ -18,11 +18,13 @@ class Address:
     host: str = ""
     port: int = 0
     path: str = ""
+    tls: bool = False
 
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        place = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"tls:{place}" if self.tls else place
 
     @property
     def loopback(self) -> bool:
@@ -39,6 +41,8 @@ def parse_address(text: str) -> Address:
         if len(path.encode()) > _UNIX_PATH_MAX:
             raise ValueError(f"the path of a unix socket has at most {_UNIX_PATH_MAX} bytes")
         return Address(path=path)
+    if text.startswith("tls:"):
+        return replace(parse_address(text.removeprefix("tls:")), tls=True)
     host, colon, port = text.rpartition(":")
     if not colon or not host:
         raise ValueError('not an address; write for example "127.0.0.1:8080", "[::1]:8080" or "unix:/path"')

@@ -6,7 +6,10 @@ from typing import Any
 
 from llmqd.config.limits import Limits, OwnLimits
 from llmqd.config.model import SECTIONS, Config, Key, Section, Upstream
+from llmqd.config.net_kinds import SecretFile, SecretText
 from llmqd.config.setting import settings_of
+
+_SECRETS = (SecretFile, SecretText)
 
 
 def describe(config: Config) -> dict[str, Any]:
@@ -23,7 +26,7 @@ def _show(section: Section, part: Any) -> dict[str, Any]:
     shown = {}
     for name, setting in section.settings.items():
         value = getattr(part, name)
-        shown[name] = setting.kind.show(value) if value is not None or name == "api_key" else None
+        shown[name] = setting.kind.show(value) if value is not None or isinstance(setting.kind, _SECRETS) else None
     if isinstance(part, Upstream):
         shown.update(_show_upstream(part, section.inside[0]))
     elif isinstance(part, Key):

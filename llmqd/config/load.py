@@ -11,10 +11,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from llmqd.config.access import AccessBuilder
 from llmqd.config.drafts import all_drafts
 from llmqd.config.environment import Environment
 from llmqd.config.faults import Faults, nearest
-from llmqd.config.model import SECTIONS, Config, Log, Price, Queue, Route, Server, Sessions, Store, Upstream
+from llmqd.config.model import SECTIONS, Config, Log, Price, Queue, Route, Sessions, Store, Upstream
 from llmqd.config.places import locate
 from llmqd.config.reading import Table, read_tables
 from llmqd.config.upstreams import UpstreamBuilder
@@ -50,7 +51,9 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | N
     environment = Environment(environ, faults)
     overrides = overrides or Overrides()
     plain = _plain_sections(tables, environment, overrides, path)
-    server, queue = Server(**plain["server"]), Queue(**plain["queue"])
+    access = AccessBuilder(environment, faults)
+    server, queue = access.server(plain["server"]), Queue(**plain["queue"])
+    auth = access.auth(plain["auth"], server)
     builder = UpstreamBuilder(environment, queue, server.addresses, faults)
     options = {"base_url": overrides.base_url, "type": overrides.type, "api_key": overrides.api_key}
     drafts = all_drafts(tables["upstream"], environment, options, has_file=path is not None)
@@ -60,7 +63,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | N
     prices = _prices(tables["price"], faults)
     if len(faults):
         raise ConfigError(faults.sentences())
-    _warn(server, upstreams, path, faults)
+    _warn(upstreams, path, faults)
     return Config(
         server=server,
         queue=queue,
@@ -68,6 +71,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | N
         routes=routes,
         sessions=Sessions(**plain["sessions"]),
         store=Store(**plain["store"]),
+        auth=auth,
         log=Log(**plain["log"]),
         prices=prices,
         source=path,
@@ -173,12 +177,9 @@ def _prices(tables: list[Table], faults: Faults) -> tuple[Price, ...]:
     return tuple(Price(**table.values) for table in tables if _is_whole(table))
 
 
-def _warn(server: Server, upstreams: tuple[Upstream, ...], path: Path | None, faults: Faults) -> None:
+def _warn(upstreams: tuple[Upstream, ...], path: Path | None, faults: Faults) -> None:
     if not upstreams:
         faults.warn(
             f"no upstream is configured, so no call can be forwarded: add an [[upstream]] to {path}"
             " or set the key of a provider in the environment, for example OPENAI_API_KEY"
         )
-    for address in server.addresses:
-        if not address.loopback:
-            faults.warn(f"listening on {address}: every program that reaches this address can spend your keys")

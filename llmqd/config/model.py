@@ -16,10 +16,11 @@ from typing import Any
 
 from llmqd.call import Dialect
 from llmqd.config.address import Address, parse_address
+from llmqd.config.auth import Auth as Auth
 from llmqd.config.kinds import Choice, Duration, FilePath, Flag, Integer, Listing, Money, Size, Text
 from llmqd.config.limits import DefaultLimits, ModelLimit, OwnLimits
 from llmqd.config.limits import Limits as Limits
-from llmqd.config.net_kinds import HeaderName, Headers, ListenAddress, Name, Origin, SecretText, Url
+from llmqd.config.net_kinds import HeaderName, Headers, ListenAddress, Name, Origin, SecretFile, SecretText, Url
 from llmqd.config.routes import Route as Route
 from llmqd.config.secret import Secret
 from llmqd.config.sessions import FORMER_NAMES
@@ -51,7 +52,19 @@ class Server:
     listen: tuple[str, ...] = setting(
         Listing(ListenAddress(), least=1),
         ["127.0.0.1:8080"],
-        'Addresses to listen on: "host:port", "[::1]:8080" or "unix:/path".',
+        'Addresses to listen on: "host:port", "[::1]:8080", "unix:/path", or "tls:host:port" for HTTPS.',
+    )
+    tls_certificate: Path | None = setting(
+        SecretFile(),
+        None,
+        "Certificate of the tls: addresses, with its chain (PEM): file:/path or credential:NAME. A reload reads it.",
+        example="file:/etc/llmqd/tls.crt",
+    )
+    tls_key: Path | None = setting(
+        SecretFile(),
+        None,
+        "Its private key (PEM), without a password. Unset: it stands in the file of the certificate.",
+        example="credential:tls.key",
     )
     max_body: int = setting(Size(), "512MiB", "Largest request body accepted; larger ones get 413. 0: no limit.")
     spool_above: int = setting(
@@ -276,6 +289,7 @@ class Config:
     routes: tuple[Route, ...] = ()
     sessions: Sessions = Sessions()
     store: Store = Store()
+    auth: Auth = Auth()
     log: Log = Log()
     prices: tuple[Price, ...] = ()
     source: Path | None = None
@@ -329,6 +343,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("route", Route, "routes", repeated=True),
     Section("sessions", Sessions, "sessions", former=FORMER_NAMES),
     Section("store", Store, "store"),
+    Section("auth", Auth, "auth"),
     Section("log", Log, "log"),
     Section("price", Price, "prices", repeated=True),
 )

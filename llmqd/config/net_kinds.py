@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from llmqd.config.address import parse_address
@@ -105,6 +106,22 @@ class SecretText:
         return parse_source(value)
 
     def show(self, value: Secret | None) -> object:
+        return {"set": value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """A file that holds a secret, by its path or the name of a credential; shown only as set or not set."""
+
+    noun: str = "file"
+
+    def read(self, value: object) -> SecretSource:
+        source = SecretText().read(value)
+        if source.scheme not in ("file", "credential"):
+            raise ValueError('must name a file: "file:/path" or "credential:NAME"')
+        return source
+
+    def show(self, value: Path | None) -> object:
         return {"set": value is not None}
 
 

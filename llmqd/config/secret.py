@@ -97,11 +97,18 @@ def read_source(source: SecretSource, environ: Mapping[str, str]) -> Secret:
         return Secret(_checked(value, f"the environment variable {source.where}"))
     if source.scheme == "file":
         return _read_file(Path(source.where), str(source))
+    return _read_file(secret_path(source, environ), str(source))
+
+
+def secret_path(source: SecretSource, environ: Mapping[str, str]) -> Path:
+    """Where the file of a `file:` or `credential:` secret lies, whether it is there or not. Raises SecretMissing."""
+    if source.scheme == "file":
+        return Path(source.where)
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
     if not directory:
         raise SecretMissing(f"{source}: $CREDENTIALS_DIRECTORY is not set (systemd sets it for LoadCredential=)")
     of_directory = Path(directory, f"llmqd_{source.where}")
-    return _read_file(of_directory if of_directory.exists() else Path(directory, source.where), str(source))
+    return of_directory if of_directory.exists() else Path(directory, source.where)
 
 
 def _read_file(path: Path, source: str) -> Secret:

@@ -11,18 +11,17 @@ _FALLBACK = ("key", "user", "agent", "session", "address")
 """From the one that says most surely who pays to the one that is always there."""
 
 
-def flow_of(call: Call, fair_by: str, *, key: str | None = None) -> str:
+def flow_of(call: Call, fair_by: str) -> str:
     """The flow of a call, as text that names its kind: `user:ada`.
 
     `fair_by` is `[queue] fair_by`: `key`, `session`, `user`, `agent` or `none` (all calls are one flow). A call that
     lacks what is asked for is told apart by the next best it has: client key, user, agent, session, address.
-    `key` is the name of the client key that the call was made with, never the secret. A session that was made up for
-    the call alone (source `new`) says nothing about who calls and is passed over.
+    A session that was made up for the call alone (source `new`) says nothing about who calls and is passed over.
     """
     if fair_by == "none":
         return ""
     known = {
-        "key": key,
+        "key": call.key,
         "user": call.user,
         "agent": call.agent,
         "session": None if call.session.source in ("new", "none") else call.session.id,

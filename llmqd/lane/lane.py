@@ -189,9 +189,10 @@ class Lane:
         self._queue.reprioritise(ticket, priority)
         self._wake.set()
 
-    def cancel(self, ticket: Ticket) -> None:
-        """Takes a waiting call out; who waits behind it gets Cancelled."""
-        self._refuse(ticket, Cancelled("this call was cancelled by an operator while it waited", retry=False))
+    def cancel(self, ticket: Ticket, error: CallRefused | None = None) -> None:
+        """Takes a waiting call out; who waits behind it gets this error, or Cancelled."""
+        cancelled = Cancelled("this call was cancelled by an operator while it waited", retry=False)
+        self._refuse(ticket, error or cancelled)
         self._wake.set()
 
     async def work(self) -> None:
@@ -226,7 +227,12 @@ class Lane:
         if (reason := self._throttle.never_fits(ask)) is not None:
             raise TooLargeForLimit(reason, retry=False)
         ticket = Ticket(
-            call, self._clock(), group=ask.group, flow=flow_of(call, self._fair_by), cost=self._throttle.cost(ask)
+            call,
+            self._clock(),
+            group=ask.group,
+            flow=flow_of(call, self._fair_by),
+            weight=call.weight,
+            cost=self._throttle.cost(ask),
         )
         ticket.ask, ticket.demand = ask, demand
         if standing is not None:

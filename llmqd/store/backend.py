@@ -84,8 +84,10 @@ class Backend(Protocol):
     async def call(self, call_id: str) -> Record | None:
         """The record of one call."""
 
-    async def session_totals(self, limit: int, ids: Sequence[str] | None = None) -> list[SessionTotals]:
-        """The sessions seen last, at most `limit`, or of these the named ones only."""
+    async def session_totals(
+        self, limit: int, ids: Sequence[str] | None = None, key: str | None = None
+    ) -> list[SessionTotals]:
+        """The sessions seen last, at most `limit`, or of these the named ones only, or those of a client key."""
 
     async def lane_usage(self, since: float, fine_since: float) -> list[LaneUsage]:
         """What lanes have let through from `since` on, in the order of time; summed up more before `fine_since`."""

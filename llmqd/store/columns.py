@@ -31,6 +31,7 @@ _CALL = {
     "store": "store",
     "client": "client",
     "client_retry": "client_retry",
+    "key": "client_key",
     "request_bytes": "request_bytes",
     "text_bytes": "text_bytes",
     "media": "media",

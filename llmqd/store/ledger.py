@@ -217,12 +217,14 @@ class Ledger:
         """The record of one call, None for an unknown id. Raises StoreError when the database cannot answer."""
         return await self._backend.call(call_id)
 
-    async def session_totals(self, limit: int, ids: Sequence[str] | None = None) -> list[SessionTotals]:
-        """Totals of the sessions seen last, at most `limit`, or of these the named ones only.
+    async def session_totals(
+        self, limit: int, ids: Sequence[str] | None = None, key: str | None = None
+    ) -> list[SessionTotals]:
+        """Totals of the sessions seen last, at most `limit`, or of these the named ones only, or those of a key.
 
         Raises StoreError when the database cannot answer.
         """
-        return await self._backend.session_totals(limit, ids)
+        return await self._backend.session_totals(limit, ids, key)
 
     async def lane_usage(self, since: float, fine_since: float) -> list[LaneUsage]:
         """What each lane has let through from `since` on (Unix seconds; two days at most), in the order of time.

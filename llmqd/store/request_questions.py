@@ -19,7 +19,7 @@ _COLUMNS = {
     "model": "model",
     "agent": "agent",
     "user": "user_id",
-    "key": "client",
+    "key": "coalesce(client_key, client)",
     "upstream": "upstream",
     "status": "status",
 }

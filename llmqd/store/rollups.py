@@ -1,8 +1,8 @@
 """Roll-ups: what calls come to by hour and by day, kept up with each record so that no question has to read calls.
 
 A row of `usage` sums the calls that were received within one hour (`step` 3600) or one day in UTC (86400), of all or of
-one model, agent, user, key or upstream (`by`, `value`; `part` is the upstream of a model). Each call is in six rows of
-each step. Rows of one `by` add up to all calls.
+one model, agent, user, key (without one: address) or upstream (`by`, `value`; `part` is the upstream of a model). Each
+call is in six rows of each step. Rows of one `by` add up to all calls.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ READ = (
     "cost_output_pico",
     "cost_cache_read_pico",
     "cost_cache_write_pico",
+    "client_key",
 )
 """The columns of `calls` from which everything here is made."""
 
@@ -100,7 +101,7 @@ class Ended(NamedTuple):
     model: str | None
     agent: str | None
     user: str | None
-    key: str | None
+    address: str | None
     upstream: str
     stream: int
     session: str | None
@@ -124,6 +125,7 @@ class Ended(NamedTuple):
     cost_output: int | None
     cost_cache_read: int | None
     cost_cache_write: int | None
+    client_key: str | None = None
 
     @property
     def answered(self) -> bool:
@@ -165,7 +167,7 @@ def usage_rows(calls: Iterable[Ended]) -> list[Row]:
             ("model", call.model, upstream),
             ("agent", call.agent, ""),
             ("user", call.user, ""),
-            ("key", call.key, ""),
+            ("key", call.client_key or call.address, ""),
             ("upstream", upstream, ""),
         ):
             key = (by, hour, value[:_LONGEST] if value else "", part)

@@ -288,7 +288,13 @@ END;
 INSERT INTO meta (key, value) SELECT 'rolled_up_to', '' WHERE EXISTS (SELECT 1 FROM calls);
 """
 
-MIGRATIONS: tuple[str, ...] = (_CALLS_SESSIONS_META, _LANE_USAGE, _SENT_MODEL, _TEXTS, _USAGE)
+_CLIENT_KEYS = """
+ALTER TABLE calls ADD COLUMN client_key TEXT /* the name of the client key; NULL: made without */;
+ALTER TABLE sessions ADD COLUMN client_key TEXT /* of its first call that had one: whose session it is */;
+CREATE INDEX sessions_by_key ON sessions (client_key, first_seen, session_id) WHERE client_key IS NOT NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_CALLS_SESSIONS_META, _LANE_USAGE, _SENT_MODEL, _TEXTS, _USAGE, _CLIENT_KEYS)
 """Append only: number n brings a database from `user_version` n - 1 to n."""
 
 

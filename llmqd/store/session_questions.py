@@ -31,7 +31,7 @@ _PATIENCE = 1.0
 _COLUMNS = (
     "session_id, source, first_seen, last_seen, request_count, error_count, prompt_tokens, completion_tokens,"
     " total_tokens, cached_tokens, cost_pico, unknown_cost_count, agent, user_id, conversation, function_calls,"
-    " cache_hits, total_ms"
+    " cache_hits, total_ms, client_key"
 )
 _SESSION = f"SELECT {_COLUMNS} FROM sessions WHERE session_id = ?"
 _FACETS = """
@@ -87,6 +87,7 @@ class Session:
     function_calls: int
     cache_hits: int
     total_ms: int
+    client_key: str | None = None
     models: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
 
@@ -97,7 +98,7 @@ class SessionFilters:
 
     `agent`, `user`, `model`, `tag` and `status` (how a call ended) want at least one call of a session to have them.
     `since` and `until` (Unix seconds, both within) want it to have been active between them. Costs are of the whole
-    session, in picodollars; a session of whose calls no price is known has none.
+    session, in picodollars; a session of whose calls no price is known has none. `key` is the client key whose it is.
     """
 
     agent: str | None = None
@@ -109,6 +110,7 @@ class SessionFilters:
     until: float | None = None
     min_cost: int | None = None
     max_cost: int | None = None
+    key: str | None = None
 
     def facets(self) -> list[tuple[str, str]]:
         """The kinds and values of `facets` that are wanted."""
@@ -124,6 +126,7 @@ class SessionFilters:
             ("s.first_seen <= ?", self.until),
             ("s.cost_pico >= ?", self.min_cost),
             ("s.cost_pico <= ?", self.max_cost),
+            ("s.client_key = ?", self.key),
         ):
             if value is not None:
                 conditions.append(condition)

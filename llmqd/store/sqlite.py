@@ -201,9 +201,13 @@ class SQLite:
         rows = await self.ask(sql.CALL, call_id) if call_id.isascii() else []
         return record(rows[0]) if rows else None
 
-    async def session_totals(self, limit: int, ids: Sequence[str] | None = None) -> list[SessionTotals]:
+    async def session_totals(
+        self, limit: int, ids: Sequence[str] | None = None, key: str | None = None
+    ) -> list[SessionTotals]:
         """The sessions seen last; see Backend.session_totals."""
-        if ids is None:
+        if key is not None:
+            rows = await self.ask(sql.SESSIONS_OF_KEY, key, limit)
+        elif ids is None:
             rows = await self.ask(sql.SESSIONS, limit)
         else:
             # An id that UTF-8 cannot hold was never written.

@@ -74,6 +74,10 @@ def _totals() -> str:
 
 SESSIONS = f"SELECT {_totals()} FROM sessions ORDER BY last_seen DESC, session_id LIMIT ?"
 
+SESSIONS_OF_KEY = f"""
+SELECT {_totals()} FROM sessions WHERE client_key = ? ORDER BY last_seen DESC, session_id LIMIT ?
+"""
+
 SESSIONS_BY_ID = f"""
 SELECT {_totals()} FROM sessions WHERE session_id IN (SELECT value FROM json_each(?))
 ORDER BY last_seen DESC, session_id LIMIT ?

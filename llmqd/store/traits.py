@@ -21,6 +21,7 @@ UPDATE sessions SET
     agent = coalesce(agent, ?),
     user_id = coalesce(user_id, ?),
     conversation = coalesce(conversation, ?),
+    client_key = coalesce(client_key, ?),
     function_calls = function_calls + ?,
     cache_hits = cache_hits + ?,
     total_ms = total_ms + ?
@@ -41,9 +42,10 @@ class Began(NamedTuple):
     conversation: str | None
     model: str | None
     tags: str | None
+    client_key: str | None = None
 
 
-_NAMES = ("session_id", "agent", "user_id", "conversation", "model", "tags")
+_NAMES = ("session_id", "agent", "user_id", "conversation", "model", "tags", "client_key")
 _take = itemgetter(*[OPENED_COLUMNS.index(column) for column in _NAMES])
 
 
@@ -58,14 +60,14 @@ def trait_rows(calls: Iterable[Began | Ended]) -> list[Row]:
     for call in calls:
         if call.session is None:
             continue
-        row = sums.setdefault(call.session, [None, None, None, 0, 0, 0])
-        for index, name in enumerate((call.agent, call.user, call.conversation)):
+        row = sums.setdefault(call.session, [None, None, None, None, 0, 0, 0])
+        for index, name in enumerate((call.agent, call.user, call.conversation, call.client_key)):
             row[index] = row[index] or name or None
         if isinstance(call, Ended):
-            row[3:] = (
-                int(row[3] or 0) + (call.function_calls or 0),
-                int(row[4] or 0) + int(bool(call.answered and call.cached)),
-                int(row[5] or 0) + round(call.took_ms or 0.0),
+            row[4:] = (
+                int(row[4] or 0) + (call.function_calls or 0),
+                int(row[5] or 0) + int(bool(call.answered and call.cached)),
+                int(row[6] or 0) + round(call.took_ms or 0.0),
             )
     return [(*row, session) for session, row in sums.items()]
 

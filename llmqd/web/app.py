@@ -16,18 +16,29 @@ from llmqd.web.relay import PassedResponse
 
 if TYPE_CHECKING:
     from llmqd.web.api.api import Api
+    from llmqd.web.door import Door
     from llmqd.web.event_stream import EventStream
     from llmqd.web.own import Own
     from llmqd.web.proxy import Proxy
     from llmqd.web.queue_api import QueueApi
 
 
+_SECURITY = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+)
+"""Headers of every answer of llmqd's own: nothing is guessed, framed, told to others or kept."""
+
 logger = logging.getLogger(__name__)
 
 
-def build_app(proxy: Proxy, own: Own, queue: QueueApi, events: EventStream, api: Api, cors: Cors) -> web.Application:
+def build_app(
+    proxy: Proxy, own: Own, queue: QueueApi, events: EventStream, api: Api, cors: Cors, door: Door
+) -> web.Application:
     """All routes; what is not llmqd's own goes to the proxy, whatever its method and path."""
-    app = web.Application(middlewares=[_own_words])
+    app = web.Application(middlewares=[_own_words, door.check])
     for path, handler in (
         ("/", own.root),
         ("/health", own.health),
@@ -39,6 +50,9 @@ def build_app(proxy: Proxy, own: Own, queue: QueueApi, events: EventStream, api:
     ):
         app.router.add_get(path, handler)
         app.router.add_route("*", path, own.wrong_method)
+    app.router.add_post("/dashboard/login", door.login)
+    app.router.add_get("/dashboard/login", door.whoami)
+    app.router.add_post("/dashboard/logout", door.logout)
     queue.add_to(app, cors.preflight)
     api.add_to(app, cors.preflight)
     app.router.add_route("*", "/{tail:.*}", cors.preflight(proxy.handle), expect_handler=proxy.expect)
@@ -83,3 +97,5 @@ async def _signature(_: web.Request, response: web.StreamResponse) -> None:
         response.restore_headers()
     else:
         response.headers["Server"] = f"llmqd/{__version__}"
+        for name, value in _SECURITY:
+            response.headers.setdefault(name, value)

@@ -136,7 +136,8 @@ class Attempts:
                 lambda: passage.headers(self._recorder.since(passage.call)),
                 waited=self._recorder.since(passage.call) / 1000,
             )
-            return await self._until_answered(passage, record, demand)
+            async with passage.admission(record):
+                return await self._until_answered(passage, record, demand)
         except BaseException as error:
             return await self._refuse(passage, self._ended(passage, record, error))
         finally:
@@ -157,6 +158,7 @@ class Attempts:
         while True:
             try:
                 async with turn:
+                    passage.still_allowed()
                     passage.heartbeat.hold()
                     if passage.queued_ms is None:
                         passage.queued_ms = record.outcome.queued_ms = self._recorder.since(passage.call)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -65,14 +66,15 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
 def request_headers(
-    headers: ParsedHeaders, raw: RawHeaders, upstream: Upstream, key: Key, url: str
+    headers: ParsedHeaders, raw: RawHeaders, upstream: Upstream, key: Key, url: str, *, strips: bool = False
 ) -> CIMultiDict[str]:
     """What the upstream sees: the client's headers in their order, less what ends here, with the upstream's own key.
 
-    The client's key is replaced where the upstream has one and passed where it has none. `url` is the upstream's.
+    The client's key is replaced where the upstream has one and passed where it has none, unless `strips` says that it
+    is for llmqd alone. `url` is the upstream's.
     """
     dropped = _DROPPED | named_in_connection(headers)
-    replaces = key.api_key is not None
+    replaces = strips or key.api_key is not None
     passed: CIMultiDict[str] = CIMultiDict()
     for name, value in _decoded(raw):
         low = name.lower()
@@ -111,7 +113,7 @@ def websocket_headers(headers: CIMultiDict[str], *, replaces_key: bool) -> None:
 
 def without_key(query: str) -> str:
     """A query without `key=`: where Google's clients put their key, which must not go to an upstream that has one."""
-    return "&".join(part for part in query.split("&") if not part.startswith("key="))
+    return "&".join(part for part in query.split("&") if unquote_plus(part.partition("=")[0]) != "key")
 
 
 def response_headers(headers: ParsedHeaders, raw: RawHeaders) -> CIMultiDict[str]:

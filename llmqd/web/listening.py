@@ -23,6 +23,7 @@ from llmqd.errors import ListenError
 if TYPE_CHECKING:
     from llmqd.config.address import Address
     from llmqd.systemd import Notifier, PassedSocket
+    from llmqd.web.tls import ServerTls
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,10 @@ class Listening:
         max_header: int,
         notifier: Notifier,
         passed: Sequence[PassedSocket] = (),
+        tls: ServerTls | None = None,
     ) -> None:
+        self._tls = tls
+        self._secure: set[str] = set()
         self._of_unit = [each.listener for each in passed if not each.name.startswith(_OURS)]
         self._kept: dict[str, list[socket.socket]] = {}
         for each in passed:
@@ -93,7 +97,8 @@ class Listening:
         for address in self._runner.addresses:
             host, port = (address[0], address[1]) if isinstance(address, tuple) else (None, None)
             shown = f"[{host}]" if host is not None and ":" in host else host
-            found.append(f"unix:{address}" if host is None else f"http://{shown}:{port}")
+            scheme = "https" if str(address) in self._secure else "http"
+            found.append(f"unix:{address}" if host is None else f"{scheme}://{shown}:{port}")
         return found
 
     async def __aenter__(self) -> Self:
@@ -118,11 +123,13 @@ class Listening:
 
     async def _serve_address(self, address: Address) -> None:
         """On the sockets that the last process has left for it, else on new ones."""
+        if address.tls and self._tls is None:
+            raise ListenError(f"cannot listen on {address}: [server] tls_certificate is not there")
         name = _OURS + quote(str(address), safe="/[]")
         kept = self._kept.pop(name, [])
         if kept and (not address.path or Path(address.path).is_socket()):
             for listener in kept:
-                await self._serve(listener)
+                await self._serve(listener, tls=address.tls)
             return
         if kept:
             self._kept[name] = kept  # its file is gone: nobody can reach it any more
@@ -132,11 +139,14 @@ class Listening:
         except OSError as error:
             raise ListenError(f"cannot listen on {address}: {_reason(error)}") from error
         for listener in opened:
-            await self._serve(listener)
+            await self._serve(listener, tls=address.tls)
             self._notifier.keep(listener, name)
 
-    async def _serve(self, listener: socket.socket) -> None:
-        await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
+    async def _serve(self, listener: socket.socket, *, tls: bool = False) -> None:
+        context = self._tls.context if tls and self._tls is not None else None
+        if context is not None:
+            self._secure.add(str(listener.getsockname()))
+        await web.SockSite(self._runner, listener, backlog=_BACKLOG, ssl_context=context).start()
 
     def _let_go(self) -> None:
         """Closes what was kept for addresses that nobody wants any more, here and with systemd."""

@@ -16,8 +16,10 @@ from llmqd.errors import MethodNotAllowed
 from llmqd.providers.presets import PRESETS
 from llmqd.usage import PICO
 from llmqd.web.refusal import refusal
+from llmqd.web.scope import scope
 
 if TYPE_CHECKING:
+    from llmqd.auth.keyring import Keyring
     from llmqd.in_force import InForce
     from llmqd.lane.lanes import Lanes
     from llmqd.metrics import Metrics
@@ -43,12 +45,20 @@ class Own:
     """The handlers of llmqd's own URLs. `wall` is Unix time in seconds."""
 
     def __init__(
-        self, in_force: InForce, lanes: Lanes, ledger: Ledger, metrics: Metrics, *, wall: Callable[[], float]
+        self,
+        in_force: InForce,
+        lanes: Lanes,
+        ledger: Ledger,
+        metrics: Metrics,
+        keyring: Keyring,
+        *,
+        wall: Callable[[], float],
     ) -> None:
         self._in_force = in_force
         self._lanes = lanes
         self._ledger = ledger
         self._metrics = metrics
+        self._keyring = keyring
         self._wall = wall
         self._started = wall()
         self._stopping = False
@@ -71,6 +81,10 @@ class Own:
                 "no upstream is configured: add [[upstream]] to the configuration or a provider key such as "
                 "OPENAI_API_KEY to the environment, then restart or reload"
             )
+        if config.auth.missing is not None:
+            faults.append(f"[auth] admin_token: {config.auth.missing}")
+        if (unread := self._keyring.fault) is not None:
+            faults.append(f"client keys: {unread}")
         store = self._ledger.health()
         if not store.ok:
             faults.append(f"store: {store.reason}")
@@ -144,7 +158,7 @@ class Own:
         """Tokens and calls of every session, as `{id: {...}}`; `?detail=1` adds what else is known."""
         await self._ledger.settled(_SETTLE)
         detail = request.query.get("detail", "0") not in ("0", "", "false")
-        totals = await self._ledger.session_totals(limit=_STATUS_LIMIT)
+        totals = await self._ledger.session_totals(limit=_STATUS_LIMIT, key=scope(request))
         return json_response({session.session_id: _session(session, detail) for session in totals})
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from aiohttp import web
 
-from llmqd.call import Call
+from llmqd.auth.callers import ANYONE, Caller
+from llmqd.call import Call, Record
 from llmqd.lane.standing import Standing
 from llmqd.providers.operations import Operation
 from llmqd.routing import Hop, Target
@@ -31,6 +34,8 @@ class Passage:
     `upgrade` says that it is a WebSocket handshake. `attempts` counts how often it was sent upstream. `standing` is
     what it takes along from lane to lane. `heartbeat` knows whether its answer has begun ahead of its turn.
     `conversation` is what was found out about its words; None once its record is closed, or where it says nothing.
+    `caller` makes it; `admission` lets it in and holds what it takes beyond its turns, `still_allowed` raises where its
+    turn has come too late.
     """
 
     request: web.Request
@@ -49,6 +54,9 @@ class Passage:
     attempts: int = 0
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     conversation: Conversation | None = None
+    caller: Caller = ANYONE
+    admission: Callable[[Record], AbstractAsyncContextManager[None]] = lambda _: nullcontext()
+    still_allowed: Callable[[], None] = lambda: None
 
     @property
     def repeatable(self) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
 
+from llmqd.admission import allowed_hops
 from llmqd.call import Call, new_call_id
 from llmqd.controls import PRIORITIES, Controls, patience, read_controls
 from llmqd.errors import BadHeader, CallRefused, MethodNotAllowed, ShuttingDown
@@ -28,6 +29,9 @@ from llmqd.web.passage import Passage
 from llmqd.web.refusal import refusal
 
 if TYPE_CHECKING:
+    from llmqd.admission import Admission
+    from llmqd.auth.callers import Caller
+    from llmqd.auth.key import ClientKey
     from llmqd.config.model import Config
     from llmqd.conversations import Conversations
     from llmqd.in_force import InForce
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from llmqd.lane.places import Places
     from llmqd.recorder import Recorder
     from llmqd.web.attempts import Attempts
+    from llmqd.web.door import Door
 
 _KEY_HEADERS = ("Authorization", "x-api-key", "x-goog-api-key", "api-key")
 _MAX_RETRY_COUNT = 99
@@ -52,6 +57,8 @@ class Proxy:
         recorder: Recorder,
         conversations: Conversations,
         places: Places,
+        door: Door,
+        admission: Admission,
         *,
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -62,6 +69,8 @@ class Proxy:
         self._recorder = recorder
         self._conversations = conversations
         self._places = places
+        self._door = door
+        self._admission = admission
         self._clock = clock
         self._wall = wall
         self._stopping = False
@@ -79,6 +88,7 @@ class Proxy:
             return None  # such a client knows no interim answers (RFC 9110 §10.1.1)
         path = path_of(request)
         try:
+            self._door.caller(request)
             self._target(path)
             read_controls(request.headers, default_priority=0)
             check_length(request, self._in_force.config.server.max_body)
@@ -95,10 +105,15 @@ class Proxy:
         path, upgrade = path_of(request), is_handshake(request)
         operation = operation_of(request.method, path, upgrade=upgrade)
         try:
-            target = self._target(path)
-            operation = operation_of(request.method, target.path, upgrade=upgrade)
+            # The dialect of an upstream's URL is that of the path behind its name; who may not call learns no names.
+            target, fault = self._found(path)
+            if target is not None:
+                operation = operation_of(request.method, target.path, upgrade=upgrade)
+            caller = self._door.caller(request)
+            if target is None:
+                raise fault or ShuttingDown("llmqd is shutting down; try again", retry_after=1.0, retry=True)
             check_coding(request)
-            return await self._call(request, target, operation, arrived)
+            return await self._call(request, target, operation, arrived, caller)
         except CallRefused as error:
             self._recorder.rejected(error)
             return refusal(error, operation.dialect or "openai")
@@ -108,11 +123,17 @@ class Proxy:
             raise ShuttingDown("llmqd is shutting down; try again", retry_after=1.0, retry=True)
         return parse_target(path, self._in_force.routing.names)
 
+    def _found(self, path: str) -> tuple[Target | None, CallRefused | None]:
+        try:
+            return self._target(path), None
+        except CallRefused as error:
+            return None, error
+
     async def _call(
-        self, request: web.Request, target: Target, operation: Operation, arrived: float
+        self, request: web.Request, target: Target, operation: Operation, arrived: float, caller: Caller
     ) -> web.StreamResponse:
         config, routing = self._in_force.config, self._in_force.routing
-        controls = read_controls(request.headers, default_priority=default_priority(config))
+        controls = read_controls(request.headers, default_priority=default_priority(config, caller.key))
         facts, body = NO_FACTS, Body()
         passing: Passing | None = None
         if operation.queued:
@@ -129,20 +150,26 @@ class Proxy:
                 facts = read_facts(
                     body, request.headers.get("Content-Type", ""), request.headers.get("Content-Encoding", "")
                 )
-            first, *fallbacks = routing.hops(target, operation, facts.model or operation.model)
+            model = facts.model or operation.model or asked_in_query(request)
+            asks = request.method not in ("GET", "HEAD", "OPTIONS", "DELETE") or is_handshake(request)
+            hops = routing.hops(target, operation, facts.model or operation.model)
+            first, *fallbacks = allowed_hops(hops, caller, model, asks_model=asks)
             upstream = first.upstream
             call = self._describe(request, target, operation, controls, facts, first, arrived, config)
+            call.key, call.weight = caller.name, 1.0 if caller.key is None else caller.key.weight
             fields, facts = facts.json, replace(facts, json=None)
             call.request_bytes, (call.text_bytes, call.media) = body.size, facts.size
             lane = self._lanes.pick(upstream.name)
             if request.method == "TRACE" and (lane.key.api_key is not None or upstream.headers):
                 raise MethodNotAllowed("the answer to TRACE would show the upstream's key")
             passage = Passage(request, call, upstream, lane, target, operation, facts, body, passing)
-            passage.upgrade = is_handshake(request)
+            passage.upgrade, passage.caller = is_handshake(request), caller
+            passage.still_allowed = partial(self._admission.check, call, caller)
             if not operation.queued:
                 return await self._attempts.at_once(passage)
             if fields is not None:
-                passage.conversation = await self._conversations.begin(call, fields, scope_of(request.headers))
+                scope = caller.name or scope_of(request.headers)
+                passage.conversation = await self._conversations.begin(call, fields, scope)
             del fields
             passage.fallbacks = fallbacks
             passage.heartbeat = heartbeat_of(request, call, config.queue)
@@ -153,6 +180,7 @@ class Proxy:
                 same = partial(fingerprint, request.method, request.raw_path, body, content_type)
                 passage.standing = Returning(self._places, flow_of(call, "key"), same, clock=self._clock)
             demand = Demand(facts.size, facts.max_tokens, facts.choices)
+            passage.admission = partial(self._admission.enter, caller=caller, demand=demand, standing=passage.standing)
             return await self._attempts.in_turn(passage, demand)
 
     def _describe(
@@ -227,8 +255,15 @@ def scope_of(headers: Mapping[str, str]) -> str:
     return blake2b(presented.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest() if presented else ""
 
 
-def default_priority(config: Config) -> int:
+def asked_in_query(request: web.BaseRequest) -> str | None:
+    """The model of a WebSocket handshake, which has no body (OpenAI: "Realtime with WebSockets")."""
+    return request.query.get("model") if is_handshake(request) else None
+
+
+def default_priority(config: Config, key: ClientKey | None = None) -> int:
     """The priority of calls that name none."""
+    if key is not None and key.priority is not None:
+        return key.priority
     priority = config.queue.priority
     return PRIORITIES[priority] if priority in PRIORITIES else int(priority)
 

@@ -71,6 +71,8 @@ def refusal(error: CallRefused, dialect: Dialect, headers: Mapping[str, str] | N
         response.headers.update(headers)
     if isinstance(error, ShuttingDown):
         response.force_close()  # so that the repetition comes on a new connection, which the next daemon takes
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="llmqd"'  # RFC 9110 §11.6.1 asks for one
     if error.retry_after is not None:
         # Whole seconds upwards for everybody, milliseconds for the SDKs that read them first.
         response.headers["Retry-After"] = str(max(math.ceil(error.retry_after), 1))

@@ -38,10 +38,11 @@ class Sender:
         """
         request, upstream, key = passage.request, passage.upstream, passage.lane.key
         query = request.raw_path.partition("?")[2]
-        if key.api_key is not None and upstream.dialect == "gemini":
+        strips = passage.caller.strips
+        if strips or (key.api_key is not None and upstream.dialect == "gemini"):
             query = without_key(query)
         url = upstream_url(upstream, _target(passage), passage.operation, query)
-        headers = request_headers(request.headers, request.raw_headers, upstream, key, url)
+        headers = request_headers(request.headers, request.raw_headers, upstream, key, url, strips=strips)
         body = outgoing(passage)
         if body.length is not None:
             headers["Content-Length"] = str(body.length)
@@ -52,7 +53,7 @@ class Sender:
         if passage.heartbeat.begun:
             headers["Accept-Encoding"] = "identity"  # the client's headers are out and name no encoding
         if passage.upgrade:
-            websocket_headers(headers, replaces_key=key.api_key is not None)
+            websocket_headers(headers, replaces_key=strips or key.api_key is not None)
         try:
             answer = await self._client.send(
                 upstream,

@@ -19,7 +19,11 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         ["line 2:", "[queue] max_waitng: unknown setting; did you mean max_waiting?"],
     ),
     "unknown section": ("[queu]\nburst = 1\n", ["line 1:", "[queu]: unknown section; did you mean queue?"]),
-    "section of a later version": ('[auth]\nmode = "open"\n', ["line 1:", "[auth]: unknown section"]),
+    "section of a later version": ('[cluster]\nmode = "x"\n', ["line 1:", "[cluster]: unknown section"]),
+    "open to other machines": ('[server]\nlisten = ["0.0.0.0:80"]\n', ["line 2:", "0.0.0.0:80", "keys create"]),
+    "short admin token": ('[auth]\nadmin_token = "secret-7"\n', ["line 2:", "admin_token", "16"]),
+    "tls without a certificate": ('[server]\nlisten = ["tls:127.0.0.1:80"]\n', ["line 2:", "tls_certificate"]),
+    "certificate in the file": ('[server]\ntls_key = "abc"\n', ["line 2:", "tls_key", "credential:NAME"]),
     "setting of another section": (
         "[server]\nrequests_per_minute = 5\n",
         ["line 2:", "requests_per_minute: unknown setting", "[queue]"],

@@ -350,8 +350,21 @@ def test_the_database_url_of_litellm_is_said_to_be_ignored() -> None:
     assert any("DATABASE_URL" in warning for warning in load(None, {"DATABASE_URL": "postgresql://x"}).warnings)
 
 
-def test_listening_beyond_this_machine_is_a_warning() -> None:
-    assert any("0.0.0.0:80" in one for one in load(None, {}, Overrides(listen=("0.0.0.0:80",))).warnings)
+def test_listening_beyond_this_machine_without_tls_is_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "llmqd.toml"
+    path.write_text('[auth]\nmode = "keys"\n')
+    warnings = load(path, {}, Overrides(listen=("0.0.0.0:80",))).warnings
+    assert any("0.0.0.0:80" in one and "unencrypted" in one for one in warnings)
+    assert any("admin_token" in one for one in warnings)
+
+
+def test_an_admin_token_that_is_not_there_is_a_warning_and_guards_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "llmqd.toml"
+    path.write_text('[auth]\nadmin_token = "credential:admin"\n')
+    config = load(path, {})
+    assert config.auth.admin_token is None
+    assert "CREDENTIALS_DIRECTORY" in (config.auth.missing or "")
+    assert any("admin_token" in one for one in config.warnings)
 
 
 def test_the_state_directory_is_systemds_else_that_of_the_place_of_the_file(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from llmqd.call import SessionRef
@@ -16,7 +18,7 @@ FULL = a_call(user="ada", agent="coder", session=SessionRef("s1", "header"), cli
     [("key", "key:team"), ("session", "session:s1"), ("user", "user:ada"), ("agent", "agent:coder"), ("none", "")],
 )
 def test_what_is_asked_for_decides(fair_by: str, flow: str) -> None:
-    assert flow_of(FULL, fair_by, key="team") == flow
+    assert flow_of(replace(FULL, key="team"), fair_by) == flow
 
 
 def test_what_is_missing_is_made_good_by_the_next_best() -> None:

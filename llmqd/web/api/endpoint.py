@@ -14,6 +14,7 @@ from llmqd.web.api.fields import read_body, read_query
 from llmqd.web.api.inputs import Nothing
 from llmqd.web.api.values import encoded
 from llmqd.web.refusal import error_object, refusal
+from llmqd.web.scope import scope
 
 Query = TypeVar("Query", bound=msgspec.Struct)
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -27,6 +28,8 @@ class Asked(Generic[Query, Body]):
     query: Query
     body: Body
     url: str = ""
+    key: str | None = None
+    """The client key whose things alone may be shown; None: everything."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -71,7 +74,7 @@ class Endpoint:
         try:
             query = read_query(request, self.query)
             body = await read_body(request, self.body) if self.body is not None else Nothing()
-            answer = await self.handle(Asked(request.match_info, query, body, request.path))
+            answer = await self.handle(Asked(request.match_info, query, body, request.path, scope(request)))
         except BadField as error:
             fault = error_object("openai", error.status, error.code, error.message)
             fault["error"]["param"] = error.param

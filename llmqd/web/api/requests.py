@@ -32,7 +32,7 @@ class Requests:
         after = None if query.cursor is UNSET else query.cursor
         if after is not None and not (0 < len(after) <= 64 and _CROCKFORD.issuperset(after)):
             raise bad("cursor", "not one that an earlier page gave as next")
-        page = await self._ledger.requests.search(_filters(query), query.limit, after=after)
+        page = await self._ledger.requests.search(_filters(query, asked.key), query.limit, after=after)
         return RequestPage(requests=[Request.of(record) for record in page.records], limit=query.limit, next=page.next)
 
     async def show_request(self, asked: Asked[Any, Any]) -> Request:
@@ -41,13 +41,15 @@ class Requests:
         record = await self._ledger.call(request_id)
         if record is None and await self._ledger.settled(SETTLE):
             record = await self._ledger.call(request_id)
-        if record is None:
+        if record is None or (asked.key is not None and record.call.key != asked.key):
             raise _no_call(request_id)
         return Request.of(record)
 
     async def request_messages(self, asked: Asked[Any, Any]) -> RequestMessages:
         """What was said in one call."""
         request_id = asked.path["request_id"]
+        if asked.key is not None:
+            await self.show_request(asked)  # raises where it is not theirs
         said = await self._ledger.messages_of_call(request_id)
         if said is None and await self._ledger.settled(SETTLE):
             said = await self._ledger.messages_of_call(request_id)
@@ -60,13 +62,13 @@ def _no_call(request_id: str) -> NotFound:
     return NotFound(f"the ledger has no call {request_id!r}; one that waits is shown by /queue/{{request_id}}")
 
 
-def _filters(query: inputs.RequestList) -> CallFilters:
+def _filters(query: inputs.RequestList, key: str | None) -> CallFilters:
     return CallFilters(
         session=query.session_id,
         model=query.model,
         agent=query.agent_name,
         user=query.user_id,
-        key=query.key,
+        key=key if key is not None else query.key,
         upstream=query.upstream,
         status=query.status,
         tag=query.tag,

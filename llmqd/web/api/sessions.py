@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
 
@@ -46,19 +47,21 @@ class Sessions:
 
     async def list_sessions(self, asked: Asked[inputs.SessionList, Any]) -> SessionPage:
         """Sessions that fit some filters, the one that began last first."""
-        return await self._page(asked.query, asked.query)
+        return await self._page(asked.query, asked.query, asked.key)
 
     async def search_sessions(self, asked: Asked[inputs.Paging, inputs.SessionFilter]) -> SessionPage:
         """The same with the filters in the body."""
-        return await self._page(asked.body, asked.query)
+        return await self._page(asked.body, asked.query, asked.key)
 
     async def session_summary(self, asked: Asked[Any, Any]) -> SessionSummary:
         """One session with its totals."""
-        return SessionSummary.of(await self._session(asked.path["session_id"]))
+        return SessionSummary.of(await self._session(asked.path["session_id"], asked.key))
 
     async def session_messages(self, asked: Asked[inputs.MessageList, Any]) -> Linked:
         """What was said in a session, in its order, each message once; header `Link` leads to what follows."""
         session_id, query = asked.path["session_id"], asked.query
+        if asked.key is not None:
+            await self._session(session_id, asked.key)
         given = query.cursor if query.cursor is not UNSET else ""
         after, _, seen = given.rpartition("-")
         if given and not (after and seen.isascii() and seen.isdigit() and len(seen) < 16):
@@ -106,15 +109,17 @@ class Sessions:
             raise NotFound("sessions cannot be corrected here: detection is off ([sessions] detect)")
         return self._correcting
 
-    async def _session(self, session_id: str) -> Session:
+    async def _session(self, session_id: str, key: str | None = None) -> Session:
         found = await self._ledger.sessions.session(session_id)
         if found is None and await self._ledger.settled(SETTLE):
             found = await self._ledger.sessions.session(session_id)
-        if found is None:
+        if found is None or (key is not None and found.client_key != key):
             raise NotFound(f"no session is named {session_id!r}")
         return found
 
-    async def _page(self, wanted: inputs.SessionFilter, paging: inputs.Paging | inputs.SessionList) -> SessionPage:
+    async def _page(
+        self, wanted: inputs.SessionFilter, paging: inputs.Paging | inputs.SessionList, key: str | None
+    ) -> SessionPage:
         after: Place | None = None
         if paging.cursor is not UNSET:
             if paging.offset:
@@ -123,7 +128,7 @@ class Sessions:
                 after = cursors.read(paging.cursor)
             except cursors.BadCursor as error:
                 raise bad("cursor", str(error)) from None
-        questions, filters = self._ledger.sessions, _filters(wanted)
+        questions, filters = self._ledger.sessions, replace(_filters(wanted), key=key)
         if wanted.text is None:
             page = await questions.search(filters, paging.limit, offset=paging.offset, after=after)
         elif paging.offset:

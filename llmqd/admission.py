@@ -1,0 +1,134 @@
+"""Lets a call of a client key in: as long as the key may be used, and within the key's own rates."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from llmqd.errors import InvalidKey, NotAllowed
+from llmqd.lane.turn import Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from llmqd.auth.callers import Caller
+    from llmqd.auth.key_lanes import KeyLanes
+    from llmqd.auth.keyring import Keyring
+    from llmqd.call import Call, Record
+    from llmqd.lane.lane import Lane
+    from llmqd.lane.lanes import Lanes
+    from llmqd.lane.standing import Standing
+    from llmqd.lane.throttle import Demand
+    from llmqd.routing import Hop
+
+logger = logging.getLogger(__name__)
+
+_EVERY = 0.5
+"""Seconds after which it is looked again whether the keys of waiting calls may still be used."""
+_KEEP_USES_EVERY = 10.0
+
+
+class Admission:
+    """Stands before the lanes of the upstreams. An async context manager: inside, calls whose key is revoked or
+    expires while they wait are sent away, and it is kept when keys were last used.
+    """
+
+    def __init__(self, keyring: Keyring, key_lanes: KeyLanes, lanes: Lanes, *, clock: Callable[[], float]) -> None:
+        self._keyring = keyring
+        self._key_lanes = key_lanes
+        self._lanes = lanes
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+        self._unusable: frozenset[str] = frozenset()
+
+    def check(self, call: Call, caller: Caller) -> None:
+        """Raises InvalidKey where the key of this call may not be used any more: its turn has come too late."""
+        if caller.key is not None:
+            self._keyring.check(caller.key.name)
+
+    @asynccontextmanager
+    async def enter(self, record: Record, caller: Caller, demand: Demand, standing: Standing) -> AsyncIterator[None]:
+        """Waits for the key's own rates, and settles them at the end. Raises what a Turn raises."""
+        lane = None if caller.key is None else self._key_lanes.lane(caller.key)
+        if lane is None:
+            yield
+            return
+        async with (turn := Turn(lane, record.call, demand, standing)):
+            turn.sent()
+            try:
+                yield
+            except BaseException:
+                turn.failed()
+                raise
+            turn.used(record.outcome.usage)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._watch(), name="keys")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.to_thread(self._keyring.keep_uses)
+
+    async def _watch(self) -> None:
+        kept = self._clock()
+        while True:
+            await asyncio.sleep(_EVERY)
+            try:
+                self.sweep()
+                if self._clock() - kept > _KEEP_USES_EVERY:
+                    kept = self._clock()
+                    await asyncio.to_thread(self._keyring.keep_uses)
+            except Exception:  # the next look may go better; without any, revoked keys still get no turn
+                logger.exception("the keys of waiting calls could not be looked at")
+
+    def sweep(self) -> None:
+        """Sends away who waits with a key that may not be used any more."""
+        usable = {key.name for key in self._keyring if self._usable(key.name)}
+        lanes: Iterable[Lane] = [*self._lanes, *self._key_lanes]
+        gone = frozenset(key.name for key in self._keyring) - usable
+        if gone - self._unusable or self._keyring.fault is not None:
+            for lane in lanes:
+                for ticket in list(lane.tickets()):
+                    name = ticket.call.key
+                    if name is not None and name not in usable and not name.startswith("uid-"):
+                        lane.cancel(ticket, InvalidKey("the key of this call was revoked while it waited", known=True))
+        for name in gone:
+            self._key_lanes.forget(name)
+        self._unusable = gone
+
+    def _usable(self, name: str) -> bool:
+        try:
+            self._keyring.check(name)
+        except InvalidKey:
+            return False
+        return True
+
+
+def allowed_hops(hops: list[Hop], caller: Caller, model: str | None, *, asks_model: bool) -> list[Hop]:
+    """Those places to which this caller may send a call to this model. Raises NotAllowed where there are none.
+
+    `asks_model`: what is sent can make a model work, so that a key for some models must name one of them.
+    """
+    key = caller.key
+    if key is None:
+        return hops
+    if asks_model and not key.may_use_model(model):
+        named = "a call that names no model" if model is None else f"the model {model!r}"
+        raise NotAllowed(f"the key {key.name!r} does not allow {named}; it allows {', '.join(key.models)}", retry=False)
+    allowed = [hop for hop in hops if key.may_use_upstream(hop.upstream.name)]
+    if not allowed:
+        raise NotAllowed(
+            f"the key {key.name!r} does not allow the upstream {hops[0].upstream.name!r}; it allows"
+            f" {', '.join(key.upstreams)}",
+            retry=False,
+        )
+    return allowed
