@@ -61,7 +61,7 @@ from llmqd.web.sender import Sender
 from llmqd.web.tls import ServerTls
 
 if TYPE_CHECKING:
-    from llmqd.config.model import Config
+    from llmqd.config.model import Config, Server
 
 logger = logging.getLogger(__name__)
 
@@ -132,12 +132,7 @@ class Daemon:
         self.handover = Handover(self.places, server.state_directory, clock=clock, wall=time.time)
         self.handover.take()
         self._parts.callback(self.handover.leave)
-        self.keyring = Keyring(KeyFile(server.state_directory), wall=time.time)
-        _check_sockets(config, self._sockets)
-        self.callers = Callers(config.auth, self.keyring, clock=clock, wall=time.time)
-        self.key_lanes = await start(KeyLanes(config.queue, clock=clock, wall=time.time))
-        self.admission = await start(Admission(self.keyring, self.key_lanes, self.lanes, clock=clock))
-        door = Door(self.callers, self.in_force)
+        door = await self._build_door(config, clock)
         self.proxy = Proxy(
             self.in_force,
             self.lanes,
@@ -153,10 +148,23 @@ class Daemon:
         self.own = Own(self.in_force, self.lanes, self.ledger, metrics, self.keyring, wall=time.time)
         queue, events = QueueApi(self.lanes, clock=clock), EventStream(self.events)
         api = Api(self.ledger, None, wall=time.time)
-        app = build_app(self.proxy, self.own, queue, events, api, Cors(self.in_force), door)
         self.watch = await start(Watch(self.notifier, self.lanes, self.ledger, self.own.faults, wall=time.time))
+        await self._listen(queue, events, api, door, server)
+
+    async def _build_door(self, config: Config, clock: Callable[[], float]) -> Door:
+        """What decides who may call."""
+        start = self._parts.enter_async_context
+        _check_sockets(config, self._sockets)
+        self.keyring = Keyring(KeyFile(config.server.state_directory), wall=time.time)
+        self.callers = Callers(config.auth, self.keyring, clock=clock, wall=time.time)
+        self.key_lanes = await start(KeyLanes(config.queue, clock=clock, wall=time.time))
+        self.admission = await start(Admission(self.keyring, self.key_lanes, self.lanes, clock=clock))
+        return Door(self.callers, self.in_force)
+
+    async def _listen(self, queue: QueueApi, events: EventStream, api: Api, door: Door, server: Server) -> None:
+        app = build_app(self.proxy, self.own, queue, events, api, Cors(self.in_force), door)
         self.tls = ServerTls.of(server)
-        self.listening = await start(
+        self.listening = await self._parts.enter_async_context(
             Listening(
                 app,
                 server.addresses,
