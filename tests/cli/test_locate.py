@@ -67,6 +67,7 @@ def test_a_wrong_url_is_named(given: str) -> None:
 )
 def test_a_listener_is_seen_from_this_machine(tmp_path: Path, addresses: list[str], shown: str) -> None:
     path = listening(tmp_path, *addresses)
+    path.write_text(f'{path.read_text()}\n[auth]\nmode = "keys"\n')  # without keys nobody may listen so
     found = locate(None, path, {})
     assert (str(found), found.why) == (shown, str(path))
 
