@@ -202,7 +202,8 @@ async def test_memory_is_bounded_in_calls_and_in_bytes() -> None:
     seconds = itertools.count(1000 * int(DAY))
     scribe = Scribe(wall=lambda: float(next(seconds)))
     settings = Store(backend="memory", batch_every=0.01, memory_calls=50, max_size=2 << 20)
-    async with Ledger(settings, Path("/nonexistent"), transcripts=scribe.transcripts) as ledger:
+    later = 1000 * DAY + 600
+    async with Ledger(settings, Path("/nonexistent"), transcripts=scribe.transcripts, wall=lambda: later) as ledger:
         for _ in range(10):
             for _ in range(60):
                 scribe.keep(ledger, question(noise(3000)), noise(1000))
