@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmqd.call import SessionRef
+import msgspec
+
+from llmqd.call import SessionRef, new_call_id
 from llmqd.detection.assignment import Question
 from llmqd.errors import StoreError
 from llmqd.messages.answer import Answer, read_answer
 from llmqd.messages.request import read_request
+from llmqd.store.entries import Regrouped
 
 if TYPE_CHECKING:
     from llmqd.call import Call, Record
@@ -29,13 +33,18 @@ logger = logging.getLogger(__name__)
 _PATIENCE = 0.1
 """Seconds that a call at most waits for what the database knows of its history; then memory alone decides."""
 _RECALLED = 200_000
-"""Marks that are read at the start: those of the conversations that were active last."""
+"""Marks that are read at the start, at most: those of the conversations that were active last."""
+_MERGED = 10_000
+"""Merges that are read at the start, the latest."""
+_SETTLE = 5.0
+"""Seconds that a correction at most waits for the database to follow the journal."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Conversation:
     """What one call takes along until its answer: the session that it was given, and what of its words is kept."""
 
+    call: Call
     assignment: Assignment
     transcript: Transcript | None
 
@@ -49,10 +58,12 @@ class Conversations:
     def __init__(
         self, config: Config, detector: Detector, transcripts: Transcripts, ledger: Ledger, *, wall: Callable[[], float]
     ) -> None:
+        self._new_id = detector.new_id
         self._detector = detector
         self._transcripts = transcripts
         self._ledger = ledger
         self._wall = wall
+        self._running: weakref.WeakSet[Conversation] = weakref.WeakSet()
         self._apply(config)
 
     def replace(self, config: Config) -> None:
@@ -70,11 +81,13 @@ class Conversations:
         """Takes what the database knows of the conversations that were active last, before the first call."""
         now = self._wall()
         try:
-            rows = await self._ledger.latest_marks(_RECALLED)
+            for gone, kept in await self._ledger.merged_sessions(_MERGED):
+                self._detector.merge(kept, gone, now)
+            rows = await self._ledger.latest_marks(_RECALLED, now - self._ttl)
         except StoreError as error:
             logger.warning("conversations from before the start are not known yet: %s", error)
             return
-        self._detector.recall([row for row in rows if row.at > now - self._ttl], now)
+        self._detector.recall(rows, now)
 
     async def begin(self, call: Call, fields: Mapping[str, Any], scope: str) -> Conversation | None:
         """Gives a call its session and takes down what its request says. `fields` is its JSON body.
@@ -88,7 +101,10 @@ class Conversations:
             assignment = await self._assign(question)
             if assignment.session is not None:
                 call.session = SessionRef(assignment.session, assignment.source)
-            return Conversation(assignment, self._transcripts.asked(call, said, assignment, self._wall()))
+            transcript = self._transcripts.asked(call, said, assignment, self._wall())
+            conversation = Conversation(call, assignment, transcript)
+            self._running.add(conversation)
+            return conversation
         except Exception:
             logger.exception("the conversation of call %s could not be found", call.id)
             return None
@@ -114,6 +130,44 @@ class Conversations:
             self._learn(conversation, record, answer, complete=complete)
         except Exception:
             logger.exception("what call %s was answered could not be taken down", call.id)
+
+    async def merge(self, session_id: str, others: Sequence[str]) -> None:
+        """The calls of `others`, those that run or are yet to come too, belong to `session_id` from now on.
+
+        Returns when the database has it, or soon after; the journal has it at once.
+        """
+        now, gone = self._wall(), frozenset(others)
+        self._ledger.regrouped(Regrouped(tuple(others), session_id, now))
+        for other in others:
+            self._detector.merge(session_id, other, now)
+        self._lead(session_id, lambda call: call.session.id in gone)
+        await self._kept()
+
+    async def split(self, session_id: str, request_id: str, since: float) -> str:
+        """The call `request_id` of a session, received at `since` (Unix seconds), and all that have come to it after
+        that belong to a new session, whose id this is. What is yet to come goes where its history is.
+
+        Returns as `merge` does.
+        """
+        now = self._wall()
+        new_id, until = self._new_id(), new_call_id(now + 0.001)[:10]
+        self._ledger.regrouped(Regrouped((session_id,), new_id, now, request_id, until))
+        self._detector.split(session_id, new_id, since, now)
+        self._lead(new_id, lambda call: call.session.id == session_id and request_id <= call.id < until)
+        await self._kept()
+        return new_id
+
+    def _lead(self, into: str, wanted: Callable[[Call], bool]) -> None:
+        """Gives calls that wait or run another session."""
+        for one in [one for one in self._running if wanted(one.call)]:
+            one.call.session = SessionRef(into, one.call.session.source)
+            one.assignment = msgspec.structs.replace(one.assignment, session=into)
+            if one.transcript is not None and one.transcript.session is not None:
+                one.transcript.session = into
+
+    async def _kept(self) -> None:
+        await self._ledger.durable()
+        await self._ledger.settled(_SETTLE)
 
     def statistics(self) -> dict[str, float]:
         """Figures of detection by name."""

@@ -147,7 +147,7 @@ class Daemon:
         )
         self.own = Own(self.in_force, self.lanes, self.ledger, metrics, self.keyring, wall=time.time)
         queue, events = QueueApi(self.lanes, clock=clock), EventStream(self.events)
-        api = Api(self.ledger, None, wall=time.time)
+        api = Api(self.ledger, self.conversations, wall=time.time)
         self.watch = await start(Watch(self.notifier, self.lanes, self.ledger, self.own.faults, wall=time.time))
         await self._listen(queue, events, api, door, server)
 

@@ -46,7 +46,7 @@ class Detector:
     ) -> None:
         self._settings = settings
         self._digests = digests
-        self._new_id = new_id
+        self.new_id = new_id
         self._stopwatch = stopwatch
         self._memory = Memory(settings.max, settings.ttl)
         self._absent = Absent(_absent(settings))
@@ -77,7 +77,7 @@ class Detector:
         trail = self._trail(question)
         if question.explicit.id is not None:
             self._statistics.explicit += 1
-            session = self._memory.use(question.explicit.id, now)
+            session = self._memory.use(self.current(question.explicit.id), now)
             left = self._place_left(session, question, trail)
             return self._begun(question, trail, session, question.explicit.source, "explicit", 1.0, left, now)
         if not self._settings.detect or (not trail.keys and question.said.previous_response is None):
@@ -267,7 +267,7 @@ class Detector:
 
     def _new(self, question: Question, trail: Trail, now: float, confidence: float) -> Assignment:
         self._statistics.created += 1
-        session = self._memory.use(self._new_id(), now)
+        session = self._memory.use(self.new_id(), now)
         return self._begun(question, trail, session, "new", "new", confidence, None, now)
 
     def _begun(

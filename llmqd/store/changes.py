@@ -7,21 +7,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmqd.store.columns import Row
-from llmqd.store.entries import Closed, Entry, Opened, Run, Seen
+from llmqd.store.entries import Closed, Entry, Opened, Regrouped, Run, Seen
 from llmqd.store.history import SLOT
 from llmqd.store.spoken import Spoken
 
 
 @dataclass(slots=True)
 class Changes:
-    """The entries between two runs, one per call: of several closes of one call the first counts.
+    """The entries between two runs or moves of calls, one per call: of several closes of one call the first counts.
 
-    `run` is the run that the following entries tell of; None when the stretch ends with the batch.
+    `run` is the run that the following entries tell of, `regrouped` what has to be moved before them; both are None
+    when the stretch ends with the batch.
     """
 
     opened: dict[str, Opened] = field(default_factory=dict)
     closed: dict[str, Closed] = field(default_factory=dict)
     run: str | None = None
+    regrouped: Regrouped | None = None
 
     def rows_to_open(self) -> list[Row]:
         """Rows of calls that are still open at the end of the stretch."""
@@ -85,7 +87,7 @@ def _seen(sums: dict[str, list[Any]], seen: Seen | None) -> list[Any] | None:
 
 
 def changes(entries: Iterable[Entry]) -> Iterator[Changes]:
-    """Cut entries into stretches, each ended by a run's beginning or by the end of the batch."""
+    """Cut entries into stretches, each ended by a run's beginning, by a move, or by the end of the batch."""
     stretch = Changes()
     for entry in entries:
         match entry:
@@ -95,6 +97,10 @@ def changes(entries: Iterable[Entry]) -> Iterator[Changes]:
                 stretch.closed.setdefault(entry.id, entry)
             case Run():
                 stretch.run = entry.id
+                yield stretch
+                stretch = Changes()
+            case Regrouped():
+                stretch.regrouped = entry
                 yield stretch
                 stretch = Changes()
     yield stretch

@@ -73,7 +73,10 @@ SELECT * FROM (
 )
 """
 _LATEST_MARKS = """
-SELECT mark, session_id, at FROM marks JOIN session_numbers ON number = session ORDER BY marks.id DESC LIMIT ?
+SELECT mark, session_id, at
+FROM (SELECT id, mark, session, at FROM marks ORDER BY id DESC LIMIT ?) AS latest
+JOIN session_numbers ON number = session
+WHERE at > ? ORDER BY latest.id DESC
 """
 
 _decode = msgspec.json.Decoder(Message).decode
@@ -190,9 +193,9 @@ class Conversations:
             found += [Evidence(row["mark"], row["session_id"], row["at"]) for row in rows]
         return found
 
-    async def latest_marks(self, limit: int) -> list[Evidence]:
-        """The latest marks, the oldest of them first. Raises StoreError."""
-        rows = await self._ask(_LATEST_MARKS, limit)
+    async def latest_marks(self, limit: int, since: float = 0.0) -> list[Evidence]:
+        """The latest marks, made after `since` (Unix seconds), the oldest of them first. Raises StoreError."""
+        rows = await self._ask(_LATEST_MARKS, limit, since)
         return [Evidence(row["mark"], row["session_id"], row["at"]) for row in reversed(rows)]
 
     async def _path(self, call: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:

@@ -1,8 +1,8 @@
-"""What the journal says: a run began, a call opened, a call closed.
+"""What the journal says: a run began, a call opened, a call closed, calls belong elsewhere.
 
-Each entry is one JSON object, `{"v":1,"e":"run"|"open"|"close",…}`. A `close` carries the whole record and not only
-its outcome, so that it stands alone where the matching `open` was never written or cannot be read. Its member `said`
-is the transcript: what was said and may not be in the database yet.
+Each entry is one JSON object, `{"v":1,"e":"run"|"open"|"close"|"regroup",…}`. A `close` carries the whole record and
+not only its outcome, so that it stands alone where the matching `open` was never written or cannot be read. Its member
+`said` is the transcript: what was said and may not be in the database yet.
 """
 
 from __future__ import annotations
@@ -77,7 +77,22 @@ class Closed:
     spoken: Spoken | None = None
 
 
-Entry = Run | Opened | Closed
+@dataclass(slots=True, frozen=True)
+class Regrouped:
+    """Calls of some sessions belong to the session `into` from now on.
+
+    Those with ids from `first` on and before `until`; None: those that are yet to come, too. `at` is when it was said,
+    in Unix seconds, and tells it from others of the same kind.
+    """
+
+    sessions: tuple[str, ...]
+    into: str
+    at: float
+    first: str = ""
+    until: str | None = None
+
+
+Entry = Run | Opened | Closed | Regrouped
 
 
 def encode_run(run: str) -> bytes:
@@ -105,6 +120,11 @@ def encode_closed(record: Record) -> bytes:
     except TypeError:
         plain = {"call": _plain(asdict(record.call)), "outcome": _plain(asdict(record.outcome))}
         return orjson.dumps(entry | plain)
+
+
+def encode_regrouped(entry: Regrouped) -> bytes:
+    """The entry that merges sessions or splits one."""
+    return orjson.dumps({"v": VERSION, "e": "regroup", **asdict(entry)})
 
 
 def _plain(value: Any) -> Any:
@@ -137,6 +157,8 @@ def decode(payload: bytes) -> Entry:
                 return _opened(data["call"], data.get("lane"), data.get("queued_ms"))
             case "close":
                 return _closed(data["call"], data["outcome"], spoken(data.get("said")))
+            case "regroup":
+                return Regrouped(tuple(data["sessions"]), data["into"], data["at"], data["first"], data["until"])
             case other:
                 raise StoreError(f"journal entry of unknown kind {other!r}")
     except (ValueError, TypeError, KeyError, AttributeError) as error:

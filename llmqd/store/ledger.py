@@ -18,10 +18,11 @@ from llmqd.errors import StoreError
 from llmqd.store.backend import Backend, SessionTotals
 from llmqd.store.conversations import Page, SaidInCall
 from llmqd.store.durability import Durability
-from llmqd.store.entries import encode_closed, encode_opened, encode_run
+from llmqd.store.entries import Regrouped, encode_closed, encode_opened, encode_regrouped, encode_run
 from llmqd.store.intake import Intake
 from llmqd.store.journal import FileJournal, Journal
 from llmqd.store.memory import MemoryJournal
+from llmqd.store.regrouping import MERGED_SESSIONS
 from llmqd.store.request_questions import RequestQuestions
 from llmqd.store.retention import Terms
 from llmqd.store.session_questions import SessionQuestions
@@ -172,6 +173,12 @@ class Ledger:
         """A call ended that was never sent upstream: refused, or abandoned while it waited."""
         self._keep(record)
 
+    def regrouped(self, entry: Regrouped) -> None:
+        """Calls belong to another session from now on: durable like a record, in the database soon after."""
+        self._append(encode_regrouped(entry))
+        if self._transcripts is not None:
+            self._transcripts.regrouped()
+
     def _keep(self, record: Record) -> None:
         self._append(encode_closed(record))
         if self._transcripts is not None:
@@ -266,9 +273,17 @@ class Ledger:
         """Which sessions are known by these marks: for each the newest, some hundred at most. Raises StoreError."""
         return await self._backend.conversations.marks_of(marks)
 
-    async def latest_marks(self, limit: int) -> list[Evidence]:
-        """The marks that were made last, the oldest of them first. Raises StoreError."""
-        return await self._backend.conversations.latest_marks(limit)
+    async def merged_sessions(self, limit: int) -> list[tuple[str, str]]:
+        """The sessions that were merged last and those that they are part of since, the oldest first.
+
+        Raises StoreError.
+        """
+        rows = await self._backend.ask(MERGED_SESSIONS, limit)
+        return [(row["session_id"], row["into_id"]) for row in reversed(rows)]
+
+    async def latest_marks(self, limit: int, since: float = 0.0) -> list[Evidence]:
+        """The marks that were made last, after `since` (Unix seconds), the oldest of them first. Raises StoreError."""
+        return await self._backend.conversations.latest_marks(limit, since)
 
     def health(self) -> StoreHealth:
         """How the store is now."""

@@ -294,7 +294,20 @@ ALTER TABLE sessions ADD COLUMN client_key TEXT /* of its first call that had on
 CREATE INDEX sessions_by_key ON sessions (client_key, first_seen, session_id) WHERE client_key IS NOT NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_CALLS_SESSIONS_META, _LANE_USAGE, _SENT_MODEL, _TEXTS, _USAGE, _CLIENT_KEYS)
+_MOVES = """
+-- Calls that belong to another session than was thought, in the order in which this was said.
+CREATE TABLE moves (
+    id INTEGER PRIMARY KEY,
+    session_id TEXT NOT NULL,           -- whose calls they were
+    into_id TEXT NOT NULL,
+    first TEXT NOT NULL,                -- those with ids from this one on; '' for all
+    until TEXT,                         -- and before this one; NULL: those that are yet to come, too
+    at REAL NOT NULL                    -- Unix seconds
+) STRICT;
+CREATE INDEX moves_by_session ON moves (session_id);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_CALLS_SESSIONS_META, _LANE_USAGE, _SENT_MODEL, _TEXTS, _USAGE, _CLIENT_KEYS, _MOVES)
 """Append only: number n brings a database from `user_version` n - 1 to n."""
 
 

@@ -17,7 +17,7 @@ import orjson
 
 from llmqd.call import Record
 from llmqd.errors import StoreError
-from llmqd.store import history, rolling
+from llmqd.store import history, regrouping, rolling
 from llmqd.store import statements as sql
 from llmqd.store.backend import SessionTotals, Unacceptable, Unavailable
 from llmqd.store.changes import Changes, changes
@@ -140,7 +140,10 @@ class SQLite:
             try:
                 async with self._whole, _transaction(self._writer, durable=durable):
                     for stretch in changes(entries):
+                        await regrouping.follow(self._writer, stretch)
                         await self._write(self._writer, stretch)
+                        if stretch.regrouped is not None:
+                            await regrouping.regroup(self._writer, stretch.regrouped)
                         if stretch.run is not None:
                             await self._begin_run(self._writer, stretch.run)
                     await self._trim(self._writer)

@@ -67,6 +67,10 @@ class Transcripts:
         self._places.clear()
         self._texts.clear()
 
+    def regrouped(self) -> None:
+        """Calls belong to other sessions than before, and so does what is known to be there."""
+        self._places.clear()
+
     def asked(self, call: Call, said: Said, assignment: Assignment, now: float) -> Transcript | None:
         """What a request says, whose `assignment` was made of `said`; None where it says nothing that may be kept.
 

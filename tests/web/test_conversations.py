@@ -105,3 +105,42 @@ async def test_the_figures_of_detection_stand_in_the_metrics(tmp_path: Path) -> 
         await ask(daemon, ("user", "I am Ada."), ("assistant", "Hello Ada."), ("user", "Where?"))
         figures: Any = (await call(daemon.port, "GET", "/metrics", headers={"Accept": "application/json"})).json()
     assert (figures["sessions"]["created"], figures["sessions"]["continued"]) == (1, 1)
+
+
+async def api(daemon: DaemonUnderTest, path: str, body: object = None) -> Any:
+    method, data = ("GET", b"") if body is None else ("POST", orjson.dumps(body))
+    response = await call(daemon.port, method, f"/api/v1/sessions/{path}", data)
+    assert response.status == 200, response.body
+    return orjson.loads(response.body)
+
+
+async def test_merged_sessions_go_on_as_one_and_a_split_one_as_two_over_a_restart(tmp_path: Path) -> None:
+    ada = (("user", "I am Ada."), ("assistant", "Hello Ada, nice to meet you."))
+    eve = (("user", "I am Eve."), ("assistant", "Hello Eve, good to see you."))
+    more = (("user", "Where do I live, do you know?"), ("assistant", "Probably in Vienna, Ada."))
+    async with FakeUpstream() as upstream:
+        config = upstream_toml("openai", upstream.url)
+        answers = (ada[1][1], eve[1][1], "Nothing.", more[1][1], "Yes.", "Quite.", "x")
+        upstream.play(*(json_answer(said(text, number)) for number, text in enumerate(answers)))
+        async with running(tmp_path, config, store="sqlite") as daemon:
+            first = await ask(daemon, ada[0])
+            other = await ask(daemon, eve[0])
+            one, two = str(session(first)[0]), str(session(other)[0])
+            assert one != two
+            assert await api(daemon, f"{one}/merge", {"sessions": [two]}) == {"session_id": one, "merged": [two]}
+            assert (await api(daemon, f"{one}/summary"))["request_count"] == 2
+            assert session(await ask(daemon, *eve, ("user", "And now?"))) == (one, "detected")
+            third = await ask(daemon, *ada, more[0])
+            split = await api(daemon, f"{one}/split", {"request_id": third.header("X-LLMQD-Request-Id")})
+            new = split["new_session_id"]
+            assert session(await ask(daemon, *ada, *more, ("user", "Sure?"))) == (new, "detected")
+        async with running(tmp_path, config, store="sqlite") as daemon:
+            assert session(await ask(daemon, *ada, *more, ("user", "Sure?"), ("assistant", "Yes.")))[0] == new
+            headers = {"X-LLMQD-Session": two}
+            body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]})
+            await call(daemon.port, "POST", CHAT, body, JSON | headers)
+            found = {each["session_id"]: each for each in (await api(daemon, "search", {}))["sessions"]}
+            assert set(found) == {one, new}
+            assert (found[one]["request_count"], found[new]["request_count"]) == (4, 3)
+            texts = [message["text"] for message in await api(daemon, f"{new}/messages")]
+            assert texts[:4] == [turn[1] for turn in (*ada, *more)]

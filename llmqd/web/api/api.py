@@ -34,9 +34,9 @@ _FRESH = 0.03
 
 
 class Api:
-    """The traceability API. `wall` is Unix time in seconds; without `correcting` sessions stay as they are."""
+    """The traceability API. `wall` is Unix time in seconds."""
 
-    def __init__(self, ledger: Ledger, correcting: Correcting | None, *, wall: Callable[[], float]) -> None:
+    def __init__(self, ledger: Ledger, correcting: Correcting, *, wall: Callable[[], float]) -> None:
         sessions, requests, analytics = Sessions(ledger, correcting), Requests(ledger), Analytics(ledger, wall=wall)
         self._ledger = ledger
         self.endpoints = [*_of_sessions(sessions), *_of_requests(requests), *_of_analytics(analytics)]

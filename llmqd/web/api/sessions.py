@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from llmqd.errors import NotFound
 from llmqd.store import cursor as cursors
+from llmqd.store.request_questions import CallFilters
 from llmqd.store.session_questions import SessionFilters
 from llmqd.web.api import inputs
 from llmqd.web.api.endpoint import Linked
@@ -34,14 +35,15 @@ class Correcting(Protocol):
     async def merge(self, session_id: str, others: Sequence[str]) -> None:
         """The calls of `others`, those that are yet to come too, belong to `session_id` from now on."""
 
-    async def split(self, session_id: str, request_id: str) -> str:
-        """That call of the session and those that came after it become a session of their own; its id."""
+    async def split(self, session_id: str, request_id: str, since: float) -> str:
+        """That call of the session, received at `since` (Unix seconds), and those that came after it become a session
+        of their own; its id."""
 
 
 class Sessions:
-    """The handlers. Without `correcting` sessions can be neither merged nor split."""
+    """The handlers."""
 
-    def __init__(self, ledger: Ledger, correcting: Correcting | None) -> None:
+    def __init__(self, ledger: Ledger, correcting: Correcting) -> None:
         self._ledger = ledger
         self._correcting = correcting
 
@@ -87,27 +89,31 @@ class Sessions:
         others = [each for each in dict.fromkeys(asked.body.sessions) if each != session_id]
         if not others:
             raise bad("sessions", "names no other session")
-        for each in (session_id, *others):
-            await self._session(each)
-        await self._corrector().merge(session_id, others)
+        await self._ledger.settled(SETTLE)
+        kept = await self._session(session_id)
+        for each in others:
+            try:
+                gone = await self._session(each)
+            except NotFound as error:
+                raise bad("sessions", str(error)) from None
+            if gone.client_key != kept.client_key:
+                raise bad("sessions", f"{each!r} belongs to another client key, which must not see this one")
+        await self._correcting.merge(session_id, others)
         return Merged(session_id=session_id, merged=others)
 
     async def split_session(self, asked: Asked[Any, inputs.Split]) -> Divided:
         """A call of this session and those that came after it become a session of their own."""
-        session_id = asked.path["session_id"]
+        session_id, request_id = asked.path["session_id"], asked.body.request_id
+        await self._ledger.settled(SETTLE)
         await self._session(session_id)
-        record = await self._ledger.call(asked.body.request_id)
+        record = await self._ledger.call(request_id)
         if record is None or record.call.session.id != session_id:
             raise bad("request_id", "names no call of this session")
-        return Divided(
-            session_id=session_id,
-            new_session_id=await self._corrector().split(session_id, asked.body.request_id),
-        )
-
-    def _corrector(self) -> Correcting:
-        if self._correcting is None:
-            raise NotFound("sessions cannot be corrected here: detection is off ([sessions] detect)")
-        return self._correcting
+        earlier = await self._ledger.requests.search(CallFilters(session=session_id), 1, after=request_id)
+        if not earlier.records:
+            raise bad("request_id", "is the first call of this session: nothing would be left of it")
+        new_id = await self._correcting.split(session_id, request_id, record.call.received_at)
+        return Divided(session_id=session_id, new_session_id=new_id)
 
     async def _session(self, session_id: str, key: str | None = None) -> Session:
         found = await self._ledger.sessions.session(session_id)

@@ -166,7 +166,7 @@ class Corrector(Correcting):
     async def merge(self, session_id: str, others: Sequence[str]) -> None:
         self.done.append((session_id, list(others)))
 
-    async def split(self, session_id: str, request_id: str) -> str:
+    async def split(self, session_id: str, request_id: str, since: float) -> str:
         self.done.append((session_id, request_id))
         return "new"
 
