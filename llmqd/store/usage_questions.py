@@ -66,6 +66,11 @@ WHERE by = ?2 AND hour >= ?3 AND hour < ?4 AND previous < hour - hour % ?1
 GROUP BY value, start
 """
 
+_STRETCH = """
+SELECT (SELECT start FROM usage WHERE by = 'all' AND step = ?1 ORDER BY start LIMIT 1) AS first,
+    (SELECT start FROM usage WHERE by = 'all' AND step = ?1 ORDER BY start DESC LIMIT 1) AS last
+"""
+
 _SHARES = (0.5, 0.95, 0.99)
 
 
@@ -145,6 +150,11 @@ class UsageQuestions:
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
+
+    async def stretch(self, step: int) -> Window | None:
+        """From the first hour or day to the last of which anything is known; None where there is none."""
+        [row] = await self._ask(_STRETCH, step)
+        return None if row["first"] is None else Window(row["first"], row["last"] + step)
 
     async def spent(self, window: Window) -> int:
         """What is known to have been spent within the window, in picodollars."""

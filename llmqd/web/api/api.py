@@ -12,6 +12,7 @@ from llmqd.web.api import inputs
 from llmqd.web.api.analytics import Analytics
 from llmqd.web.api.docs import Docs
 from llmqd.web.api.endpoint import Endpoint
+from llmqd.web.api.export import Export
 from llmqd.web.api.openapi import described
 from llmqd.web.api.request_answers import Request, RequestMessages, RequestPage
 from llmqd.web.api.requests import Requests
@@ -39,7 +40,13 @@ class Api:
     def __init__(self, ledger: Ledger, correcting: Correcting, *, wall: Callable[[], float]) -> None:
         sessions, requests, analytics = Sessions(ledger, correcting), Requests(ledger), Analytics(ledger, wall=wall)
         self._ledger = ledger
-        self.endpoints = [*_of_sessions(sessions), *_of_requests(requests), *_of_analytics(analytics)]
+        export = Export(ledger, wall=wall)
+        self.endpoints = [
+            *_of_sessions(sessions),
+            *_of_requests(requests),
+            *_of_analytics(analytics),
+            _of_export(export),
+        ]
         self._docs = Docs(described(self.endpoints))
 
     def add_to(self, app: web.Application, wrap: Callable[[Any], Any]) -> None:
@@ -121,6 +128,13 @@ def _of_requests(requests: Requests) -> list[Endpoint]:
             path=_REQUEST, refusals=_NO_CALL, answer=RequestMessages,
         ),
     ]  # fmt: skip
+
+
+def _of_export(export: Export) -> Endpoint:
+    return Endpoint(
+        method="GET", url=f"{_V1}/export", tag="export", handle=export.export,
+        query=inputs.Export, answer=list[dict[str, Any]], media_types=("text/csv", "application/x-ndjson"),
+    )  # fmt: skip
 
 
 def _of_analytics(analytics: Analytics) -> list[Endpoint]:

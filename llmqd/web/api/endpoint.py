@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +16,8 @@ from llmqd.web.api.inputs import Nothing
 from llmqd.web.api.values import encoded
 from llmqd.web.refusal import error_object, refusal
 from llmqd.web.scope import scope
+
+logger = logging.getLogger(__name__)
 
 Query = TypeVar("Query", bound=msgspec.Struct)
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -41,12 +44,22 @@ class Linked:
     total: int
 
 
+@dataclass(slots=True, frozen=True)
+class Streamed:
+    """An answer that is sent piece by piece as it is made, for saving under a name."""
+
+    pieces: AsyncIterator[bytes]
+    media_type: str
+    name: str
+
+
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Endpoint:
     """One method of one URL.
 
     `handle` is given what was asked and returns the `answer`. `path` holds the description of each part of the URL in
-    braces, `refusals` the statuses that it may refuse with beside 422 and 503, and why.
+    braces, `refusals` the statuses that it may refuse with beside 422 and 503, and why, `media_types` what its answer
+    can be beside JSON.
     """
 
     method: str
@@ -58,6 +71,7 @@ class Endpoint:
     body: type[msgspec.Struct] | None = None
     path: Mapping[str, str] | None = None
     refusals: Mapping[int, str] | None = None
+    media_types: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -75,6 +89,8 @@ class Endpoint:
             query = read_query(request, self.query)
             body = await read_body(request, self.body) if self.body is not None else Nothing()
             answer = await self.handle(Asked(request.match_info, query, body, request.path, scope(request)))
+            if isinstance(answer, Streamed):
+                return await _streamed(request, answer)
         except BadField as error:
             fault = error_object("openai", error.status, error.code, error.message)
             fault["error"]["param"] = error.param
@@ -90,6 +106,33 @@ class Endpoint:
                 response.headers["Link"] = f'<{answer.next}>; rel="next"'
             return response
         return _json(answer)
+
+
+async def _streamed(request: web.Request, answer: Streamed) -> web.StreamResponse:
+    """Sends the pieces. Raises StoreError when not even the first can be made; a later one that cannot be breaks the
+    connection, so that nobody takes a part for the whole."""
+    pieces = aiter(answer.pieces)
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": answer.media_type,
+            "Content-Disposition": f'attachment; filename="{answer.name}"',
+        }
+    )
+    if request.method == "HEAD":
+        await response.prepare(request)
+        return response
+    piece = await anext(pieces, b"")
+    await response.prepare(request)
+    try:
+        await response.write(piece)
+        async for piece in pieces:
+            await response.write(piece)
+        await response.write_eof()
+    except StoreError as error:
+        logger.warning("an export broke off: %s", error)
+        if request.transport is not None:
+            request.transport.abort()
+    return response
 
 
 def _json(answer: Any, status: int = 200) -> web.Response:

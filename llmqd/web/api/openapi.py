@@ -138,7 +138,7 @@ def _operation(endpoint: Endpoint, types: _Types) -> Json:
         "responses": {
             "200": {
                 "description": inspect.cleandoc(_about(endpoint.answer)),
-                **_content(types.schema(endpoint.answer)),
+                **_content(types.schema(endpoint.answer), endpoint.media_types),
             },
             **{
                 str(status): {"description": why, **_content(types.schema(own.Refused))}
@@ -198,15 +198,18 @@ def _in_query(schema: Json) -> Json:
     return schema
 
 
-def _content(schema: Json) -> Json:
-    return {"content": {"application/json": {"schema": schema}}}
+def _content(schema: Json, others: Iterable[str] = ()) -> Json:
+    """A body of this schema in JSON, or of another media type, as text."""
+    texts = {media_type: {"schema": {"type": "string"}} for media_type in others}
+    return {"content": {"application/json": {"schema": schema}, **texts}}
 
 
 def _about(answer: Any) -> str:
     if inspect.isclass(answer) and issubclass(answer, msgspec.Struct):
         return answer.__doc__ or ""
     [of] = getattr(answer, "__args__", (None,))[:1]
-    return f"A list. {getattr(of, '__doc__', None) or ''}".strip()
+    about = of.__doc__ if inspect.isclass(of) and issubclass(of, msgspec.Struct) else None
+    return f"A list. {about or ''}".strip()
 
 
 def _with_numbers(schema: Any) -> Any:
