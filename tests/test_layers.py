@@ -20,7 +20,7 @@ LAYERS = (
     ("cli.top_screen",),
     ("cli.tail", "cli.queue", "cli.top_picture"),
     ("cli.follow", "cli.keyboard"),
-    ("cli.options", "cli.codes", "cli.client", "cli.locate", "cli.table"),
+    ("cli.options", "cli.ledger_options", "cli.codes", "cli.client", "cli.locate", "cli.table"),
     ("daemon",),
     ("watch",),
     ("web.app", "web.listening"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from llmqd import __version__
 from llmqd.cli.codes import DONE, USED_WRONGLY
+from llmqd.cli.ledger_options import add_questions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
     )
     _add_keys(commands)
+    add_questions(commands, _add_location)
     commands.add_parser("version", help="show the version", description="Show the version.")
     return parser
 

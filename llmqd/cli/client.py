@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 10.0
 """Seconds that the daemon may take to answer; it answers in milliseconds unless it is stuck."""
+_PIECE = 1 << 16
 
 
 TOKEN_VARIABLE = "LLMQD_ADMIN_TOKEN"
@@ -63,6 +66,50 @@ class DaemonClient:
         if not response.headers.get("Server", "").startswith("llmqd"):
             raise self._unreachable("what answers there is not llmqd")
         return self._read(response.status, answer, accept)
+
+    def page(self, path: str) -> tuple[Any, str | None]:
+        """The JSON of a page, and the `cursor` of the one behind it, from its header `Link`; None on the last.
+
+        Raises as `ask`.
+        """
+        with self._answered("GET", path) as response:
+            answer = self._read(response.status, response.read(), (200,))
+            following = re.search(r"[?&]cursor=([^&>]+)", response.headers.get("Link", ""))
+        return answer, following[1] if following else None
+
+    @contextmanager
+    def streaming(self, path: str) -> Iterator[Iterator[bytes]]:
+        """The body of an answer of any size, piece by piece.
+
+        Raises as `ask`, while it is read too: an answer that breaks off is no answer.
+        """
+        with self._answered("GET", path) as response:
+            if response.status != 200:
+                self._read(response.status, response.read(), ())
+            yield self._pieces(response)
+
+    def _pieces(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        try:
+            while piece := response.read(_PIECE):
+                yield piece
+        except (OSError, http.client.HTTPException) as error:
+            reason = "it broke off" if isinstance(error, http.client.IncompleteRead) else _reason(error)
+            raise DaemonUnreachable(f"the answer of {self.located} is not whole: {reason}") from error
+
+    @contextmanager
+    def _answered(self, method: str, path: str) -> Iterator[http.client.HTTPResponse]:
+        connection = self._connection()
+        try:
+            try:
+                connection.request(method, path, None, {"Connection": "close"})
+                response = connection.getresponse()
+            except (OSError, http.client.HTTPException) as error:
+                raise self._unreachable(_reason(error)) from error
+            if not response.headers.get("Server", "").startswith("llmqd"):
+                raise self._unreachable("what answers there is not llmqd")
+            yield response
+        finally:
+            connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
         address = self.located.address

@@ -44,6 +44,23 @@ def span(seconds: float | None) -> str:
     return f"{minutes}m{second:02d}s" if minutes else f"{second}s"
 
 
+def count(number: int) -> str:
+    """A count with its digits in groups of three."""
+    return f"{number:,}"
+
+
+def money(dollars: float | None) -> str:
+    """An amount in US dollars, to a hundredth of a cent; a price that is not known is none."""
+    if dollars is None:
+        return UNKNOWN
+    return f"${dollars:,.4f}" if dollars >= 0.0001 or not dollars else "<$0.0001"
+
+
+def when(time: str | None) -> str:
+    """A time as the API gives it, to the second, in UTC."""
+    return UNKNOWN if time is None else time[:19].replace("T", " ")
+
+
 def per_minute(rate: float) -> str:
     """A rate of calls, or that there is none."""
     return f"{rate:g}/min" if rate else "any"
