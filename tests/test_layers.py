@@ -57,6 +57,7 @@ LAYERS = (
     ("lane", "store", "tap"),
     ("auth.*",),
     ("auth",),
+    ("names",),
     ("routing", "session", "controls", "systemd"),
     ("detection.*",),
     ("messages.*",),

@@ -185,7 +185,7 @@ class Passing:
             yield piece
 
 
-KEPT_FIELDS = ("conversation", "metadata", "prompt_cache_key")
+KEPT_FIELDS = ("conversation", "labels", "metadata", "prompt_cache_key", "safety_identifier", "tags", "user")
 """Small fields of a JSON body that are looked at later; messages are not kept, they can be megabytes."""
 
 

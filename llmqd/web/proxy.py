@@ -18,6 +18,7 @@ from llmqd.errors import BadHeader, CallRefused, MethodNotAllowed, ShuttingDown
 from llmqd.lane.flow import flow_of
 from llmqd.lane.standing import Returning
 from llmqd.lane.throttle import Demand
+from llmqd.names import names_in
 from llmqd.providers.operations import Operation, operation_of
 from llmqd.routing import Hop, Target, parse_target
 from llmqd.session import explicit_session
@@ -202,6 +203,7 @@ class Proxy:
             known_headers=config.sessions.headers,
             max_length=config.sessions.max_id_length,
         )
+        names = names_in(facts.fields)
         return Call(
             id=new_call_id(received_at),
             received_at=received_at,
@@ -218,10 +220,10 @@ class Proxy:
             max_wait=longest_wait(controls.deadline, config.queue.max_wait or None),
             no_queue=controls.no_queue,
             session=session,
-            agent=controls.agent,
-            user=controls.user,
-            conversation=controls.conversation,
-            tags=controls.tags,
+            agent=controls.agent or names.agent,
+            user=controls.user or names.user,
+            conversation=controls.conversation or names.conversation,
+            tags=controls.tags or names.tags,
             store=controls.store,
             client=request.remote,
             client_retry=_retry_count(request.headers.get("x-stainless-retry-count")),

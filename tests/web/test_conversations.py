@@ -144,3 +144,19 @@ async def test_merged_sessions_go_on_as_one_and_a_split_one_as_two_over_a_restar
             assert (found[one]["request_count"], found[new]["request_count"]) == (4, 3)
             texts = [message["text"] for message in await api(daemon, f"{new}/messages")]
             assert texts[:4] == [turn[1] for turn in (*ada, *more)]
+
+
+async def test_who_calls_is_read_from_the_body_where_no_header_says_so(tmp_path: Path) -> None:
+    metadata = {"agent_name": "coder", "user_id": "ada", "tags": ["x"]}
+    async with FakeUpstream() as upstream, running(tmp_path, upstream_toml("openai", upstream.url)) as daemon:
+        upstream.play(json_answer(said("Hello.")), json_answer(said("Hello.")))
+        body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}], "metadata": metadata})
+        for headers in ({}, {"X-LLMQD-User": "eve", "X-LLMQD-Tags": "y,z"}):
+            await call(daemon.port, "POST", CHAT, body, JSON | headers)
+        assert [request.body for request in upstream.requests] == [body] * 2
+        response = await call(daemon.port, "GET", "/api/v1/requests")
+        shown = orjson.loads(response.body)["requests"]
+    assert [(each["user_id"], each["agent_name"], each["request_tags"]) for each in shown] == [
+        ("eve", "coder", ["y", "z"]),
+        ("ada", "coder", ["x"]),
+    ]
