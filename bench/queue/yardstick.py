@@ -8,6 +8,8 @@ from bench.queue.upstream import Spec, meter
 from tests.fake_upstream.limiters import EPSILON, Charging, TokenLimit, Tokens
 
 MINUTE = 60.0
+_MOMENT = 1e-6
+"""Seconds before the end of a window at which it is not over yet in floating-point times of any size."""
 
 Accepted = tuple[float, int, int, int]
 """An accepted call: Unix time, tokens in, tokens out, tokens it might have produced."""
@@ -72,12 +74,16 @@ class _Replay:
 
         Allowed is what comes at the limit's pace, and what had been saved before as far as it was used up, less what
         had been taken before its time, plus what is taken before its time. So neither a burst spent late nor a debt is
-        mistaken for speed, and whoever just keeps the pace is not blamed for the burst that is left.
+        mistaken for speed, and whoever just keeps the pace is not blamed for the burst that is left, nor for what was
+        left of a window in whose midst the span begins.
         """
-        totals, saved = [0.0, 0.0], [0.0, 0.0]
+        start, end = span
         change = (self._began + spec.change[0], spec.change[1]) if spec.change is not None and self._calls else None
+        # What has been saved in a fixed window can be used until that ends, and is gone then.
+        moments = (start, min(self._meter.keeps_until(start) - _MOMENT, end), end)
+        totals, saved = list[float](), list[float]()
         calls, number = list(accepted), 0
-        for edge, moment in enumerate(span):
+        for moment in moments:
             while number < len(calls) and calls[number][0] < moment:
                 at = calls[number][0]
                 if change is not None and at >= change[0]:
@@ -86,11 +92,12 @@ class _Replay:
                 self._charge(spec, calls[number])
                 number += 1
             self._limit.settle(moment)
-            totals[edge], saved[edge] = self._limit.total, self._meter.saved(moment)
-        (before, after), per_second = saved, self._per_minute / MINUTE
-        allowed = per_second * (span[1] - span[0]) + min(before, 0.0) - min(after, 0.0)
-        allowed += max(max(before, 0.0) - max(after, 0.0), 0.0)
-        charged = totals[1] - totals[0]
+            totals.append(self._limit.total)
+            saved.append(self._meter.saved(moment))
+        before, left, after = saved
+        allowed = self._per_minute / MINUTE * (end - start) + min(before, 0.0) - min(after, 0.0)
+        allowed += max(max(before, 0.0) - max(left, 0.0), 0.0)
+        charged = totals[-1] - totals[0]
         return charged / allowed if allowed > EPSILON else 1.0  # all had been taken before the span began
 
     def _charge(self, spec: Spec, call: Accepted) -> None:

@@ -48,6 +48,10 @@ class Meter(Limiter, Protocol):
         0 what has been taken before its time."""
         ...
 
+    def keeps_until(self, now: float) -> float:
+        """The moment at which what has been saved by now is lost; infinite where it is not."""
+        ...
+
     def scale(self, factor: float, now: float) -> None:
         """The provider changes the limit to `factor` times what it was."""
         ...
@@ -88,6 +92,9 @@ class TokenBucket:
 
     def saved(self, now: float) -> float:
         return self._filled(now)
+
+    def keeps_until(self, now: float) -> float:
+        return math.inf
 
     def scale(self, factor: float, now: float) -> None:
         level = self._filled(now)
@@ -141,6 +148,9 @@ class FixedWindow:
 
     def saved(self, now: float) -> float:
         return self.limit * ((now + EPSILON) % self.window) / self.window - self._in_window(now)
+
+    def keeps_until(self, now: float) -> float:
+        return (int((now + EPSILON) // self.window) + 1) * self.window
 
     def scale(self, factor: float, now: float) -> None:
         self.limit *= factor
@@ -204,6 +214,9 @@ class SlidingWindow:
     def saved(self, now: float) -> float:
         """Nothing: however it was used, any whole window holds the limit and no more."""
         return 0.0
+
+    def keeps_until(self, now: float) -> float:
+        return math.inf
 
     def scale(self, factor: float, now: float) -> None:
         self.limit *= factor

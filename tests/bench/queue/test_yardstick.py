@@ -56,6 +56,17 @@ def test_a_window_that_was_used_up_early_is_not_missed_at_the_start_of_the_span(
     assert used(Spec(kind="fixed"), minutes[:1200], [], (1050.0, 1170.0)) == pytest.approx(600 / 900, abs=0.01)
 
 
+def test_what_was_left_of_a_window_before_the_first_call_is_not_missed_when_the_window_is_over() -> None:
+    """A lane that is started at 40 s of a minute and keeps the pace, measured from 50 s on for two minutes."""
+    calls = paced(597, 1000.0, 1140.0)
+    assert used(Spec(kind="fixed"), calls, [], (1010.0, 1130.0)) == pytest.approx(0.995, abs=0.005)
+
+
+def test_what_was_left_of_a_window_counts_as_far_as_it_was_used_in_it() -> None:
+    calls = [*paced(600, 1000.0, 1010.0), *[(1015.0, 100, 200, 1000)] * 300, *paced(600, 1020.0, 1130.0)]
+    assert used(Spec(kind="fixed"), calls, [], (1010.0, 1130.0)) == pytest.approx(1.0, abs=0.001)
+
+
 def test_a_debt_at_the_end_was_allowed_and_at_the_start_must_be_worked_off() -> None:
     spec = Spec(tokens={"output-tokens": ("output", "bucket", 6000)}, seconds=1.0)
     overdrawn: list[Accepted] = [(START, 100, 6000, 9000), (START + 0.5, 100, 3000, 9000)]
