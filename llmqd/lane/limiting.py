@@ -6,7 +6,7 @@ from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo
 
 from llmqd.config.limits import Dimension, Limits
-from llmqd.lane.meters import HEADROOM, Bucket, Combined, Concurrency, Landed, Meter
+from llmqd.lane.meters import HEADROOM, Bucket, Combined, Concurrency, Landed, Meter, Paced
 from llmqd.lane.spacing import Even
 from llmqd.lane.windows import Days, FixedPeriods, FixedWindow, SlidingWindow
 
@@ -67,7 +67,7 @@ def _for_tokens(limit: float, limits: Limits, wall_offset: float, *, counted_lat
     if counted_late:
         parts.append(Landed(window()))
     if limits.algorithm in ("auto", "even"):
-        parts.append(Bucket(limit, seconds=0.0 if limits.algorithm == "even" else _PACE, overdraft=True))
+        return Paced(parts, Bucket(limit, seconds=0.0 if limits.algorithm == "even" else _PACE, overdraft=True))
     return Combined(parts) if len(parts) > 1 else parts[0]
 
 

@@ -16,6 +16,10 @@ HEADROOM = 0.005
 EPSILON = 1e-6
 """Slack in amounts, for the rounding of floating-point sums."""
 
+_MADE_UP_FOR = 2.0
+"""Seconds of being held back by a window that a pace makes up for, beside those that two calls of the size take:
+amounts do not come evenly."""
+
 
 class Meter(ABC):
     """What one limit has let through. `limit` is the amount in each window."""
@@ -109,6 +113,16 @@ class Bucket(Meter):
 
     def take(self, amount: float, now: float, *, waited: bool = False) -> None:
         self._full_at = max(self._full_at, now) + amount / self._rate
+
+    def seconds_for(self, amount: float) -> float:
+        """The time in which so much is refilled."""
+        return amount / self._rate
+
+    def forgo(self, seconds: float, now: float) -> None:
+        """Gives up so many seconds' worth of what it holds, as far as it is there; nothing below 0."""
+        if seconds > 0:
+            empty_at = now + self._held / self._rate
+            self._full_at = max(self._full_at, min(max(self._full_at, now) + seconds, empty_at))
 
     def correct(self, change: float, now: float, taken: float) -> None:
         self._full_at = (max(self._full_at, now) if change > 0 else self._full_at) + change / self._rate
@@ -222,6 +236,34 @@ class Combined(Meter):
 
     def __repr__(self) -> str:
         return f"<Combined {' '.join(map(repr, self.parts))}>"
+
+
+class Paced(Combined):
+    """Windows that cap an amount, and at the end a bucket that paces it, so that a window is not used up at once.
+
+    While a window holds calls back for long, the pace saves nothing up. Otherwise what went in a heap at the beginning
+    would go in a heap in each window after, with a gap before it.
+    """
+
+    def __init__(self, windows: Sequence[Meter], pace: Bucket) -> None:
+        super().__init__([*windows, pace])
+        self._windows = tuple(windows)
+        self._pace = pace
+        self._held_since: float | None = None
+
+    def ready_at(self, amount: float, now: float) -> float:
+        at = max(window.ready_at(amount, now) for window in self._windows)
+        if at > now and self._held_since is None:
+            self._held_since = now
+        return max(at, self._pace.ready_at(amount, now))
+
+    def take(self, amount: float, now: float, *, waited: bool = False) -> None:
+        if self._held_since is not None:
+            if waited:
+                made_up_for = _MADE_UP_FOR + 2 * self._pace.seconds_for(amount)
+                self._pace.forgo(now - self._held_since - made_up_for, now)
+            self._held_since = None
+        super().take(amount, now, waited=waited)
 
 
 class Landed(Meter):

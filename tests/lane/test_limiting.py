@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -116,6 +117,26 @@ def test_tokens_are_paced_so_that_something_is_left_for_who_comes_later() -> Non
         meter.take(1000, now)
     assert meter.used(now) < 0.25
     assert meter.ready_at(1000, now) - now < 1
+
+
+def test_a_heap_of_tokens_at_the_beginning_makes_no_gap_in_every_minute_after() -> None:
+    meter = meter_for("tokens_per_minute", TPM, Limits(), 0.0)
+    chance, now, times = random.Random(5), 1000.0, list[float]()
+    while now < 1600.0:
+        amount = twentyfold(chance) / 4
+        due = meter.ready_at(amount, now)
+        waited, now = due > now, max(due, now)
+        meter.take(amount, now, waited=waited)
+        times.append(now)
+    assert max(later - earlier for earlier, later in pairwise(times) if earlier > 1070) < 6
+
+
+def test_a_lane_that_was_idle_for_a_while_lets_ten_seconds_worth_go_at_once() -> None:
+    meter = meter_for("tokens_per_minute", TPM, Limits(), 0.0)
+    for now in (1000.0, 1100.0):
+        for _ in range(15):
+            assert meter.ready_at(2000, now) <= now
+            meter.take(2000, now)
 
 
 @pytest.mark.parametrize("kind", ["bucket", "fixed", "sliding"])
