@@ -21,9 +21,16 @@ _STANDSTILL = 0.1
 _PATIENCE = 0.25
 """Seconds that a call at most waits for the news that the one before has really been sent."""
 
-_REMEMBERED = 16
+_REMEMBERED = 64
 """Calls whose time from being let through to being sent is remembered: the next is expected to take as long as the
-least of them, but _CLOSEST at most, so that not even one that takes no time at all undercuts the strict interval."""
+least of them."""
+
+_SURELY = 0.5
+"""Share of that time that any call takes. Beyond it no more than _CLOSEST is counted on, so that not even one that
+takes half as long as any before undercuts the strict interval."""
+
+_MOST_LEAD = 0.003
+"""Seconds that are counted on at most: what takes longer is no fixed cost of sending."""
 
 
 class Even(Meter):
@@ -92,8 +99,12 @@ class Even(Meter):
         if taken in self._unsent:
             self._unsent.remove(taken)
             self._delays.append(now - taken)
-            self._lead = min(*self._delays, self._most_lead) if len(self._delays) == _REMEMBERED else 0.0
+            self._lead = self._expected_delay() if len(self._delays) == _REMEMBERED else 0.0
         self._last_sent = max(self._last_sent, now)
+
+    def _expected_delay(self) -> float:
+        least = min(*self._delays, _MOST_LEAD)
+        return min(least, least * _SURELY + self._most_lead)
 
     def correct(self, change: float, now: float, taken: float) -> None:
         self._due += change * self._spacing

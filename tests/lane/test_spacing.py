@@ -212,17 +212,29 @@ def test_no_second_has_more_than_its_share(rpm: float, arrivals: list[tuple[floa
         assert sum(start <= one < start + 1 for one in times[first:]) <= rpm / 60
 
 
-def test_the_time_from_a_turn_to_its_sending_is_no_loss_once_it_is_known() -> None:
+@pytest.mark.parametrize("takes", [0.0002, 0.0008, 0.001])
+def test_the_time_from_a_turn_to_its_sending_is_no_loss_once_it_is_known(takes: float) -> None:
     meter, now, sent = Even(600), 50.0, list[float]()
-    for _ in range(60):
+    for _ in range(100):
         now = max(now, meter.ready_at(1, now))
         meter.take(1, now, waited=True)
-        sent.append(now + 0.0002)  # what it takes to build the request
+        sent.append(now + takes)  # what it takes to build the request
         meter.sent(sent[-1], now)
         now = sent[-1]
     gaps = [later - earlier for earlier, later in pairwise(sent)]
     assert min(gaps) >= 0.1
     assert gaps[-1] == pytest.approx(0.1005, abs=0.0001)
+
+
+def test_a_call_that_leaves_twice_as_fast_as_any_before_keeps_the_interval() -> None:
+    meter, now, sent = Even(600), 50.0, list[float]()
+    for number in range(200):
+        now = max(now, meter.ready_at(1, now))
+        meter.take(1, now, waited=True)
+        sent.append(now + (0.0006 if number % 70 == 69 else 0.0012))
+        meter.sent(sent[-1], now)
+        now = sent[-1]
+    assert min(later - earlier for earlier, later in pairwise(sent)) >= 0.1 - 1e-9
 
 
 def test_the_interval_counts_from_the_latest_moment_at_which_a_call_may_have_left() -> None:
