@@ -11,7 +11,7 @@ from collections import deque
 from itertools import islice
 
 from llmqd.lane.history import KEPT, MINUTE, History
-from llmqd.lane.walls import BELOW_CEILING, Finding, Wall, full_minute, judge
+from llmqd.lane.walls import BELOW_CEILING, Finding, Wall, full_minute, judge, stumble
 
 _RECENT = 2048
 """Single calls that are remembered, to tell those that a provider had not seen yet when it counted what remains."""
@@ -44,6 +44,11 @@ _ROUNDED = 0.5
 """Seconds by which a wait in whole seconds is too long on average."""
 _LONG_WAIT, _LONG_GAPS = 3.0, 3.0
 """A wait of so many seconds, and of so many gaps between calls, is the end of a window: a rate would have said less."""
+_AS_STATED, _SURE_AFTER, _SURE_BY = 0.98, 10.0, 20
+"""A stated limit is taken to be right when so much of it was used for so many seconds and by so many calls: then a
+refusal is a stumble."""
+_MOST_STUMBLES, _STUMBLING = 4, 120.0
+"""So many stumbles in so many seconds, and the next refusal is none."""
 _NOT_LEARNED = ("start", "configured")
 """Sources of a rate that came from nobody's answer."""
 
@@ -85,6 +90,7 @@ class Search:
         self._cap = float("inf")
         self._cap_until = float("-inf")
         self._sure = self._trial = False
+        self._stumbles: deque[float] = deque(maxlen=_MOST_STUMBLES)
 
     def took(self, amount: float, now: float, waited: bool) -> None:
         """A call was let through; `waited` says that it would have gone earlier, had the limits allowed."""
@@ -157,10 +163,11 @@ class Search:
             self._earlier = self._met
         self._met = wall = self._read(amount, sent_at, wait or 0.0)
         self.refusals += 1
-        self._belied = self._belied or self._named < float("inf")
+        stumbled = self._stumbled(wall, now)
+        self._belied = self._belied or (self._named < float("inf") and not stumbled)
         if self._tries:
             self._patience = min(self._patience * 2, _MOST_PATIENCE)
-        self._cut(judge(wall, self._earlier), source, now)
+        self._cut(stumble(wall) if stumbled else judge(wall, self._earlier), source, now)
         self._proven, self._tries, self._held, self._calls, self._grown = 0.0, 0, 0.0, 0, False
         self._cut_at = now
         self._rest_until += wall.wait + now - sent_at
@@ -208,6 +215,22 @@ class Search:
             quiet=self._idle_at > sent_at - MINUTE,
             young=sent_at - self._busy_since < MINUTE,
         )
+
+    def _stumbled(self, wall: Wall, now: float) -> bool:
+        """Whether a call merely came too close to the one before: the limit is stated, many calls have gone at this
+        very rate, and no more than a moment is asked for. Too many of them are no accident."""
+        stumbled = (
+            wall.rate >= _AS_STATED * self.most
+            and self._proven >= _AS_STATED * self.most
+            and wall.sent_at - max(self._back_at, self._busy_since) >= _SURE_AFTER
+            and self._calls >= _SURE_BY
+            and wall.wait <= _LONG_WAIT
+            and not wall.quiet
+            and (len(self._stumbles) < _MOST_STUMBLES or now - self._stumbles[0] >= _STUMBLING)
+        )
+        if stumbled:
+            self._stumbles.append(now)
+        return stumbled
 
     def _read_again(self, sent_at: float, source: str, now: float) -> bool:
         """A call that had gone before the one that made the wall was refused as well: the wall was there already."""

@@ -43,6 +43,8 @@ _FEW = 4
 """A minute that held no more than so many times the refused call is no reading."""
 _REST, _LONG_REST = 5.0, 35.0
 """Seconds without growth after a cut, and after one that had not been deep enough."""
+_AFTER_STUMBLE, _SHORT_REST = 0.99, 2.0
+"""Share of the rate with which it goes on after a stumble, and for how many seconds."""
 
 
 class Wall(NamedTuple):
@@ -121,6 +123,11 @@ def judge(wall: Wall, earlier: Wall | None) -> Finding:
 def full_minute(limit: float) -> Finding:
     """A window of a minute has held exactly this."""
     return Finding(_SAFE * limit, limit, _SAFE * limit)
+
+
+def stumble(wall: Wall) -> Finding:
+    """The limit is known and right: one call came too close to another."""
+    return Finding(_AFTER_STUMBLE * wall.rate, float("inf"), rest=_SHORT_REST)
 
 
 def _first_of_all(wall: Wall) -> Finding:

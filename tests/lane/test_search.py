@@ -121,7 +121,7 @@ def test_a_burst_after_a_long_silence_does_not_count_as_a_minute() -> None:
 
 def test_a_try_that_was_refused_changes_nothing_and_makes_the_next_one_rarer() -> None:
     search = Search(600, 600)
-    now = steady(search, 600, 0.0, 70)
+    now = steady(search, 600, 0.0, 9)
     search.refused(1.0, now, now, 1.0, "429")
     tries = []
     for _ in range(2):
@@ -130,13 +130,31 @@ def test_a_try_that_was_refused_changes_nothing_and_makes_the_next_one_rarer() -
             now += 60 / search.rate
             search.took(1.0, now, True)
         held, tried = search.rate, now
-        while search.rate <= held:
+        while search.rate <= held and now < begun + 2000:
             now += 60 / search.rate
             search.took(1.0, now, True)
         search.refused(1.0, now, now, 1.0, "429")
         assert search.rate == pytest.approx(held, rel=0.01)
         tries.append(tried - begun)
     assert tries[1] > 1.5 * tries[0]
+
+
+def test_one_refusal_of_a_stated_limit_that_was_used_all_the_time_costs_one_per_cent_for_seconds() -> None:
+    search = Search(600, 600)
+    now = steady(search, 600, 0.0, 70)
+    search.refused(1.0, now, now, 1.0, "429")
+    assert search.rate == pytest.approx(594)
+    steady(search, 594, now + 1, 8)
+    assert search.rate == 600
+
+
+def test_a_stated_limit_that_is_refused_again_and_again_is_too_high() -> None:
+    search = Search(600, 600)
+    now = 0.0
+    for _ in range(6):
+        now = steady(search, search.rate, now + 1, 15)
+        search.refused(1.0, now, now, 1.0, "429")
+    assert search.rate < 0.98 * 600
 
 
 def test_of_limits_that_are_named_in_turns_the_lowest_holds() -> None:
@@ -152,7 +170,7 @@ def test_of_limits_that_are_named_in_turns_the_lowest_holds() -> None:
 def test_a_named_limit_below_which_calls_are_refused_is_only_the_most() -> None:
     search = Search(60)
     search.know(1000.0, "header", 0.0)
-    now = steady(search, 1000, 0.0, 70)
+    now = steady(search, 1000, 0.0, 9)
     search.refused(1.0, now, now, 1.0, "429")
     cut = search.rate
     search.know(1000.0, "header", now)

@@ -79,6 +79,16 @@ def test_a_right_limit_that_is_configured_is_never_refused_and_never_changed(kin
     assert course.use(600, 60, 300) >= 0.99
 
 
+@pytest.mark.parametrize("tells", ["headers", "Retry-After"])
+def test_calls_that_are_slow_on_the_way_now_and_then_cost_a_known_limit_little(tells: Tells) -> None:
+    limits = Limits(assumed=True) if tells == "headers" else Limits(requests_per_minute=600)
+    play = Play(KINDS["bucket of 1"](600), tells, limits=limits, header_limit=600.0, slow=(0.0005, 0.04), seed=2)
+    course = play.run()
+    assert course.walls
+    assert course.errors == 0
+    assert course.use(600, 60, 600) >= 0.975
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_configured_limit_that_is_too_high_is_lowered(kind: str) -> None:
     course = Play(KINDS[kind](600), limits=Limits(requests_per_minute=3000)).run()

@@ -87,6 +87,8 @@ class Play:
     change: tuple[float, float] | None = None
     limits: Limits = field(default_factory=lambda: Limits(assumed=True))
     header_limit: float = 0.0
+    slow: tuple[float, float] = (0.0, 0.0)
+    """The share of calls that is slow on the way, and the most seconds that they take."""
 
     def run(self) -> Course:
         """Plays it from a random second of a minute on."""
@@ -127,7 +129,9 @@ class Play:
             self._waiting, self._fresh = [self._fresh], self._fresh + 1
         grant = self.throttle.take(self._ask, _SIZE, self._now, waited=self._now > self._begin)
         self.throttle.sent(grant, self._now)
-        self._arrived = max(self._arrived, self._now + self._random.uniform(0, _ON_THE_WAY))
+        slow = self.slow[0] > 0 and self._random.random() < self.slow[0]
+        on_the_way = self._random.uniform(0, self.slow[1] if slow else _ON_THE_WAY)
+        self._arrived = max(self._arrived, self._now + on_the_way)
         wait = self.limiter.wait(self._arrived)
         if wait <= 0:
             self.limiter.take(self._arrived)
