@@ -47,7 +47,7 @@ def _debian(package: str, program: str) -> Callable[[Path], None]:
         if shutil.which(program, path="/usr/sbin:/usr/bin") is None:
             if os.geteuid() != 0:
                 raise OSError(f"{program} is not installed; as root: apt-get install {package}")
-            _quietly("apt-get", "install", "-y", "--no-install-recommends", package)
+            _quietly("env", "RUNLEVEL=1", "apt-get", "install", "-y", "--no-install-recommends", package)
 
     return install
 
