@@ -33,6 +33,8 @@ from llmqd.handover import Handover
 from llmqd.in_force import InForce
 from llmqd.lane.lanes import Lanes
 from llmqd.lane.places import Places
+from llmqd.litellm.follower import Follower
+from llmqd.litellm.importing import Import
 from llmqd.messages.digest import Digests
 from llmqd.metrics import Metrics
 from llmqd.prices import Prices
@@ -121,6 +123,7 @@ class Daemon:
         self.lanes = await start(Lanes(clock=clock, wall=time.time, announce=announce))
         self.lanes.apply(self.in_force.config)
         self.recall = await start(Recall(self.ledger, self.lanes, wall=time.time))
+        self.following = await start(self._following(config, digests, clock))
         metrics, self.prices = Metrics(), Prices(config.prices)
         metrics.watch(self.lanes, self.ledger.health, self.conversations.statistics)
         recorder = Recorder(self.ledger, self.prices, metrics, clock=clock, announce=announce)
@@ -176,6 +179,10 @@ class Daemon:
             )
         )
 
+    def _following(self, config: Config, digests: Digests, clock: Callable[[], float]) -> Follower:
+        importing = Import(self.ledger, self._transcripts, digests, config, wall=time.time, calm=True)
+        return Follower(config.litellm, importing, clock=clock)
+
     def stop(self) -> None:
         """Takes no more calls and sends the waiting ones away; running ones go on until the parts are left."""
         self.notifier.stopping()
@@ -206,6 +213,7 @@ class Daemon:
         self.key_lanes.replace(config.queue)
         self.conversations.replace(config)
         self._transcripts.replace(config.store, _redaction(config))
+        self.following.replace(config.litellm)
         self.client.forget_certificates()
         self.in_force.replace(config)
         log.set_level(config.log.level)
@@ -268,6 +276,8 @@ def _secret(config: Config) -> bytes:
 def _redaction(config: Config) -> Redaction:
     """What must never be written: known kinds of secrets, the operator's patterns, and every key of ours."""
     keys = [key.api_key for upstream in config.upstreams for key in upstream.keys if key.api_key is not None]
+    if config.litellm.dsn is not None:
+        keys.append(config.litellm.dsn)
     headers = [value for upstream in config.upstreams for _, value in upstream.headers]
     own = [secret.reveal() for secret in (*keys, *headers)]
     return Redaction(config.store.redact, shapes=config.store.redact_secrets, own=own)

@@ -7,6 +7,7 @@ LlmqdError
 ├── DaemonUnreachable     a command finds no running daemon
 ├── DaemonRefused         the running daemon says no to a command
 ├── KeyFileError          the file of client keys cannot be read or written
+├── SourceError           a database that calls are imported from cannot be read
 ├── StoreError            the database cannot be used
 │   └── NewerDatabase     written by a newer llmqd
 └── CallRefused           llmqd answers instead of an upstream (status, code, retry hints)
@@ -69,6 +70,10 @@ class DaemonRefused(LlmqdError):
 
 class KeyFileError(LlmqdError):
     """The file of client keys cannot be read or written; the text says why."""
+
+
+class SourceError(LlmqdError):
+    """A database that calls are imported from cannot be reached or read; the text says what is in the way."""
 
 
 class StoreError(LlmqdError):

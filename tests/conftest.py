@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.postgres import NoPostgres, Postgres, server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,3 +36,14 @@ def long_stream(
     ) as process:
         yield process
         process.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL server; skips where there is none."""
+    with contextlib.ExitStack() as stack:
+        try:
+            running = stack.enter_context(server())
+        except NoPostgres as none:
+            pytest.skip(str(none))
+        yield running

@@ -11,6 +11,9 @@ from llmqd import __version__
 from llmqd.cli.codes import DONE, USED_WRONGLY
 from llmqd.cli.ledger_options import add_questions
 
+_MODULES = {"import": "importing"}
+"""Commands whose name is a word of Python's."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` names (None: the process's own arguments).
@@ -38,7 +41,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.command == "version":
         print(f"llmqd {__version__}")
         return DONE
-    code: int = import_module(f"llmqd.cli.{args.command}").run(args)
+    code: int = import_module(f"llmqd.cli.{_MODULES.get(args.command, args.command)}").run(args)
     return code
 
 
@@ -63,19 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for command in (serve, check):
         _add_configuration(command)
-    init = commands.add_parser(
-        "init",
-        help="write a configuration file with every setting, commented",
-        description="Write a configuration file in which every setting stands commented out at its default.",
-    )
-    init.add_argument(
-        "file",
-        nargs="?",
-        default="llmqd.toml",
-        metavar="F",
-        help="where to write (default: ./llmqd.toml; -: to stdout)",
-    )
-    init.add_argument("--force", action="store_true", help="overwrite the file if it exists")
+    _add_init(commands)
     _add_simulate(
         commands.add_parser(
             "simulate",
@@ -100,8 +91,32 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_keys(commands)
     add_questions(commands, _add_location)
+    _add_import(
+        commands.add_parser(
+            "import",
+            help="take the calls of a LiteLLM proxy into the ledger",
+            description="Take the calls that another program has recorded into the ledger, each once; a second time"
+            " only what has come since. A running daemon does it by itself, with [litellm] dsn in its configuration.",
+        )
+    )
     commands.add_parser("version", help="show the version", description="Show the version.")
     return parser
+
+
+def _add_init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    init = commands.add_parser(
+        "init",
+        help="write a configuration file with every setting, commented",
+        description="Write a configuration file in which every setting stands commented out at its default.",
+    )
+    init.add_argument(
+        "file",
+        nargs="?",
+        default="llmqd.toml",
+        metavar="F",
+        help="where to write (default: ./llmqd.toml; -: to stdout)",
+    )
+    init.add_argument("--force", action="store_true", help="overwrite the file if it exists")
 
 
 def _add_simulate(command: argparse.ArgumentParser) -> None:
@@ -137,6 +152,25 @@ def _add_simulate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--load", type=float, default=1.0, metavar="X", help="X times as many calls in the same time")
     command.add_argument("--since", metavar="D", help="replay only the calls of so long a time before now, such as 24h")
     command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_import(command: argparse.ArgumentParser) -> None:
+    sources = command.add_subparsers(dest="source", metavar="SOURCE", title="sources", required=True)
+    litellm = sources.add_parser(
+        "litellm",
+        help="LiteLLM's PostgreSQL database",
+        description="Import the table LiteLLM_SpendLogs. The daemon that uses the same state directory must not run.",
+    )
+    litellm.add_argument(
+        "--dsn",
+        metavar="DSN",
+        help="its address, for example postgresql://user@host/litellm, or where that stands: env:NAME, file:/path"
+        " (default: [litellm] dsn, else $DATABASE_URL); WARNING: a password in it shows in the process list",
+    )
+    configuration = litellm.add_mutually_exclusive_group()
+    configuration.add_argument("--config", type=Path, metavar="F", help="configuration file, as for serve")
+    configuration.add_argument("--defaults", action="store_true", help="use no file, even if the system has one")
+    litellm.add_argument("--state-directory", metavar="D", help="where the database and the journal lie")
 
 
 def _add_queue(command: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ import orjson
 
 from llmqd.arrivals import Arrival, Recorded, faster, parse_pattern
 from llmqd.cli.codes import DONE, FAILED, USED_WRONGLY
+from llmqd.cli.progress import Progress
 from llmqd.config.faults import nearest
 from llmqd.config.limits import DIMENSIONS, Limits, OwnLimits
 from llmqd.config.load import load
@@ -33,8 +34,6 @@ from llmqd.store.replay import count_calls, read_calls
 _QUEUE_SETTINGS = ("max_waiting", "max_waiting_bytes", "max_wait", "fair_by", "ageing")
 _WHO = ("agent", "user", "model", "session", "upstream")
 _MOST_KEYS = 1000
-_PROGRESS_AFTER, _PROGRESS_EVERY, _LINE_EVERY = 1.0, 0.25, 10.0
-"""Seconds: nothing is shown before, then so often on a terminal, and so often where lines are kept."""
 
 
 class UsedWrongly(Exception):
@@ -51,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         if args.load != 1:
             arrivals = faster(arrivals, args.load)
         began = time.monotonic()
-        with Progress(total) as progress:
+        with Progress(total, "calls played") as progress:
             for arrival in arrivals:
                 simulation.arrive(changes.prioritised(arrival))
                 progress.step()
@@ -276,32 +275,3 @@ def table(results: Mapping[str, Result], took: float) -> Iterator[str]:
             title = f"{priority} {words.get(int(priority), '')}"
             seconds = "".join(f"{waits[key]:>8,.2f} s" for key in ("mean", "p50", "p90", "p99", "longest"))
             yield f"  {title:<12}{waits['count']:>10,}{seconds}"
-
-
-class Progress:
-    """Says on stderr how far a long run has come; a context manager that clears its line in the end."""
-
-    def __init__(self, total: int | None) -> None:
-        self._total = total
-        self._done = 0
-        self._terminal = sys.stderr.isatty()
-        self._next = time.monotonic() + _PROGRESS_AFTER
-        self._shown = False
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown and self._terminal:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-    def step(self) -> None:
-        """One more call is done."""
-        self._done += 1
-        if self._done % 64 or time.monotonic() < self._next:
-            return
-        share = f" of {self._total:,} ({self._done / self._total:.0%})" if self._total else ""
-        text = f"{self._done:,}{share} calls played"
-        print(f"\r{text}" if self._terminal else text, end="" if self._terminal else "\n", file=sys.stderr, flush=True)
-        self._shown = True
-        self._next = time.monotonic() + (_PROGRESS_EVERY if self._terminal else _LINE_EVERY)

@@ -9,6 +9,7 @@ from typing import Any
 
 from llmqd.config.faults import Faults
 from llmqd.config.model import SECTIONS
+from llmqd.config.secret import SecretSource
 from llmqd.config.setting import settings_of
 
 DEFAULT_RATE = 60
@@ -35,14 +36,13 @@ class Environment:
             ("queue", "requests_per_minute", self._requests_per_minute),
             ("store", "backend", self._backend),
             ("store", "path", self._path),
+            ("litellm", "dsn", self._database_url),
             ("log", "level", self._level),
         )
         for section, name, reader in readers:
             if (section, name) not in taken and (value := reader()) is not None:
                 found[section][name] = value
         self._memory_dsn(found["store"], taken)
-        if self.get("DATABASE_URL"):
-            self.faults.warn("DATABASE_URL is set, but this version does not read LiteLLM's database; it is ignored")
         return found
 
     def _read(self, variable: str, section: str, name: str, value: object) -> Any:
@@ -115,6 +115,16 @@ class Environment:
     def _memory_dsn(self, store: dict[str, Any], taken: set[tuple[str, str]]) -> None:
         if self._dsn() == ":memory:" and not taken & {("store", "path"), ("store", "backend")}:
             store.setdefault("backend", "memory")
+
+    def _database_url(self) -> SecretSource | None:
+        """Where LiteLLM has its calls, as for the API that read them before."""
+        text = self.get("DATABASE_URL")
+        if text is None:
+            return None
+        if not text.startswith(("postgres://", "postgresql://")):
+            self.faults.warn("DATABASE_URL is not the address of a PostgreSQL database; it is ignored")
+            return None
+        return SecretSource("env", "DATABASE_URL")
 
     def _level(self) -> str | None:
         text = self.get("LOG_LEVEL")

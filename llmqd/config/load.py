@@ -13,11 +13,13 @@ from typing import Any
 
 from llmqd.config.access import AccessBuilder
 from llmqd.config.drafts import all_drafts
+from llmqd.config.dsn import parse as parse_dsn
 from llmqd.config.environment import Environment
 from llmqd.config.faults import Faults, nearest
-from llmqd.config.model import SECTIONS, Config, Log, Price, Queue, Route, Sessions, Store, Upstream
+from llmqd.config.model import SECTIONS, Config, LiteLLM, Log, Price, Queue, Route, Sessions, Store, Upstream
 from llmqd.config.places import locate
 from llmqd.config.reading import Table, read_tables
+from llmqd.config.secret import SecretMissing, read_source
 from llmqd.config.upstreams import UpstreamBuilder
 from llmqd.errors import ConfigError
 
@@ -61,6 +63,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | N
     routes = tuple(Route(**table.values) for table in tables["route"] if _is_whole(table))
     _check_routes(tables["route"], tables["upstream"], upstreams, faults)
     prices = _prices(tables["price"], faults)
+    litellm = _litellm(plain["litellm"], environ, faults)
     if len(faults):
         raise ConfigError(faults.sentences())
     _warn(upstreams, path, faults)
@@ -72,6 +75,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | N
         sessions=Sessions(**plain["sessions"]),
         store=Store(**plain["store"]),
         auth=auth,
+        litellm=litellm,
         log=Log(**plain["log"]),
         prices=prices,
         source=path,
@@ -175,6 +179,23 @@ def _prices(tables: list[Table], faults: Faults) -> tuple[Price, ...]:
         if not set(table.values) - {"model"} and not table.broken:
             faults.add(table.path, f"{table.title}: names no price; give at least input and output")
     return tuple(Price(**table.values) for table in tables if _is_whole(table))
+
+
+def _litellm(values: dict[str, Any], environ: Mapping[str, str], faults: Faults) -> LiteLLM:
+    """With the address itself; without one where it is not there yet, as with the key of an upstream."""
+    source = values.pop("dsn", None)
+    if source is None:
+        return LiteLLM(**values)
+    try:
+        dsn = read_source(source, environ)
+        parse_dsn(dsn.reveal())
+    except SecretMissing as missing:
+        faults.warn(f"[litellm] dsn: {missing}; LiteLLM is not followed")
+        return LiteLLM(**values)
+    except ValueError as error:
+        faults.add(("litellm", "dsn"), f"[litellm] dsn: {error}")
+        return LiteLLM(**values)
+    return LiteLLM(dsn=dsn, **values)
 
 
 def _warn(upstreams: tuple[Upstream, ...], path: Path | None, faults: Faults) -> None:

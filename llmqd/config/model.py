@@ -20,6 +20,7 @@ from llmqd.config.auth import Auth as Auth
 from llmqd.config.kinds import Choice, Duration, FilePath, Flag, Integer, Listing, Money, Size, Text
 from llmqd.config.limits import DefaultLimits, ModelLimit, OwnLimits
 from llmqd.config.limits import Limits as Limits
+from llmqd.config.litellm import LiteLLM as LiteLLM
 from llmqd.config.net_kinds import HeaderName, Headers, ListenAddress, Name, Origin, SecretFile, SecretText, Url
 from llmqd.config.routes import Route as Route
 from llmqd.config.secret import Secret
@@ -290,6 +291,7 @@ class Config:
     sessions: Sessions = Sessions()
     store: Store = Store()
     auth: Auth = Auth()
+    litellm: LiteLLM = LiteLLM()
     log: Log = Log()
     prices: tuple[Price, ...] = ()
     source: Path | None = None
@@ -344,6 +346,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("sessions", Sessions, "sessions", former=FORMER_NAMES),
     Section("store", Store, "store"),
     Section("auth", Auth, "auth"),
+    Section("litellm", LiteLLM, "litellm"),
     Section("log", Log, "log"),
     Section("price", Price, "prices", repeated=True),
 )

@@ -84,6 +84,9 @@ class Backend(Protocol):
     async def call(self, call_id: str) -> Record | None:
         """The record of one call."""
 
+    async def noted(self, name: str) -> str | None:
+        """What was last to be remembered under this name; None for nothing."""
+
     async def session_totals(
         self, limit: int, ids: Sequence[str] | None = None, key: str | None = None
     ) -> list[SessionTotals]:

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmqd.store.columns import Row
-from llmqd.store.entries import Closed, Entry, Opened, Regrouped, Run, Seen
+from llmqd.store.entries import Closed, Entry, Noted, Opened, Regrouped, Run, Seen
 from llmqd.store.history import SLOT
 from llmqd.store.spoken import Spoken
 
 
 @dataclass(slots=True)
 class Changes:
-    """The entries between two runs or moves of calls, one per call: of several closes of one call the first counts.
+    """The entries between two runs or moves of calls, one per call: of several closes of one call the first counts; of
+    several notes of one name the last.
 
     `run` is the run that the following entries tell of, `regrouped` what has to be moved before them; both are None
     when the stretch ends with the batch.
@@ -22,8 +23,13 @@ class Changes:
 
     opened: dict[str, Opened] = field(default_factory=dict)
     closed: dict[str, Closed] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     run: str | None = None
     regrouped: Regrouped | None = None
+
+    def note_rows(self) -> list[Row]:
+        """Rows of `meta`, whose own names have no colon."""
+        return [(f"note:{name}", text) for name, text in self.notes.items()]
 
     def rows_to_open(self) -> list[Row]:
         """Rows of calls that are still open at the end of the stretch."""
@@ -95,6 +101,8 @@ def changes(entries: Iterable[Entry]) -> Iterator[Changes]:
                 stretch.opened.setdefault(entry.id, entry)
             case Closed():
                 stretch.closed.setdefault(entry.id, entry)
+            case Noted():
+                stretch.notes[entry.name] = entry.text
             case Run():
                 stretch.run = entry.id
                 yield stretch

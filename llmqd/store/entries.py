@@ -1,8 +1,8 @@
-"""What the journal says: a run began, a call opened, a call closed, calls belong elsewhere.
+"""What the journal says: a run began, a call opened or closed, calls belong elsewhere, something is to be remembered.
 
-Each entry is one JSON object, `{"v":1,"e":"run"|"open"|"close"|"regroup",…}`. A `close` carries the whole record and
-not only its outcome, so that it stands alone where the matching `open` was never written or cannot be read. Its member
-`said` is the transcript: what was said and may not be in the database yet.
+Each entry is one JSON object, `{"v":1,"e":"run"|"open"|"close"|"regroup"|"note",…}`. A `close` carries the whole record
+and not only its outcome, so that it stands alone where the matching `open` was never written or cannot be read. Its
+member `said` is the transcript: what was said and may not be in the database yet.
 """
 
 from __future__ import annotations
@@ -92,12 +92,25 @@ class Regrouped:
     until: str | None = None
 
 
-Entry = Run | Opened | Closed | Regrouped
+@dataclass(slots=True, frozen=True)
+class Noted:
+    """Something to remember under a name, such as how far an import has come: true once all before it is written."""
+
+    name: str
+    text: str
+
+
+Entry = Run | Opened | Closed | Regrouped | Noted
 
 
 def encode_run(run: str) -> bytes:
     """The entry that begins every segment."""
     return orjson.dumps({"v": VERSION, "e": "run", "run": run})
+
+
+def encode_noted(name: str, text: str) -> bytes:
+    """The entry for something to remember."""
+    return orjson.dumps({"v": VERSION, "e": "note", "name": name, "text": text})
 
 
 def encode_opened(record: Record) -> bytes:
@@ -153,6 +166,8 @@ def decode(payload: bytes) -> Entry:
         match data["e"]:
             case "run":
                 return Run(data["run"])
+            case "note":
+                return Noted(_word(data["name"]), _word(data["text"]))
             case "open":
                 return _opened(data["call"], data.get("lane"), data.get("queued_ms"))
             case "close":
@@ -163,6 +178,12 @@ def decode(payload: bytes) -> Entry:
                 raise StoreError(f"journal entry of unknown kind {other!r}")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(f"journal entry cannot be understood: {error!r}") from error
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
 
 
 def _opened(call: Json, lane: str | None, queued_ms: float | None) -> Opened:

@@ -18,7 +18,14 @@ from llmqd.errors import StoreError
 from llmqd.store.backend import Backend, SessionTotals
 from llmqd.store.conversations import Page, SaidInCall
 from llmqd.store.durability import Durability
-from llmqd.store.entries import Regrouped, encode_closed, encode_opened, encode_regrouped, encode_run
+from llmqd.store.entries import (
+    Regrouped,
+    encode_closed,
+    encode_noted,
+    encode_opened,
+    encode_regrouped,
+    encode_run,
+)
 from llmqd.store.intake import Intake
 from llmqd.store.journal import FileJournal, Journal
 from llmqd.store.memory import MemoryJournal
@@ -178,6 +185,18 @@ class Ledger:
         self._append(encode_regrouped(entry))
         if self._transcripts is not None:
             self._transcripts.regrouped()
+
+    def imported(self, record: Record) -> None:
+        """A call of another program has ended some time ago. One of an id that is known changes nothing."""
+        self._keep(record)
+
+    def note(self, name: str, text: str) -> None:
+        """Remember this in the place of what was remembered under that name, once all told before is written."""
+        self._intake.append(encode_noted(name, text))
+
+    async def noted(self, name: str) -> str | None:
+        """What is remembered under a name, None for nothing. Raises StoreError when the database cannot answer."""
+        return await self._backend.noted(name)
 
     def _keep(self, record: Record) -> None:
         self._append(encode_closed(record))

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from llmqd.call import Record, new_call_id
 from llmqd.store.columns import record
 from llmqd.store.rollups import HOUR
@@ -13,6 +15,9 @@ from llmqd.store.usage_questions import Ask
 
 _HOURS = "SELECT DISTINCT start FROM usage WHERE by = ? AND value = ? AND step = 3600 AND start >= ? AND start <= ?"
 _RUNNING_HOURS = "SELECT DISTINCT received_at FROM calls WHERE status = 'running'"
+
+_IMPORTED = "SELECT id FROM calls WHERE provider_id = ? AND lane = 'litellm'"
+_KNOWN = "SELECT id FROM calls WHERE id IN (SELECT value FROM json_each(?))"
 
 _COLUMNS = {
     "session": "session_id",
@@ -104,6 +109,17 @@ class RequestQuestions:
                 return CallPage(found[:limit], found[limit - 1].call.id)
             after = found[-1].call.id if found else after
         return CallPage(found, None)
+
+    async def imported_as(self, request_id: str) -> str | None:
+        """The id of the call that LiteLLM knows by this id; None where it was not imported."""
+        if request_id.encode("utf-8", "ignore").decode() != request_id:
+            return None
+        rows = await self._ask(_IMPORTED, request_id)
+        return rows[0]["id"] if rows else None
+
+    async def known(self, call_ids: Iterable[str]) -> set[str]:
+        """Those of these calls, some hundred at most, that are there."""
+        return {row["id"] for row in await self._ask(_KNOWN, orjson.dumps([*call_ids]).decode())}
 
     async def _stretches(self, filters: CallFilters, after: str | None) -> list[Stretch]:
         """Where to look, the latest stretch of time first; no two of them overlap."""

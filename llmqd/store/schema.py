@@ -307,7 +307,21 @@ CREATE TABLE moves (
 CREATE INDEX moves_by_session ON moves (session_id);
 """
 
-MIGRATIONS: tuple[str, ...] = (_CALLS_SESSIONS_META, _LANE_USAGE, _SENT_MODEL, _TEXTS, _USAGE, _CLIENT_KEYS, _MOVES)
+_IMPORTED = """
+-- Calls of LiteLLM by the ids that it has given them.
+CREATE INDEX calls_imported ON calls (provider_id) WHERE lane = 'litellm';
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    _CALLS_SESSIONS_META,
+    _LANE_USAGE,
+    _SENT_MODEL,
+    _TEXTS,
+    _USAGE,
+    _CLIENT_KEYS,
+    _MOVES,
+    _IMPORTED,
+)
 """Append only: number n brings a database from `user_version` n - 1 to n."""
 
 

@@ -172,6 +172,7 @@ class SQLite:
             (sql.CLOSE_CALL, stretch.rows_to_close(known)),
             (sql.ADD_TO_SESSION, stretch.session_rows(known)),
             (history.ADD_LANE_USAGE, sent := stretch.lane_rows(known)),
+            (sql.SET_META, stretch.note_rows()),
         ):
             if rows:
                 async with connection.executemany(statement, rows):
@@ -203,6 +204,11 @@ class SQLite:
         """The record of one call."""
         rows = await self.ask(sql.CALL, call_id) if call_id.isascii() else []
         return record(rows[0]) if rows else None
+
+    async def noted(self, name: str) -> str | None:
+        """What was to be remembered; see Backend.noted."""
+        rows = await self.ask(sql.GET_META, f"note:{name}")
+        return rows[0]["value"] if rows else None
 
     async def session_totals(
         self, limit: int, ids: Sequence[str] | None = None, key: str | None = None

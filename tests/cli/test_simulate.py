@@ -11,7 +11,6 @@ import pytest
 from llmqd.call import Record
 from llmqd.cli import main
 from llmqd.cli.codes import DONE, FAILED, USED_WRONGLY
-from llmqd.cli.simulate import Progress
 from llmqd.store.entries import decode, encode_closed
 from llmqd.store.position import Position
 from llmqd.store.sqlite import SQLite
@@ -150,20 +149,6 @@ def test_a_change_that_meets_no_call_is_warned_of(ledger: Path, capsys: pytest.C
 
 def test_old_calls_can_be_left_out(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert simulated(capsys, "--db", str(ledger), "--since", "7d") == {}
-
-
-def test_progress_is_shown_once_it_takes_long(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Progress(1000) as progress:
-        for _ in range(128):
-            progress.step()
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr("llmqd.cli.simulate._PROGRESS_AFTER", -1.0)
-    with Progress(1000) as progress:
-        for _ in range(128):
-            progress.step()
-    assert capsys.readouterr().err == "64 of 1,000 (6%) calls played\n"
 
 
 def test_the_help_shows_how_a_pattern_looks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -346,8 +346,21 @@ def test_log_level_and_origins_by_environment() -> None:
     assert config.server.allowed_origins == ("http://localhost:3000", "https://a.org")
 
 
-def test_the_database_url_of_litellm_is_said_to_be_ignored() -> None:
-    assert any("DATABASE_URL" in warning for warning in load(None, {"DATABASE_URL": "postgresql://x"}).warnings)
+def test_the_database_of_litellm_by_environment_and_file(tmp_path: Path) -> None:
+    config = load(None, {"DATABASE_URL": "postgresql://x"})
+    assert config.litellm.dsn == Secret("postgresql://x")
+    config = load(None, {"DATABASE_URL": "mysql://x"})
+    assert config.litellm.dsn is None
+    assert any("DATABASE_URL" in warning for warning in config.warnings)
+    path = tmp_path / "llmqd.toml"
+    path.write_text('[litellm]\ndsn = "env:ABSENT"\n')
+    config = load(path, {})
+    assert config.litellm.dsn is None
+    assert any("ABSENT is not set" in warning for warning in config.warnings)
+    path.write_text('[litellm]\ndsn = "mysql://u:secret@x"\n')
+    with pytest.raises(ConfigError, match=r'line 2: \[litellm\] dsn: must begin with "postgresql://"') as raised:
+        load(path, {})
+    assert "secret@" not in str(raised.value)
 
 
 def test_listening_beyond_this_machine_without_tls_is_a_warning(tmp_path: Path) -> None:

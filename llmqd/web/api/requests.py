@@ -41,6 +41,8 @@ class Requests:
         record = await self._ledger.call(request_id)
         if record is None and await self._ledger.settled(SETTLE):
             record = await self._ledger.call(request_id)
+        if record is None and (imported := await self._ledger.requests.imported_as(request_id)):
+            record = await self._ledger.call(imported)
         if record is None or (asked.key is not None and record.call.key != asked.key):
             raise _no_call(request_id)
         return Request.of(record)
@@ -53,6 +55,8 @@ class Requests:
         said = await self._ledger.messages_of_call(request_id)
         if said is None and await self._ledger.settled(SETTLE):
             said = await self._ledger.messages_of_call(request_id)
+        if said is None and (imported := await self._ledger.requests.imported_as(request_id)):
+            said = await self._ledger.messages_of_call(imported)
         if said is None:
             raise _no_call(request_id)
         return RequestMessages.of(request_id, said)

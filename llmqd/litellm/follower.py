@@ -1,0 +1,105 @@
+"""Follows a LiteLLM database in the background: imports what is there, and every so often what has come since."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from llmqd.errors import SourceError, StoreError
+from llmqd.litellm.importing import LATE, VERY_LATE, Import
+from llmqd.litellm.spend_logs import SpendLogs
+
+if TYPE_CHECKING:
+    from llmqd.config.litellm import LiteLLM
+
+logger = logging.getLogger(__name__)
+
+_LOOK_BACK_EVERY = 3600.0
+
+
+class Follower:
+    """An async context manager; leaving it ends its task. `clock` is the monotonic clock.
+
+    A database that is away is asked again; it is said once, and once more when it is back. Calls never wait for it.
+    """
+
+    def __init__(self, settings: LiteLLM, importing: Import, *, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._import = importing
+        self._clock = clock
+        self._changed = asyncio.Event()
+        self._looked_back = float("-inf")
+        self._task: asyncio.Task[None] | None = None
+        self.error: str | None = None
+        """Why it cannot follow at present; None where it does or need not."""
+
+    def __repr__(self) -> str:
+        return f"<Follower {'of a database' if self._settings.dsn else 'of none'}>"
+
+    def replace(self, settings: LiteLLM) -> None:
+        """Puts other settings in force."""
+        if settings != self._settings:
+            self._settings = settings
+            self._looked_back = float("-inf")
+            self._changed.set()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._follow(), name="follow LiteLLM")
+        self._task.add_done_callback(_obituary)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            self._changed.clear()
+            settings = self._settings
+            if settings.dsn is None:
+                self.error = None
+                await self._changed.wait()
+                continue
+            # New settings end what goes on under the old ones.
+            pass_, changed = asyncio.create_task(self._once(settings)), asyncio.create_task(self._changed.wait())
+            try:
+                await asyncio.wait((pass_, changed), return_when=asyncio.FIRST_COMPLETED)
+                if pass_.done():
+                    await pass_
+                    await asyncio.wait((changed,), timeout=settings.every)
+            finally:
+                for task in (pass_, changed):
+                    task.cancel()
+                await asyncio.gather(pass_, changed, return_exceptions=True)
+
+    async def _once(self, settings: LiteLLM) -> None:
+        assert settings.dsn is not None
+        began = self._clock()
+        far = began - self._looked_back >= _LOOK_BACK_EVERY
+        try:
+            async with SpendLogs.connect(settings.dsn.reveal()) as source:
+                after = await self._import.place(source, VERY_LATE if far else LATE)
+                imported = await self._import.run(source, after)
+        except (SourceError, StoreError) as error:
+            if str(error) != self.error:
+                logger.warning("LiteLLM is not followed: %s; asked again every %g s", error, settings.every)
+            self.error = str(error)
+            return
+        if far:
+            self._looked_back = began
+        if self.error is not None:
+            logger.warning("LiteLLM is followed again")
+        self.error = None
+        if imported.added or imported.unreadable:
+            logger.info("LiteLLM: %s", imported)
+
+
+def _obituary(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("LiteLLM will not be followed any more", exc_info=error)
