@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import itertools
+import json
 import statistics
 import subprocess
 import tempfile
@@ -37,6 +38,7 @@ RATIO = 3.0
 """A question to the small ledger may be quicker by so much."""
 _CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "How long does a question take? " * 10}]}
 _WARM_UP = 3
+_WEIGHT = "weight.json"
 
 
 async def prepared(directory: Path, calls: int) -> None:
@@ -47,6 +49,9 @@ async def prepared(directory: Path, calls: int) -> None:
     recording = Recording(directory, Store(max_size=0, retention=0.0))
     async with recording.ledger:
         seconds = await fill(recording, calls, days=DAYS)
+        lost = recording.ledger.health().lost
+    weight = {"raw_bytes": recording.raw_bytes, "bytes": (directory / "llmqd.db").stat().st_size, "lost": lost}
+    (directory / _WEIGHT).write_text(json.dumps(weight))
     print(f"{calls:,} calls recorded in {seconds:.0f} s", flush=True)
 
 

@@ -105,7 +105,10 @@ def _getter(names: Mapping[str, str], of: type[Any]) -> Callable[[Json], Row]:
             row: Row = take(data)
         except KeyError:
             row = take(absent | data)
-        return tuple(bounded(value) for value in row)
+        for value in row:
+            if value.__class__ is int and not -_LARGEST <= value <= _LARGEST:
+                return tuple([bounded(value) for value in row])
+        return row
 
     return get
 

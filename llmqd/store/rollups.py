@@ -7,12 +7,13 @@ call is in six rows of each step. Rows of one `by` add up to all calls.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
 from llmqd.store.columns import CALL_COLUMNS, OUTCOME_COLUMNS, Row
-from llmqd.store.histogram import Histogram, added, bucket, packed
+from llmqd.store.histogram import added, bucket, packed
 
 HOUR, DAY = 3600, 86_400
 STEPS = (HOUR, DAY)
@@ -158,9 +159,10 @@ def ended(row: Row) -> Ended:
 
 def usage_rows(calls: Iterable[Ended]) -> list[Row]:
     """What to add to `usage`, in the order of COLUMNS."""
-    hours: dict[tuple[str, int, str, str], _Sum] = {}
+    hours: dict[tuple[str, int, str, str], list[_One]] = {}
     for call in calls:
         figures, took, first = _figures(call), call.took_ms, call.first_ms
+        one = _One(figures, took, None if took is None else bucket(took), None if first is None else bucket(first))
         hour, upstream = call.hour, call.upstream
         for by, value, part in (
             ("all", "", ""),
@@ -173,9 +175,9 @@ def usage_rows(calls: Iterable[Ended]) -> list[Row]:
             key = (by, hour, value[:_LONGEST] if value else "", part)
             row = hours.get(key)
             if row is None:
-                row = hours[key] = _Sum()
-            row.add(figures, took, first)
-    rows = [(by, HOUR, hour, value, part, *row.columns()) for (by, hour, value, part), row in hours.items()]
+                row = hours[key] = []
+            row.append(one)
+    rows = [(by, HOUR, hour, value, part, *_columns(row)) for (by, hour, value, part), row in hours.items()]
     return rows + _days(rows)
 
 
@@ -200,31 +202,29 @@ def _sum(one: Row, other: Row) -> Row:
     return (*one[:first], *sums, shortest, longest, *histograms)
 
 
-class _Sum:
-    """Calls added up."""
+class _One(NamedTuple):
+    """What one call adds to each of its rows: `took` with its bucket, `first` the bucket of its first byte."""
 
-    __slots__ = ("first", "latency", "longest", "shortest", "sums")
+    figures: tuple[int, ...]
+    took: float | None
+    latency: int | None
+    first: int | None
 
-    def __init__(self) -> None:
-        self.sums: list[int] = [0] * len(SUMS)
-        self.shortest: float | None = None
-        self.longest: float | None = None
-        self.latency: Histogram = {}
-        self.first: Histogram = {}
 
-    def add(self, figures: Sequence[int], took: float | None, first: float | None) -> None:
-        self.sums = [mine + theirs for mine, theirs in zip(self.sums, figures, strict=True)]
-        if took is not None:
-            index = bucket(took)
-            self.latency[index] = self.latency.get(index, 0) + 1
-            self.shortest = took if self.shortest is None else min(self.shortest, took)
-            self.longest = took if self.longest is None else max(self.longest, took)
-        if first is not None:
-            index = bucket(first)
-            self.first[index] = self.first.get(index, 0) + 1
-
-    def columns(self) -> Row:
-        return (*self.sums, self.shortest, self.longest, packed(self.latency), packed(self.first))
+def _columns(calls: Sequence[_One]) -> Row:
+    """Calls added up: the columns behind the key. A batch has many such rows, most of them of a call or two."""
+    if len(calls) == 1:
+        [one] = calls
+        latency = b"" if one.latency is None else packed({one.latency: 1})
+        return (*one.figures, one.took, one.took, latency, b"" if one.first is None else packed({one.first: 1}))
+    times = [one.took for one in calls if one.took is not None]
+    return (
+        *map(sum, zip(*[one.figures for one in calls], strict=True)),
+        min(times, default=None),
+        max(times, default=None),
+        packed(Counter([one.latency for one in calls if one.latency is not None])),
+        packed(Counter([one.first for one in calls if one.first is not None])),
+    )
 
 
 def _figures(call: Ended) -> tuple[int, ...]:
