@@ -3,6 +3,9 @@
 A ledger of 10,000 calls and one of 1,000,000 (`--calls`) are filled with conversations of 20 turns over 30 days. For
 each a real daemon is started, real calls go through it to a fast mock upstream at a steady rate, and every question is
 asked `--rounds` times, in turn, over one connection. A ledger that was filled before is used again from `--keep`.
+
+Beside it stand the same questions to the same calls in PostgreSQL (`bench/predecessor.py`), where that is installed,
+and the size of the ledger beside that of the bodies that went by.
 """
 
 from __future__ import annotations
@@ -25,9 +28,11 @@ from urllib.parse import quote
 import aiohttp
 import uvloop
 
+from bench import predecessor
 from bench.__main__ import llmqd, started
 from bench.conversations import Recording, fill
 from llmqd.config.store import Store
+from tests.postgres import NoPostgres, server
 
 SMALL = 10_000
 RATE = 200
@@ -38,6 +43,10 @@ RATIO = 3.0
 """A question to the small ledger may be quicker by so much."""
 _CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "How long does a question take? " * 10}]}
 _WARM_UP = 3
+_ROUNDS = 3
+"""Of PostgreSQL, where some questions take seconds."""
+SHARE = 8
+"""The database may have this part of the bytes of the bodies."""
 _WEIGHT = "weight.json"
 
 
@@ -163,23 +172,47 @@ async def _once(http: aiohttp.ClientSession, url: str, body: dict[str, Any] | No
     return time.perf_counter() - began
 
 
+async def in_postgres(directory: Path) -> dict[str, float]:
+    """The same questions to the same calls, as a predecessor asks them; none where there is no PostgreSQL."""
+    try:
+        with server() as running:
+            return await predecessor.measured(await predecessor.filled(running, directory / "llmqd.db"), _ROUNDS, RATE)
+    except NoPostgres as none:
+        print(f"not compared with PostgreSQL: {none}")
+        return {}
+
+
+def weighed(directory: Path) -> bool:
+    """Prints how large the ledger is beside the bodies; whether it is small enough."""
+    weight = json.loads((directory / _WEIGHT).read_text())
+    share = weight["raw_bytes"] / weight["bytes"]
+    print(
+        f"bodies {weight['raw_bytes'] / 1e6:,.0f} MB, database {weight['bytes'] / 1e6:,.0f} MB with every text:"
+        f" 1/{share:.1f} (at most 1/{SHARE}: {'yes' if share >= SHARE else 'NO'}), {weight['lost']} records lost"
+    )
+    return share >= SHARE and not weight["lost"]
+
+
 async def main(keep: Path, calls: int, rounds: int) -> bool:
-    """Prints the table; whether every question is quick enough."""
+    """Prints the table; whether every question is quick enough and the database small enough."""
     sizes = (SMALL, calls)
     results = []
     for size in sizes:
         directory = keep / str(size)
         await prepared(directory, size)
         results.append(await measured(directory, rounds))
-    print(f"{'p95 over HTTP':<32}" + "".join(f"{f'{size:,} calls':>18}" for size in sizes) + f"{'ratio':>8}")
-    good = True
+    good = weighed(keep / str(calls))
+    rows = await in_postgres(keep / str(calls))
+    heads = "".join(f"{f'{size:,} calls':>18}" for size in sizes)
+    print(f"{'p95 over HTTP':<32}{heads}{'ratio':>8}{'PostgreSQL':>18}")
     for name, small in results[0].items():
         large = results[1][name]
         # Where both are a few milliseconds, the ratio is noise.
         ok = large <= LONGEST and (large <= RATIO * small or large < LONGEST / 5)
         good = good and ok
+        beside = f"{rows[name] * 1000:>15,.0f} ms" if name in rows else f"{'':>18}"
         mark = "" if ok else "  too slow"
-        print(f"{name:<32}{small * 1000:>15.1f} ms{large * 1000:>15.1f} ms{large / small:>8.1f}{mark}")
+        print(f"{name:<32}{small * 1000:>15.1f} ms{large * 1000:>15.1f} ms{large / small:>8.1f}{beside}{mark}")
     print(
         f"every question within {LONGEST * 1000:.0f} ms and {RATIO:g} times the small one's: {'yes' if good else 'NO'}"
     )
