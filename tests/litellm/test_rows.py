@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmqd.litellm.rows import call_id, seconds, spend_log
@@ -22,6 +22,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(COLUMNS)), json_values, max_size=6))
 def test_no_content_of_a_row_is_a_fault(values: dict[str, Any]) -> None:
     read = spend_log({**values, "request_id": "r", "startTime": AT})
