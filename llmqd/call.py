@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 Dialect = Literal["openai", "anthropic", "gemini", "ollama"]
 """Whose wire format a route speaks: decides error shapes, how usage is read, where a key stands."""
 
+OnDisconnect = Literal["cancel", "finish"]
+"""What was done when the client left a running call: stop the upstream, or read its answer to the end for the bill."""
+
 SessionSource = Literal["path", "header", "body", "detected", "new", "none"]
 
 Status = Literal["running", "done", "cut", "failed", "cancelled", "abandoned", "refused", "interrupted"]
@@ -99,7 +102,8 @@ class Outcome:
     `error` is one of llmqd's own error codes, or the kind of failure; None when the upstream's answer passed.
     `usage` is None where the answer carries none by nature (a model list, a file). `sent_ms` is when the last attempt
     left after its turn; `counted` whether the provider counts that one against its limits. `function_calls` is how many
-    calls of tools the answer holds.
+    calls of tools the answer holds. `on_disconnect` is what was done when the client left a call that ran; None where
+    it stayed. `usage.source` says then whether tokens and cost are exact.
     """
 
     status: Status = "running"
@@ -119,6 +123,7 @@ class Outcome:
     function_calls: int = 0
     usage: Usage | None = None
     cost: Cost | None = None
+    on_disconnect: OnDisconnect | None = None
 
 
 @dataclass(slots=True)

@@ -52,6 +52,7 @@ from llmqd.web.api.api import Api
 from llmqd.web.app import build_app
 from llmqd.web.attempts import Attempts
 from llmqd.web.cors import Cors
+from llmqd.web.disconnects import Disconnects
 from llmqd.web.door import Door
 from llmqd.web.event_stream import EventStream
 from llmqd.web.listening import Listening
@@ -127,9 +128,10 @@ class Daemon:
         metrics, self.prices = Metrics(), Prices(config.prices)
         metrics.watch(self.lanes, self.ledger.health, self.conversations.statistics)
         recorder = Recorder(self.ledger, self.prices, metrics, clock=clock, announce=announce)
-        relay, sender = Relay(recorder, self.conversations), Sender(client)
+        disconnects = self.disconnects = await start(Disconnects())
+        relay, sender = Relay(recorder, self.conversations, disconnects), Sender(client)
         attempts = Attempts(
-            self.lanes, sender, relay, recorder, self.conversations, wall=time.time, noise=random.random
+            self.lanes, sender, relay, recorder, self.conversations, disconnects, wall=time.time, noise=random.random
         )
         self.places = Places()
         self.handover = Handover(self.places, server.state_directory, clock=clock, wall=time.time)

@@ -29,7 +29,7 @@ LAYERS = (
     ("web.own",),
     ("web.attempts",),
     ("web.relay",),
-    ("web.sender",),
+    ("web.sender", "web.disconnects"),
     ("web.outgoing",),
     ("web.passage", "web.queue_input", "web.queue_shapes"),
     ("web.late_answer",),

@@ -209,6 +209,16 @@ class Upstream(OwnLimits):
         "How often a call that failed before its answer began (connection, 408, 409, 5xx) is sent again. A call that\n"
         "was refused for want of quota waits for its next turn instead, within max_wait.",
     )
+    on_disconnect: str = setting(
+        Choice(("cancel", "finish")),
+        "cancel",
+        "When a client leaves before its answer has ended: cancel stops the upstream at once (its cost can then only\n"
+        "be estimated), finish reads the answer to its end, so that tokens, cost and text are exact and paid for.",
+    )
+    finish_within: float = setting(
+        Duration(least=0.01), "2m", "With finish: how long an answer is read for nobody; then the upstream is stopped."
+    )
+    finish_max: int = setting(Size(least=1), "16MiB", "With finish: how many bytes of it are read at most.")
     include_usage: bool | None = setting(
         Flag(),
         None,

@@ -20,7 +20,18 @@ from llmqd.config.reading import Table
 from llmqd.config.secret import Secret, SecretError, SecretMissing, SecretSource, read_source
 from llmqd.providers.presets import PRESETS, RESERVED_NAMES, SIM, Preset
 
-_AS_WRITTEN = (*LIMIT_SETTINGS, "timeout", "connect_timeout", "learn", "retries", "include_usage", "ca_file")
+_AS_WRITTEN = (
+    *LIMIT_SETTINGS,
+    "timeout",
+    "connect_timeout",
+    "learn",
+    "retries",
+    "on_disconnect",
+    "finish_within",
+    "finish_max",
+    "include_usage",
+    "ca_file",
+)
 """Settings of an upstream that need no further work."""
 
 

@@ -54,6 +54,7 @@ _OUTCOME = {
     "provider_id": "provider_id",
     "finish_reason": "finish_reason",
     "function_calls": "function_calls",
+    "on_disconnect": "on_disconnect",
 }
 _USAGE = {
     "source": "usage_source",

@@ -312,6 +312,10 @@ _IMPORTED = """
 CREATE INDEX calls_imported ON calls (provider_id) WHERE lane = 'litellm';
 """
 
+_ON_DISCONNECT = """
+ALTER TABLE calls ADD COLUMN on_disconnect TEXT /* cancel or finish, where the client left while the call ran */;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _CALLS_SESSIONS_META,
     _LANE_USAGE,
@@ -321,6 +325,7 @@ MIGRATIONS: tuple[str, ...] = (
     _CLIENT_KEYS,
     _MOVES,
     _IMPORTED,
+    _ON_DISCONNECT,
 )
 """Append only: number n brings a database from `user_version` n - 1 to n."""
 

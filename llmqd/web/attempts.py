@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from llmqd.conversations import Conversations
     from llmqd.lane.lanes import Lanes
     from llmqd.recorder import Recorder
+    from llmqd.web.disconnects import Disconnects
     from llmqd.web.passage import Passage
     from llmqd.web.relay import Relay
     from llmqd.web.sender import Sender, Sent
@@ -93,6 +94,7 @@ class Attempts:
         relay: Relay,
         recorder: Recorder,
         conversations: Conversations,
+        disconnects: Disconnects,
         *,
         wall: Callable[[], float],
         noise: Callable[[], float],
@@ -102,12 +104,13 @@ class Attempts:
         self._relay = relay
         self._recorder = recorder
         self._conversations = conversations
+        self._disconnects = disconnects
         self._wall = wall
         self._noise = noise
 
     def stop(self) -> None:
         """A call that is cancelled from now on was interrupted by the shutdown, not by its client."""
-        self._relay.stop()
+        self._disconnects.stop()
 
     async def at_once(self, passage: Passage) -> web.StreamResponse:
         """A call that waits for no turn and is sent once."""
@@ -171,6 +174,8 @@ class Attempts:
             if not isinstance(result, _Failed):
                 return result
             record.outcome.counted = False
+            if passage.finish_by is not None:
+                raise asyncio.CancelledError  # nobody is there who would want it to be tried again
             passage.heartbeat.release()
             if result.verdict.kind in ("wait", "slower") and tries.may_wait(result.verdict):
                 tries.refusals += 1
@@ -194,7 +199,8 @@ class Attempts:
         """Sends the call once; what may not be repeated is delivered whatever it is."""
         may_move, may_fail = bool(passage.fallbacks), tries.may_fail(passage.upstream.retries)
         try:
-            sent = await self._sender.send(passage, partial(self._leaves, record, turn))
+            sending = self._sender.send(passage, partial(self._leaves, record, turn))
+            sent = await self._disconnects.outlast(passage, sending)
         except UpstreamUnreachable as error:
             turn.failed()
             stale = isinstance(error, StaleConnection) and not tries.stale
@@ -287,7 +293,9 @@ class Attempts:
             if not passage.attempts:
                 self._recorder.abandoned(call, passage.lane.name)
             else:
-                self._recorder.close(record, self._relay.left(), None, provider=provider)
+                if (left := self._disconnects.left(passage)) == "cancelled" and outcome.status == "running":
+                    outcome.on_disconnect = "finish" if passage.finishes else "cancel"
+                self._recorder.close(record, left, None, provider=provider)
         elif passage.attempts:
             # Whatever it was, a record that was opened is closed; a second close is ignored.
             outcome.error = outcome.error or "internal_error"

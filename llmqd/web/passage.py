@@ -33,9 +33,10 @@ class Passage:
 
     `upgrade` says that it is a WebSocket handshake. `attempts` counts how often it was sent upstream. `standing` is
     what it takes along from lane to lane. `heartbeat` knows whether its answer has begun ahead of its turn.
-    `conversation` is what was found out about its words; None once its record is closed, or where it says nothing.
-    `caller` makes it; `admission` lets it in and holds what it takes beyond its turns, `still_allowed` raises where its
-    turn has come too late.
+    `finish_by` is set when the client has left and its answer is read to the end without it: until when, on the loop's
+    clock. `conversation` is what was found out about its words; None once its record is closed, or where it says
+    nothing. `caller` makes it; `admission` lets it in and holds what it takes beyond its turns, `still_allowed` raises
+    where its turn has come too late.
     """
 
     request: web.Request
@@ -57,6 +58,12 @@ class Passage:
     caller: Caller = ANYONE
     admission: Callable[[Record], AbstractAsyncContextManager[None]] = lambda _: nullcontext()
     still_allowed: Callable[[], None] = lambda: None
+    finish_by: float | None = None
+
+    @property
+    def finishes(self) -> bool:
+        """Whether this call's answer is read to its end when the client leaves."""
+        return self.operation.queued and self.upstream.on_disconnect == "finish"
 
     @property
     def repeatable(self) -> bool:

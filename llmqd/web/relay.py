@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llmqd.conversations import Conversations
     from llmqd.recorder import Recorder
     from llmqd.upstream import Answer
+    from llmqd.web.disconnects import Disconnects
     from llmqd.web.passage import Passage
 
 logger = logging.getLogger(__name__)
@@ -51,18 +52,10 @@ class PassedResponse(web.StreamResponse):
 class Relay:
     """Passes answers on and closes their records. Holds nothing of a call beyond its end."""
 
-    def __init__(self, recorder: Recorder, conversations: Conversations) -> None:
+    def __init__(self, recorder: Recorder, conversations: Conversations, disconnects: Disconnects) -> None:
         self._recorder = recorder
         self._conversations = conversations
-        self._stopping = False
-
-    def stop(self) -> None:
-        """A call that is cancelled from now on was interrupted by the shutdown, not by its client."""
-        self._stopping = True
-
-    def left(self) -> Status:
-        """What it means when a call's task is cancelled."""
-        return "interrupted" if self._stopping else "cancelled"
+        self._disconnects = disconnects
 
     async def deliver(
         self, passage: Passage, record: Record, sent: Sent, begun: bytes, extra: Mapping[str, str]
@@ -73,9 +66,8 @@ class Relay:
         if sent.answer.status == 101:
             return await self._upgrade(passage, record, sent.answer)
         early = passage.heartbeat.stop()
-        return await _Answer(passage, record, sent, begun, self._recorder, self._conversations, early).relay(
-            self.left, extra
-        )
+        answer = _Answer(passage, record, sent, begun, self._recorder, self._conversations, early)
+        return await answer.relay(self._disconnects, extra)
 
     async def _upgrade(self, passage: Passage, record: Record, answer: Answer) -> web.StreamResponse:
         headers = response_headers(answer.headers, answer.raw_headers)
@@ -90,7 +82,7 @@ class Relay:
             return await tunnel(passage.request, answer, headers, received=received)
         finally:
             # A WebSocket ends when one side leaves it: that is no failure, whichever side it was.
-            status: Status = "interrupted" if self._stopping else "done"
+            status: Status = "interrupted" if self._disconnects.stopping else "done"
             self._recorder.close(record, status, None, provider=passage.upstream.price_provider)
 
 
@@ -133,10 +125,12 @@ class _Answer:
         framed = "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers
         self._wire = None if framed or answer.connection is None else answer.connection.protocol
 
-    async def relay(self, left: Callable[[], Status], extra: Mapping[str, str]) -> web.StreamResponse:
-        """Passes everything on. `left` says what it means when this task is cancelled."""
+    async def relay(self, disconnects: Disconnects, extra: Mapping[str, str]) -> web.StreamResponse:
+        """Passes everything on; `disconnects` knows what happens when the client leaves."""
         response = self._passed(extra) if self._early is None else self._early
         try:
+            if self._passage.finish_by is not None:
+                raise ConnectionResetError("the client has left")
             await response.prepare(self._passage.request)
             self._begun = self._begun or self._there()
             if not (self._begun or self._answer.content.at_eof()):
@@ -148,7 +142,7 @@ class _Answer:
             await self._finish()
             await response.write_eof()
         except (asyncio.CancelledError, ConnectionError):
-            self._close(left(), complete=False)
+            await self._left(disconnects)
             raise
         except BaseException:
             self._record.outcome.error = "internal_error"
@@ -223,6 +217,37 @@ class _Answer:
             await self._finish()
             await response.write(rest)
         return True
+
+    async def _left(self, disconnects: Disconnects) -> None:
+        """The client has gone: the answer is over, or is read to its end for the record alone."""
+        outcome = self._record.outcome
+        if outcome.status != "running":
+            return
+        whole, left = False, disconnects.left(self._passage)
+        if left == "cancelled":
+            outcome.on_disconnect = "finish" if self._passage.finishes else "cancel"
+        try:
+            whole = await disconnects.finish(self._passage, self._drain)
+        finally:
+            self._close(left, complete=whole)
+
+    async def _drain(self) -> bool:
+        """Reads what is left of the answer for the tap alone; False when it broke off or is too long."""
+        content, tap, outcome = self._answer.content, self._tap, self._record.outcome
+        most = outcome.response_bytes + self._passage.upstream.finish_max
+        try:
+            while chunk := self._begun or await content.readany():
+                self._begun = b""
+                outcome.response_bytes += len(chunk)
+                if tap is not None:
+                    tap.feed(chunk)
+                    if tap.finished:
+                        return True
+                if outcome.response_bytes > most:
+                    return False
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
+        return not isinstance(self._wire.exception() if self._wire is not None else None, OSError)
 
     async def _finish(self) -> None:
         """The record stands in the journal before the client has the last byte of a complete answer."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from llmqd.call import SessionSource, Status
+from llmqd.call import OnDisconnect, SessionSource, Status
 from llmqd.usage import Source
 from llmqd.web.api.session_answers import Message
 from llmqd.web.api.usage_answers import Costs
@@ -38,7 +38,9 @@ class Request(Struct, kw_only=True):
     off; `failed` no answer came; `cancelled` the client left while it ran; `abandoned` while it waited; `refused` llmqd
     said no; `interrupted` the daemon ended under it; `running` now. `queued_time` is the wait for its turn,
     `time_to_first_token` when the first byte of the answer came. `model` is what the client asked for, `sent_model`
-    what the upstream was asked for, `response_model` what it says it is. `usage_source` says how far to trust tokens.
+    what the upstream was asked for, `response_model` what it says it is. `usage_source` says how far to trust tokens
+    and cost. `on_disconnect` says of a call whose client left while it ran whether its upstream was stopped (`cancel`)
+    or its answer was read to the end all the same (`finish`).
     """
 
     request_id: str
@@ -62,6 +64,7 @@ class Request(Struct, kw_only=True):
     status: Status
     http_status: int | None
     error: str | None
+    on_disconnect: OnDisconnect | None
     attempts: int
     client_retry: int
     request_start: str
@@ -113,6 +116,7 @@ class Request(Struct, kw_only=True):
             status=outcome.status,
             http_status=outcome.http_status,
             error=outcome.error,
+            on_disconnect=outcome.on_disconnect,
             attempts=outcome.attempts,
             client_retry=call.client_retry,
             request_start=rfc3339(at),
