@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from llmqd import __version__, log
 from llmqd.admission import Admission
+from llmqd.alerts.alerts import Alerts
 from llmqd.auth.callers import Callers
 from llmqd.auth.key_file import KeyFile
 from llmqd.auth.key_lanes import KeyLanes
@@ -37,6 +38,7 @@ from llmqd.litellm.follower import Follower
 from llmqd.litellm.importing import Import
 from llmqd.messages.digest import Digests
 from llmqd.metrics import Metrics
+from llmqd.middleware.onlookers import Onlookers
 from llmqd.prices import Prices
 from llmqd.recall import Recall
 from llmqd.recorder import Recorder
@@ -121,6 +123,7 @@ class Daemon:
         )
         self.events = EventBus(wall=time.time)
         announce = self.events.publish
+        self.alerts = await start(Alerts(config.alerts, self.events, self._store_fault, wall=time.time))
         self.lanes = await start(Lanes(clock=clock, wall=time.time, announce=announce))
         self.lanes.apply(self.in_force.config)
         self.recall = await start(Recall(self.ledger, self.lanes, wall=time.time))
@@ -138,6 +141,7 @@ class Daemon:
         self.handover.take()
         self._parts.callback(self.handover.leave)
         door = await self._build_door(config, clock)
+        self.onlookers = await start(Onlookers(config.middlewares, server.state_directory, _redaction(config)))
         self.proxy = Proxy(
             self.in_force,
             self.lanes,
@@ -147,10 +151,12 @@ class Daemon:
             self.places,
             door,
             self.admission,
+            self.onlookers,
             clock=clock,
             wall=time.time,
         )
-        self.own = Own(self.in_force, self.lanes, self.ledger, metrics, self.keyring, wall=time.time)
+        others = self.onlookers.faults, self.alerts.faults
+        self.own = Own(self.in_force, self.lanes, self.ledger, metrics, self.keyring, others, wall=time.time)
         queue, events = QueueApi(self.lanes, clock=clock), EventStream(self.events)
         api = Api(self.ledger, self.conversations, wall=time.time)
         self.watch = await start(Watch(self.notifier, self.lanes, self.ledger, self.own.faults, wall=time.time))
@@ -217,10 +223,16 @@ class Daemon:
         self._transcripts.replace(config.store, _redaction(config))
         self.following.replace(config.litellm)
         self.client.forget_certificates()
+        self.onlookers.replace(config.middlewares, _redaction(config))
+        self.alerts.replace(config.alerts)
         self.in_force.replace(config)
         log.set_level(config.log.level)
         self.own.reloaded(None)
         logger.info("reloaded; upstreams: %s", self.upstreams)
+
+    def _store_fault(self) -> str | None:
+        health = self.ledger.health()
+        return None if health.ok else health.reason
 
     @property
     def upstreams(self) -> str:
@@ -281,7 +293,8 @@ def _redaction(config: Config) -> Redaction:
     if config.litellm.dsn is not None:
         keys.append(config.litellm.dsn)
     headers = [value for upstream in config.upstreams for _, value in upstream.headers]
-    own = [secret.reveal() for secret in (*keys, *headers)]
+    alerts = [one for one in (config.alerts.webhook, config.alerts.webhook_secret) if one is not None]
+    own = [secret.reveal() for secret in (*keys, *headers, *alerts)]
     return Redaction(config.store.redact, shapes=config.store.redact_secrets, own=own)
 
 

@@ -56,6 +56,10 @@ class LaneDead(LlmqdError):
     """A worker loop has ended, which never happens unless there is a bug; the watchdog must not be fed."""
 
 
+class PluginError(LlmqdError):
+    """What another package adds to llmqd cannot be used."""
+
+
 class ListenError(LlmqdError):
     """An address cannot be listened on; the text says which, why, and what to do."""
 

@@ -16,12 +16,28 @@ from llmqd.config.drafts import all_drafts
 from llmqd.config.dsn import parse as parse_dsn
 from llmqd.config.environment import Environment
 from llmqd.config.faults import Faults, nearest
-from llmqd.config.model import SECTIONS, Config, LiteLLM, Log, Price, Queue, Route, Sessions, Store, Upstream
+from llmqd.config.middleware import BUILT_IN
+from llmqd.config.model import (
+    SECTIONS,
+    Alerts,
+    Config,
+    LiteLLM,
+    Log,
+    MiddlewareSettings,
+    Price,
+    Queue,
+    Route,
+    Sessions,
+    Store,
+    Upstream,
+)
 from llmqd.config.places import locate
 from llmqd.config.reading import Table, read_tables
-from llmqd.config.secret import SecretMissing, read_source
+from llmqd.config.secret import SecretError, SecretMissing, read_source
 from llmqd.config.upstreams import UpstreamBuilder
 from llmqd.errors import ConfigError
+from llmqd.plugins import MIDDLEWARE, plugin_names
+from llmqd.providers.presets import PLUGIN_FAULTS
 
 SYSTEM_FILE = Path("/etc/llmqd/llmqd.toml")
 SYSTEM_STATE = Path("/var/lib/llmqd")
@@ -62,6 +78,8 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | N
     upstreams = builder.build_all(drafts)
     routes = tuple(Route(**table.values) for table in tables["route"] if _is_whole(table))
     _check_routes(tables["route"], tables["upstream"], upstreams, faults)
+    alerts = _alerts(plain["alerts"], environment, faults)
+    middlewares = _middlewares(tables["middleware"], faults)
     prices = _prices(tables["price"], faults)
     litellm = _litellm(plain["litellm"], environ, faults)
     if len(faults):
@@ -76,6 +94,8 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | N
         store=Store(**plain["store"]),
         auth=auth,
         litellm=litellm,
+        middlewares=middlewares,
+        alerts=alerts,
         log=Log(**plain["log"]),
         prices=prices,
         source=path,
@@ -198,7 +218,39 @@ def _litellm(values: dict[str, Any], environ: Mapping[str, str], faults: Faults)
     return LiteLLM(dsn=dsn, **values)
 
 
+def _middlewares(tables: list[Table], faults: Faults) -> tuple[MiddlewareSettings, ...]:
+    known = (*BUILT_IN, *plugin_names(MIDDLEWARE))
+    for table in tables:
+        name = table.values.get("type")
+        if name is not None and name not in known:
+            faults.add(
+                (*table.path, "type"), f'{table.title} type: no middleware is named "{name}"{nearest(name, known)}'
+            )
+        if name in BUILT_IN and table.values.get("options"):
+            faults.add((*table.path, "options"), f"{table.title} options: are for plug-ins; {name} has settings")
+    return tuple(MiddlewareSettings(**table.values) for table in tables if _is_whole(table))
+
+
+def _alerts(values: dict[str, Any], environment: Environment, faults: Faults) -> Alerts:
+    """The section with its secrets read."""
+    read = dict(values)
+    for name in ("webhook", "webhook_secret"):
+        if (source := values.get(name)) is None:
+            continue
+        try:
+            read[name] = read_source(source, environment.variables)
+        except SecretError as error:
+            faults.add(("alerts", name), f"[alerts] {name}: {error}")
+            del read[name]
+    url = read.get("webhook")
+    if url is not None and not url.reveal().startswith(("http://", "https://")):
+        faults.add(("alerts", "webhook"), "[alerts] webhook: must be a URL that begins with https:// or http://")
+    return Alerts(**read)
+
+
 def _warn(upstreams: tuple[Upstream, ...], path: Path | None, faults: Faults) -> None:
+    for fault in PLUGIN_FAULTS:
+        faults.warn(fault)
     if not upstreams:
         faults.warn(
             f"no upstream is configured, so no call can be forwarded: add an [[upstream]] to {path}"

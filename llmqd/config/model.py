@@ -16,11 +16,13 @@ from typing import Any
 
 from llmqd.call import Dialect
 from llmqd.config.address import Address, parse_address
+from llmqd.config.alerts import Alerts as Alerts
 from llmqd.config.auth import Auth as Auth
 from llmqd.config.kinds import Choice, Duration, FilePath, Flag, Integer, Listing, Money, Size, Text
 from llmqd.config.limits import DefaultLimits, ModelLimit, OwnLimits
 from llmqd.config.limits import Limits as Limits
 from llmqd.config.litellm import LiteLLM as LiteLLM
+from llmqd.config.middleware import MiddlewareSettings as MiddlewareSettings
 from llmqd.config.net_kinds import HeaderName, Headers, ListenAddress, Name, Origin, SecretFile, SecretText, Url
 from llmqd.config.routes import Route as Route
 from llmqd.config.secret import Secret
@@ -302,6 +304,8 @@ class Config:
     store: Store = Store()
     auth: Auth = Auth()
     litellm: LiteLLM = LiteLLM()
+    middlewares: tuple[MiddlewareSettings, ...] = ()
+    alerts: Alerts = Alerts()
     log: Log = Log()
     prices: tuple[Price, ...] = ()
     source: Path | None = None
@@ -357,6 +361,8 @@ SECTIONS: tuple[Section, ...] = (
     Section("store", Store, "store"),
     Section("auth", Auth, "auth"),
     Section("litellm", LiteLLM, "litellm"),
+    Section("middleware", MiddlewareSettings, "middlewares", repeated=True),
+    Section("alerts", Alerts, "alerts"),
     Section("log", Log, "log"),
     Section("price", Price, "prices", repeated=True),
 )

@@ -11,12 +11,13 @@ import orjson
 
 from llmqd.config.faults import Faults, nearest
 from llmqd.config.kinds import ItemError
+from llmqd.config.middleware import Options
 from llmqd.config.model import SECTIONS, Section
 from llmqd.config.net_kinds import Headers, SecretFile, SecretText, Url
 from llmqd.config.places import Path
 from llmqd.config.setting import Setting
 
-_HIDDEN_KINDS = (SecretText, SecretFile, Headers, Url)
+_HIDDEN_KINDS = (SecretText, SecretFile, Headers, Url, Options)
 """Kinds whose values may hold a secret, so that a fault never repeats them."""
 _LONGEST_SHOWN = 80
 

@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from llmqd.call import Dialect
+from llmqd.errors import PluginError
+from llmqd.plugins import PROVIDERS, load_plugin, plugin_names
 
 Auth = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "xi-api-key", "none"]
 """Which request header carries the key: `bearer` is `Authorization: Bearer`, the others are header names."""
@@ -238,8 +240,33 @@ _TABLE = (
     Preset(name="llamacpp", example="http://127.0.0.1:8081", include_usage=True),
 )
 
-PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in _TABLE})
-"""Every known provider by name, in the order in which keys found in the environment become upstreams."""
-
 SIM = Preset(name="sim", base_url="", auth="none", include_usage=True)
 """The built-in simulated provider; the daemon knows its address only once it runs."""
+
+
+def with_plugins(built_in: Mapping[str, Preset]) -> tuple[Mapping[str, Preset], tuple[str, ...]]:
+    """The providers, those of plug-ins last, and what is wrong with other plug-ins, as sentences."""
+    known, faults = dict(built_in), list[str]()
+    for name in plugin_names(PROVIDERS):
+        try:
+            preset = load_plugin(PROVIDERS, name)
+            if not isinstance(preset, Preset):
+                preset = preset()
+        except PluginError as error:
+            faults.append(str(error))
+            continue
+        except Exception as error:  # whatever another's code does when it is called
+            faults.append(f"plug-in {name} of group {PROVIDERS}: {error!r}")
+            continue
+        if not isinstance(preset, Preset) or preset.name != name or preset.dialect not in DIALECTS:
+            faults.append(f"plug-in {name} of group {PROVIDERS} gives no Preset of that name with a known dialect")
+        elif name in RESERVED_NAMES or name in known or name == SIM.name or name != name.lower():
+            faults.append(f"plug-in {name} of group {PROVIDERS}: that name is taken, or not in lower case")
+        else:
+            known[name] = preset
+    return MappingProxyType(known), tuple(faults)
+
+
+PRESETS, PLUGIN_FAULTS = with_plugins({preset.name: preset for preset in _TABLE})
+"""Every known provider by name, in the order in which keys found in the environment become upstreams; and what is wrong
+with plug-ins that should add some."""

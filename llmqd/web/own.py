@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -42,7 +42,7 @@ def json_response(body: object, status: int = 200) -> web.Response:
 
 
 class Own:
-    """The handlers of llmqd's own URLs. `wall` is Unix time in seconds."""
+    """The handlers of llmqd's own URLs. `others` tell faults of other parts. `wall` is Unix time in seconds."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class Own:
         ledger: Ledger,
         metrics: Metrics,
         keyring: Keyring,
+        others: Sequence[Callable[[], list[str]]],
         *,
         wall: Callable[[], float],
     ) -> None:
@@ -59,6 +60,7 @@ class Own:
         self._ledger = ledger
         self._metrics = metrics
         self._keyring = keyring
+        self._others = others
         self._wall = wall
         self._started = wall()
         self._stopping = False
@@ -90,7 +92,7 @@ class Own:
             faults.append(f"store: {store.reason}")
         if self._reload_fault is not None:
             faults.append(f"the last reload was refused, the configuration before it is in force: {self._reload_fault}")
-        return faults
+        return faults + [fault for other in self._others for fault in other()]
 
     async def root(self, request: web.Request) -> web.StreamResponse:
         """API information; a browser is sent to the dashboard."""

@@ -13,6 +13,7 @@ from aiohttp import web
 from llmqd.auth.callers import ANYONE, Caller
 from llmqd.call import Call, Record
 from llmqd.lane.standing import Standing
+from llmqd.middleware.sighting import Gathered
 from llmqd.providers.operations import Operation
 from llmqd.routing import Hop, Target
 from llmqd.web.body import Body, Facts, Passing
@@ -36,7 +37,8 @@ class Passage:
     `finish_by` is set when the client has left and its answer is read to the end without it: until when, on the loop's
     clock. `conversation` is what was found out about its words; None once its record is closed, or where it says
     nothing. `caller` makes it; `admission` lets it in and holds what it takes beyond its turns, `still_allowed` raises
-    where its turn has come too late.
+    where its turn has come too late. `gathered` are the pieces of its answer for those who look on; None where nobody
+    does.
     """
 
     request: web.Request
@@ -59,6 +61,7 @@ class Passage:
     admission: Callable[[Record], AbstractAsyncContextManager[None]] = lambda _: nullcontext()
     still_allowed: Callable[[], None] = lambda: None
     finish_by: float | None = None
+    gathered: Gathered | None = None
 
     @property
     def finishes(self) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import HttpVersion11, web
 
@@ -26,6 +26,7 @@ from llmqd.web.body import NO_FACTS, Body, Facts, Passing, check_length, read_fa
 from llmqd.web.fingerprint import fingerprint
 from llmqd.web.headers import named_in_connection
 from llmqd.web.heartbeat import heartbeat_of
+from llmqd.web.looking_on import looked_at
 from llmqd.web.passage import Passage
 from llmqd.web.refusal import refusal
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from llmqd.in_force import InForce
     from llmqd.lane.lanes import Lanes
     from llmqd.lane.places import Places
+    from llmqd.middleware.onlookers import Onlookers
     from llmqd.recorder import Recorder
     from llmqd.web.attempts import Attempts
     from llmqd.web.door import Door
@@ -60,6 +62,7 @@ class Proxy:
         places: Places,
         door: Door,
         admission: Admission,
+        onlookers: Onlookers,
         *,
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -72,6 +75,7 @@ class Proxy:
         self._places = places
         self._door = door
         self._admission = admission
+        self._onlookers = onlookers
         self._clock = clock
         self._wall = wall
         self._stopping = False
@@ -167,7 +171,7 @@ class Proxy:
             passage.upgrade, passage.caller = is_handshake(request), caller
             passage.still_allowed = partial(self._admission.check, call, caller)
             if not operation.queued:
-                return await self._attempts.at_once(passage)
+                return await self._looked_at(passage, self._attempts.at_once(passage))
             if fields is not None:
                 scope = caller.name or scope_of(request.headers)
                 passage.conversation = await self._conversations.begin(call, fields, scope)
@@ -182,7 +186,12 @@ class Proxy:
                 passage.standing = Returning(self._places, flow_of(call, "key"), same, clock=self._clock)
             demand = Demand(facts.size, facts.max_tokens, facts.choices)
             passage.admission = partial(self._admission.enter, caller=caller, demand=demand, standing=passage.standing)
-            return await self._attempts.in_turn(passage, demand)
+            return await self._looked_at(passage, self._attempts.in_turn(passage, demand))
+
+    async def _looked_at(
+        self, passage: Passage, answering: Coroutine[Any, Any, web.StreamResponse]
+    ) -> web.StreamResponse:
+        return await looked_at(self._onlookers, passage, answering, lambda: self._recorder.since(passage.call))
 
     def _describe(
         self,

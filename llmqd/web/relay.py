@@ -101,6 +101,7 @@ class _Answer:
     ) -> None:
         self._passage = passage
         self._record = record
+        self._gathered = passage.gathered
         answer = self._answer = sent.answer
         self._begun = begun
         self._recorder = recorder
@@ -199,6 +200,8 @@ class _Answer:
             outcome.response_bytes += len(chunk)
             if tap is not None:
                 tap.feed(chunk)
+            if self._gathered is not None:
+                self._gathered.add(chunk)
             for edit in self._edits:
                 chunk = edit.feed(chunk)
             if content.at_eof() or (tap is not None and tap.finished):
@@ -239,6 +242,8 @@ class _Answer:
             while chunk := self._begun or await content.readany():
                 self._begun = b""
                 outcome.response_bytes += len(chunk)
+                if self._gathered is not None:
+                    self._gathered.add(chunk)
                 if tap is not None:
                     tap.feed(chunk)
                     if tap.finished:

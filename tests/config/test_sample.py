@@ -12,7 +12,7 @@ from llmqd.config.sample import sample
 from llmqd.config.setting import settings_of
 
 SHIPPED = Path(__file__).parents[2] / "etc" / "llmqd.toml"
-ENVIRON = {"OPENAI_API_KEY": "k", "SECOND_KEY": "k2"}
+ENVIRON = {"OPENAI_API_KEY": "k", "SECOND_KEY": "k2", "ALERT_WEBHOOK": "https://a.example/x", "ALERT_SECRET": "s"}
 
 
 def load_text(path: Path, text: str) -> Config:
@@ -51,6 +51,7 @@ NEEDED = {
     "limit": '[[upstream]]\nname = "openai"\n[[upstream.limit]]\n',
     "route": '[[upstream]]\nname = "openai"\n[[route]]\n',
     "price": "[[price]]\n",
+    "middleware": "[[middleware]]\n",
     "upstream": "[[upstream]]\n",
 }
 """What must stand around a setting of a table that can be repeated."""
