@@ -75,10 +75,12 @@ def command_page(parser: argparse.ArgumentParser, date: str) -> str:
 
 
 def subparsers(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """The commands by name."""
+    """The commands by name, each followed by its own actions."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices.items()
+            for name, command in action.choices.items():
+                yield name, command
+                yield from ((f"{name} {inner}", each) for inner, each in subparsers(command))
 
 
 def synopsis(command: argparse.ArgumentParser) -> str:

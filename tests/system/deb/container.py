@@ -43,26 +43,34 @@ class Container:
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
 
-    def __enter__(self) -> Self:
+    def _command(self, *command: str) -> list[str]:
         config = self._image.config
+        return [
+            "systemd-nspawn",
+            "--quiet",
+            "--register=no",
+            "--keep-unit",
+            "--private-network",
+            "--link-journal=no",
+            "--console=pipe",
+            "--kill-signal=SIGTERM",
+            f"--machine=llmqd-image-{os.getpid()}",
+            f"--directory={self._image.root}",
+            f"--user={config['User']}",
+            *(f"--setenv={variable}" for variable in config["Env"]),
+            *command,
+        ]
+
+    def once(self, *command: str) -> Any:
+        """Runs another command in it and gives the JSON that it prints."""
+        done = subprocess.run(self._command(*command), stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+        assert done.returncode == 0, done.stderr.decode()
+        return json.loads(done.stdout)
+
+    def __enter__(self) -> Self:
         with self._console.open("wb") as console:
             self._nspawn = subprocess.Popen(
-                [
-                    "systemd-nspawn",
-                    "--quiet",
-                    "--register=no",
-                    "--keep-unit",
-                    "--private-network",
-                    "--link-journal=no",
-                    "--console=pipe",
-                    "--kill-signal=SIGTERM",
-                    f"--machine=llmqd-image-{os.getpid()}",
-                    f"--directory={self._image.root}",
-                    f"--user={config['User']}",
-                    *(f"--setenv={variable}" for variable in config["Env"]),
-                    *config["Entrypoint"],
-                    *config["Cmd"],
-                ],
+                self._command(*self._image.config["Entrypoint"], *self._image.config["Cmd"]),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,

@@ -8,7 +8,8 @@ from typing import Any
 from tests.system.deb.machine import Machine
 
 URL = "http://127.0.0.1:8080"
-CHAT = "-H 'Content-Type: application/json' -H 'Authorization: Bearer nobodys'"
+JSON = "-H 'Content-Type: application/json'"
+CHAT = f"{JSON} -H 'Authorization: Bearer nobodys'"
 
 
 def prop(machine: Machine, name: str) -> str:

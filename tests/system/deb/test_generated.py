@@ -49,9 +49,17 @@ def test_the_command_page_has_every_command_and_option(pages: Path) -> None:
     for name, parser in commands.choices.items():
         assert f".SS {name}\n" in page
         part = page.split(f".SS {name}\n")[1].split(".SS ")[0]
-        options = [option for action in parser._actions for option in action.option_strings]
-        missing = [option for option in options if not re.search(rf"(?<![-a-z]){option}(?![-\w])", part)]
-        assert missing == ["-h", "--help"]
+        missing = {
+            option for action in parser._actions for option in action.option_strings if f"\\fB{option}\\fR" not in part
+        }
+        assert missing == {"-h", "--help"}
+
+
+def test_the_command_page_has_the_actions_of_a_command(pages: Path) -> None:
+    page = (pages / "llmqd.1").read_text().replace(r"\-", "-")
+    part = page.split(".SS keys create\n")[1].split(".SS ")[0]
+    assert "\\fB--name\\fR" in part
+    assert "\\fBllmqd keys create\\fR" in page.split(".SH DESCRIPTION")[0]
 
 
 @pytest.mark.parametrize("section", sections(SECTIONS), ids=lambda one: one.name)

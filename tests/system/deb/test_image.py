@@ -17,7 +17,7 @@ import pytest
 from llmqd import __version__
 from tests.system.deb.conftest import ROOT, SUITE, UPSTREAM
 from tests.system.deb.container import Container, Image
-from tests.system.deb.service import CHAT, URL, body
+from tests.system.deb.service import JSON, URL, body
 
 pytestmark = [
     pytest.mark.deb,
@@ -48,21 +48,36 @@ def test_it_runs_as_its_own_user_and_waits_for_calls_from_outside(image: Image) 
     assert image.config["Labels"]["org.opencontainers.image.version"] == __version__
 
 
+def test_it_starts_as_it_comes_and_asks_for_client_keys(image: Image, tmp_path: Path) -> None:
+    with Container(image, tmp_path / "console") as container:
+        curl = container.beside("curl", "-s")
+        health = subprocess.run([*curl, f"{URL}/health"], check=True, capture_output=True, timeout=60).stdout
+        assert orjson.loads(health)["status"] == "degraded"
+        code = [*curl, "-o", "/dev/null", "-w", "%{http_code}", "-d", "{}", f"{URL}/v1/chat/completions"]
+        assert subprocess.run(code, check=True, capture_output=True, timeout=60).stdout == b"401"
+        assert container.stop() == 0
+
+
 def test_a_call_goes_through_it_with_the_key_of_a_secret_and_it_stops_when_told(image: Image, tmp_path: Path) -> None:
-    (image.root / "etc/llmqd/llmqd.toml").write_text(UPSTREAM)
+    (image.root / "etc/llmqd/llmqd.toml").write_text(UPSTREAM + '[auth]\nmode = "keys"\n')
     # What compose.yaml mounts there; nspawn mounts /run itself, so here it is elsewhere.
     secrets = image.root / "srv"
     (secrets / "openai").write_text("sk-from-secret\n")
     image.config["Env"] = [*image.config["Env"], "CREDENTIALS_DIRECTORY=/srv"]
+    key = Container(image, tmp_path / "keys").once("/usr/bin/llmqd", "keys", "create", "--name", "app", "--json")["key"]
     with Container(image, tmp_path / "console") as container:
-        keys = tmp_path / "keys"
+        keys = tmp_path / "sent"
         provider = subprocess.Popen(
             container.beside(sys.executable, str(Path(__file__).with_name("provider.py")), "9000", str(keys))
         )
         try:
             curl = container.beside("curl", "-s", "--fail", "--retry", "5", "--retry-all-errors")
             answer = subprocess.run(
-                ["sh", "-c", f"{' '.join(curl)} {CHAT} -d '{body()}' {URL}/v1/chat/completions"],
+                [
+                    "sh",
+                    "-c",
+                    f"{' '.join(curl)} -H 'Authorization: Bearer {key}' {JSON} -d '{body()}' {URL}/v1/chat/completions",
+                ],
                 check=True,
                 capture_output=True,
                 timeout=120,
