@@ -49,7 +49,7 @@ def control(package: Path, field: str) -> str:
         ("SYSTEM/llmqd@.service", "-rw-r--r--"),
         ("/usr/lib/sysusers.d/llmqd.conf", "-rw-r--r--"),
         ("/usr/share/bash-completion/completions/llmqd", "-rw-r--r--"),
-        ("/usr/share/doc/llmqd/README.md", "-rw-r--r--"),
+        ("/usr/share/doc/llmqd/README.md.gz", "-rw-r--r--"),
         ("/usr/share/doc/llmqd/changelog.gz", "-rw-r--r--"),
         ("/usr/share/doc/llmqd/copyright", "-rw-r--r--"),
         ("/usr/share/man/man1/llmqd.1.gz", "-rw-r--r--"),
