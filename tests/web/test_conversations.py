@@ -139,6 +139,7 @@ async def test_merged_sessions_go_on_as_one_and_a_split_one_as_two_over_a_restar
             headers = {"X-LLMQD-Session": two}
             body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]})
             await call(daemon.port, "POST", CHAT, body, JSON | headers)
+            assert await daemon.ledger.settled(10)
             found = {each["session_id"]: each for each in (await api(daemon, "search", {}))["sessions"]}
             assert set(found) == {one, new}
             assert (found[one]["request_count"], found[new]["request_count"]) == (4, 3)
