@@ -26,6 +26,12 @@ TOKEN_VARIABLE = "LLMQD_ADMIN_TOKEN"
 """Where commands find the admin token; through a unix socket root and the daemon's own user need none."""
 
 
+def credentials() -> dict[str, str]:
+    """The header that shows the admin token; none where the environment has no token."""
+    token = os.environ.get(TOKEN_VARIABLE)
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
         super().__init__("llmqd", timeout=_PATIENCE)
@@ -50,22 +56,8 @@ class DaemonClient:
 
         Raises DaemonUnreachable when there is none, or none of llmqd's; DaemonRefused with the daemon's own sentence.
         """
-        connection = self._connection()
-        try:
-            data = None if body is None else orjson.dumps(body)
-            headers = {"Content-Type": "application/json", "Connection": "close"}
-            if token := os.environ.get(TOKEN_VARIABLE):
-                headers["Authorization"] = f"Bearer {token}"
-            connection.request(method, path, data, headers)
-            response = connection.getresponse()
-            answer = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise self._unreachable(_reason(error)) from error
-        finally:
-            connection.close()
-        if not response.headers.get("Server", "").startswith("llmqd"):
-            raise self._unreachable("what answers there is not llmqd")
-        return self._read(response.status, answer, accept)
+        with self._answered(method, path, body) as response:
+            return self._read(response.status, self._whole(response), accept)
 
     def page(self, path: str) -> tuple[Any, str | None]:
         """The JSON of a page, and the `cursor` of the one behind it, from its header `Link`; None on the last.
@@ -73,7 +65,7 @@ class DaemonClient:
         Raises as `ask`.
         """
         with self._answered("GET", path) as response:
-            answer = self._read(response.status, response.read(), (200,))
+            answer = self._read(response.status, self._whole(response), (200,))
             following = re.search(r"[?&]cursor=([^&>]+)", response.headers.get("Link", ""))
         return answer, following[1] if following else None
 
@@ -85,7 +77,7 @@ class DaemonClient:
         """
         with self._answered("GET", path) as response:
             if response.status != 200:
-                self._read(response.status, response.read(), ())
+                self._read(response.status, self._whole(response), ())
             yield self._pieces(response)
 
     def _pieces(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
@@ -97,11 +89,15 @@ class DaemonClient:
             raise DaemonUnreachable(f"the answer of {self.located} is not whole: {reason}") from error
 
     @contextmanager
-    def _answered(self, method: str, path: str) -> Iterator[http.client.HTTPResponse]:
+    def _answered(
+        self, method: str, path: str, body: Mapping[str, object] | None = None
+    ) -> Iterator[http.client.HTTPResponse]:
         connection = self._connection()
         try:
             try:
-                connection.request(method, path, None, {"Connection": "close"})
+                data = None if body is None else orjson.dumps(body)
+                headers = {"Content-Type": "application/json", "Connection": "close"}
+                connection.request(method, path, data, headers | credentials())
                 response = connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 raise self._unreachable(_reason(error)) from error
@@ -110,6 +106,12 @@ class DaemonClient:
             yield response
         finally:
             connection.close()
+
+    def _whole(self, response: http.client.HTTPResponse) -> bytes:
+        try:
+            return response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(_reason(error)) from error
 
     def _connection(self) -> http.client.HTTPConnection:
         address = self.located.address

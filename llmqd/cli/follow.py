@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import orjson
 from aiohttp_sse_client.client import EventSource
 from yarl import URL
 
+from llmqd.cli.client import credentials
 from llmqd.errors import DaemonRefused, DaemonUnreachable
 
 if TYPE_CHECKING:
@@ -32,10 +33,9 @@ async def follow(
     located: Located,
     filters: list[tuple[str, str]],
     *,
-    headers: Mapping[str, str] | None = None,
     after: int | None = None,
     connected: Callable[[bool], None] = lambda _: None,
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     """The events that fit `filters` (as in the query of `GET /events`), from behind the id `after`, without an end.
 
     Raises DaemonUnreachable when nothing answers at first, DaemonRefused when the daemon does not want to tell. Once
@@ -59,7 +59,7 @@ async def follow(
         source = EventSource(
             url,
             session=session,
-            headers=dict(headers or {}),
+            headers=credentials(),
             on_open=partial(tell, True),
             on_error=partial(tell, False),
         )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
-from llmqd.cli.client import DaemonClient
+from llmqd.cli.client import TOKEN_VARIABLE, DaemonClient
+from llmqd.cli.follow import follow
 from llmqd.cli.locate import locate
 from llmqd.errors import DaemonRefused, DaemonUnreachable
 
@@ -83,3 +84,53 @@ async def test_a_unix_socket_is_asked_like_a_port(tmp_path: Path) -> None:
         assert await asyncio.to_thread(daemon.ask, "POST", "/x", {"a": "ü"}) == {"a": "ü"}
     finally:
         await runner.cleanup()
+
+
+async def test_every_way_of_asking_shows_the_admin_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str | None] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        shown.append(request.headers.get("Authorization"))
+        if request.path == "/events":
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            await response.prepare(request)
+            await response.write(b'id: 1\nevent: started\ndata: {"type":"started"}\n\n')
+            return response
+        return web.json_response({}, headers={"Server": "llmqd/1"})
+
+    app = web.Application()
+    app.router.add_get("/{any:.*}", answer)
+    async with TestServer(app) as here:
+        located = locate(str(here.make_url("")), None, {})
+        daemon = DaemonClient(located)
+
+        def streamed() -> bytes:
+            with daemon.streaming("/x") as pieces:
+                return b"".join(pieces)
+
+        for token in ("", "secret"):
+            monkeypatch.setenv(TOKEN_VARIABLE, token)
+            await asyncio.to_thread(daemon.ask, "GET", "/x")
+            await asyncio.to_thread(daemon.page, "/x")
+            assert await asyncio.to_thread(streamed) == b"{}"
+            async with aclosing(follow(located, [])) as events:
+                assert (await anext(events))["type"] == "started"
+    assert shown[:4] == [None] * 4
+    assert shown[4:] == ["Bearer secret"] * 4
+
+
+async def test_a_page_that_breaks_off_is_no_answer() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Server": "llmqd/1", "Content-Length": "100"})
+        await response.prepare(request)
+        await response.write(b"{")
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    app = web.Application()
+    app.router.add_get("/x", answer)
+    async with TestServer(app) as here:
+        daemon = DaemonClient(locate(str(here.make_url("")), None, {}))
+        with pytest.raises(DaemonUnreachable):
+            await asyncio.to_thread(daemon.page, "/x")
