@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from llmqd.background import end
 from llmqd.errors import InvalidKey, NotAllowed
 from llmqd.lane.turn import Turn
 
@@ -74,8 +75,7 @@ class Admission:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         await asyncio.to_thread(self._keyring.keep_uses)
 
     async def _watch(self) -> None:
@@ -92,7 +92,7 @@ class Admission:
 
     def sweep(self) -> None:
         """Sends away who waits with a key that may not be used any more."""
-        usable = {key.name for key in self._keyring if self._usable(key.name)}
+        usable = self._keyring.usable()
         lanes: Iterable[Lane] = [*self._lanes, *self._key_lanes]
         gone = frozenset(key.name for key in self._keyring) - usable
         if gone - self._unusable or self._keyring.fault is not None:
@@ -104,13 +104,6 @@ class Admission:
         for name in gone:
             self._key_lanes.forget(name)
         self._unusable = gone
-
-    def _usable(self, name: str) -> bool:
-        try:
-            self._keyring.check(name)
-        except InvalidKey:
-            return False
-        return True
 
 
 def allowed_hops(hops: list[Hop], caller: Caller, model: str | None, *, asks_model: bool) -> list[Hop]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from llmqd.background import end, obituary
 from llmqd.errors import StoreError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Recall:
     async def __aenter__(self) -> Self:
         self._wanted.set()
         self._task = asyncio.create_task(self._work(), name="recall")
-        self._task.add_done_callback(_obituary)
+        self._task.add_done_callback(obituary(logger, "the past of the lanes will not be recalled any more"))
         try:
             await asyncio.wait_for(self._tried.wait(), self._patience)
         except TimeoutError:
@@ -64,8 +65,7 @@ class Recall:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _work(self) -> None:
         while True:
@@ -105,8 +105,3 @@ class Recall:
                 reason,
             )
         self._reason = reason
-
-
-def _obituary(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("the past of the lanes will not be recalled any more", exc_info=error)

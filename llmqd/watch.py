@@ -9,6 +9,7 @@ from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from llmqd.background import end
 from llmqd.errors import LaneDead, StoreError
 from llmqd.store.rollups import DAY
 from llmqd.store.window import Window
@@ -96,9 +97,7 @@ class Watch:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     async def _report(self) -> None:
         said = ""

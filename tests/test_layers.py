@@ -87,7 +87,7 @@ LAYERS = (
     ("log.*",),
     ("call",),
     ("plugins",),
-    ("usage", "errors"),
+    ("usage", "errors", "background"),
     ("",),
 )
 """From the top down; within a line nobody imports a neighbour, except inside one package (`x.*`)."""

@@ -13,6 +13,7 @@ import orjson
 
 from llmqd.alerts.trouble import Troubles
 from llmqd.alerts.webhook import Webhook
+from llmqd.background import end
 from llmqd.events import Alert, EventBus, Gap, Published, Wanted
 
 if TYPE_CHECKING:
@@ -64,9 +65,7 @@ class Alerts:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         self._take()
         self._bus.unsubscribe(self._listening)
         await self.webhook.__aexit__(kind, error, trace)

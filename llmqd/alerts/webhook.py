@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 import aiohttp
 
 from llmqd import __version__
+from llmqd.background import end
 
 if TYPE_CHECKING:
     from llmqd.config.alerts import Alerts as AlertSettings
@@ -82,8 +83,7 @@ class Webhook:
                 await self._idle.wait()
         except TimeoutError:
             logger.warning("%d alerts did not reach the webhook", len(self._waiting))
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     def replace(self, settings: AlertSettings) -> None:
         """Other settings are in force."""

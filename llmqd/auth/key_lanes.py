@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from llmqd.background import end, obituary
 from llmqd.config.limits import Limits
 from llmqd.config.model import Key, Queue
 from llmqd.lane.lane import Lane
@@ -16,6 +18,8 @@ from llmqd.lane.throttle import Throttle
 if TYPE_CHECKING:
     from llmqd.auth.key import ClientKey
     from llmqd.events.kinds import Event
+
+logger = logging.getLogger(__name__)
 
 
 class KeyLanes:
@@ -73,16 +77,15 @@ class KeyLanes:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in self._workers.values():
-            worker.cancel()
-        await asyncio.gather(*self._workers.values(), return_exceptions=True)
+        await end(*self._workers.values())
 
     def _open(self, key: ClientKey) -> Lane:
         name = f"key {key.name}"
         limited = _limited(key)
         throttle = Throttle(limited.limits, learns=False, noise=random.random, wall_offset=self._wall() - self._clock())
         lane = Lane(name, "", limited, self._queue, throttle=throttle, clock=self._clock, announce=_untold)
-        self._workers[key.name] = asyncio.get_running_loop().create_task(lane.work(), name=f"lane {name}")
+        worker = self._workers[key.name] = asyncio.get_running_loop().create_task(lane.work(), name=f"lane {name}")
+        worker.add_done_callback(obituary(logger, f"the worker loop of {worker.get_name()} has died", logging.CRITICAL))
         if self._closed:
             lane.close()
         return lane

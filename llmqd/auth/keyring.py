@@ -63,6 +63,11 @@ class Keyring:
         if reason is not None:
             raise InvalidKey(reason, known=True)
 
+    def usable(self) -> set[str]:
+        """The names of all keys that can be used, by one look at their file."""
+        now = self._wall()
+        return {key.name for key in self if key.why_not(now) is None}
+
     def last_use(self, name: str) -> float | None:
         """When a key was last used, in Unix seconds."""
         return self._uses.get(name)

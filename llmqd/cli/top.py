@@ -14,6 +14,7 @@ import orjson
 from rich.console import Console
 from rich.live import Live
 
+from llmqd.background import end
 from llmqd.cli.client import DaemonClient
 from llmqd.cli.codes import DONE, FAILED, USED_WRONGLY
 from llmqd.cli.follow import follow
@@ -80,9 +81,7 @@ class Top:
                         if job.done() and not self._ended.is_set():
                             job.result()
             finally:
-                for job in jobs:
-                    job.cancel()
-                await asyncio.gather(*jobs, return_exceptions=True)
+                await end(*jobs)
 
     async def _ask(self, method: str, path: str, body: dict[str, object] | None = None) -> Any:
         return await asyncio.to_thread(self._daemon.ask, method, path, body)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from llmqd.background import end, obituary
 from llmqd.errors import LaneDead
 from llmqd.events.kinds import Event
 from llmqd.lane.lane import Lane
@@ -96,9 +97,7 @@ class Lanes:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in self._workers.values():
-            worker.cancel()
-        await asyncio.gather(*self._workers.values(), return_exceptions=True)
+        await end(*self._workers.values())
         self._workers.clear()
 
     def _open(self, upstream: Upstream, key: Key, queue: Queue) -> Lane:
@@ -107,7 +106,7 @@ class Lanes:
         throttle = Throttle(key.limits, learns=upstream.learn, noise=random.random, wall_offset=offset)
         lane = Lane(name, upstream.name, key, queue, throttle=throttle, clock=self._clock, announce=self._announce)
         worker = asyncio.get_running_loop().create_task(lane.work(), name=f"lane {name}")
-        worker.add_done_callback(_obituary)
+        worker.add_done_callback(obituary(logger, f"the worker loop of {worker.get_name()} has died", logging.CRITICAL))
         self._workers[lane] = worker
         return lane
 
@@ -118,8 +117,3 @@ class Lanes:
             if place is None:
                 return
             self._workers.pop(self._retired.pop(place)).cancel()
-
-
-def _obituary(worker: asyncio.Task[None]) -> None:
-    if not worker.cancelled() and (error := worker.exception()) is not None:
-        logger.critical("the worker loop of %s has died", worker.get_name(), exc_info=error)

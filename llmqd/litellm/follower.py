@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from llmqd.background import end, obituary
 from llmqd.errors import SourceError, StoreError
 from llmqd.litellm.importing import LATE, VERY_LATE, Import
 from llmqd.litellm.spend_logs import SpendLogs
@@ -48,15 +49,14 @@ class Follower:
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._follow(), name="follow LiteLLM")
-        self._task.add_done_callback(_obituary)
+        self._task.add_done_callback(obituary(logger, "LiteLLM will not be followed any more"))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _follow(self) -> None:
         while True:
@@ -74,9 +74,7 @@ class Follower:
                     await pass_
                     await asyncio.wait((changed,), timeout=settings.every)
             finally:
-                for task in (pass_, changed):
-                    task.cancel()
-                await asyncio.gather(pass_, changed, return_exceptions=True)
+                await end(pass_, changed)
 
     async def _once(self, settings: LiteLLM) -> None:
         assert settings.dsn is not None
@@ -98,8 +96,3 @@ class Follower:
         self.error = None
         if imported.added or imported.unreadable:
             logger.info("LiteLLM: %s", imported)
-
-
-def _obituary(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("LiteLLM will not be followed any more", exc_info=error)

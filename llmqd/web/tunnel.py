@@ -10,6 +10,8 @@ from aiohttp import web
 from aiohttp.http import StreamWriter
 from multidict import CIMultiDict
 
+from llmqd.background import end
+
 if TYPE_CHECKING:
     from llmqd.upstream import Answer
 
@@ -67,9 +69,7 @@ async def tunnel(
         await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
         # Whoever closed first is done; what the other one still said (a close frame) has been passed on by then.
     finally:
-        up.cancel()
-        down.cancel()
-        await asyncio.gather(up, down, return_exceptions=True)
+        await end(up, down)
         to_close.close()
         answer.close()
     return response

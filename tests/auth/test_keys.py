@@ -81,13 +81,16 @@ def test_a_key_is_refused_from_the_moment_it_expires_or_is_revoked(tmp_path: Pat
     keep(file, made(token, expires=200.0))
     ring = Keyring(file, wall=clock)
     assert ring.last_use("app") is None
+    assert ring.usable() == {"app"}
     ring.find(token.text)
     assert ring.last_use("app") == 100.0
     clock.now = 200.0
     with pytest.raises(InvalidKey, match="expired") as expired:
         ring.find(token.text)
     assert expired.value.known
-    keep(file, made(token, revoked=150.0))
+    assert ring.usable() == set()
+    keep(file, made(token, revoked=150.0), made(new_token(), "other"))
+    assert ring.usable() == {"other"}
     with pytest.raises(InvalidKey, match="revoked"):
         ring.check("app")
     with pytest.raises(InvalidKey, match="not known") as unknown:
