@@ -16,7 +16,8 @@ from llmqd.store.session_questions import SessionFilters
 from llmqd.store.window import Window
 from llmqd.web.api import inputs
 from llmqd.web.api.endpoint import Streamed
-from llmqd.web.api.fields import bad, moment, pico
+from llmqd.web.api.fields import bad, moment
+from llmqd.web.api.filters import call_filters, session_filters
 from llmqd.web.api.rendering import MEDIA_TYPES, beginning, ending, rendered
 from llmqd.web.api.request_answers import Request
 from llmqd.web.api.session_answers import SessionSummary
@@ -61,12 +62,12 @@ class Export:
             if getattr(query, name) not in (None, UNSET):
                 raise bad(name, f"does not go with what={query.what}")
         pages: AsyncIterator[Page]
-        since, until = moment("start_date", query.start_date), moment("end_date", query.end_date, end=True)
         if query.what == "requests":
-            pages = self._calls(_call_filters(query, since, until))
+            pages = self._calls(call_filters(query))
         elif query.what == "sessions":
-            pages = self._sessions(_session_filters(query, since, until))
+            pages = self._sessions(session_filters(query))
         else:
+            since, until = moment("start_date", query.start_date), moment("end_date", query.end_date, end=True)
             pages = self._usage(query, since, until)
         return Streamed(
             _written(query.format, _ROWS[query.what], pages), MEDIA_TYPES[query.format], f"{query.what}.{query.format}"
@@ -123,34 +124,3 @@ async def _written(form: Format, row: type[msgspec.Struct], pages: AsyncIterator
         yield head + await asyncio.to_thread(rendered, form, page, first=not any_row)
         begun, any_row = True, any_row or bool(page)
     yield (b"" if begun else beginning(form, row)) + ending(form)
-
-
-def _call_filters(query: inputs.Export, since: float | None, until: float | None) -> CallFilters:
-    return CallFilters(
-        session=query.session_id,
-        model=query.model,
-        agent=query.agent_name,
-        user=query.user_id,
-        key=query.key,
-        upstream=query.upstream,
-        status=query.status,
-        tag=query.tag,
-        since=since,
-        until=until,
-        min_cost=pico("min_cost", query.min_cost),
-        max_cost=pico("max_cost", query.max_cost),
-    )
-
-
-def _session_filters(query: inputs.Export, since: float | None, until: float | None) -> SessionFilters:
-    return SessionFilters(
-        agent=query.agent_name,
-        user=query.user_id,
-        model=query.model,
-        tag=query.tag,
-        status=query.status,
-        since=since,
-        until=until,
-        min_cost=pico("min_cost", query.min_cost),
-        max_cost=pico("max_cost", query.max_cost),
-    )

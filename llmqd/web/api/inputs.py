@@ -101,7 +101,7 @@ class SessionList(SessionFilter, kw_only=True, forbid_unknown_fields=True):
     cursor: Cursor | UnsetType = UNSET
 
 
-class RequestList(Struct, kw_only=True, forbid_unknown_fields=True):
+class CallFilter(Struct, kw_only=True, forbid_unknown_fields=True):
     """Which calls are wanted; what is left out leaves a field open."""
 
     session_id: Name | None = None
@@ -116,6 +116,11 @@ class RequestList(Struct, kw_only=True, forbid_unknown_fields=True):
     max_cost: Dollars | None = None
     status: Status | None = None
     tag: Name | None = None
+
+
+class RequestList(CallFilter, kw_only=True, forbid_unknown_fields=True):
+    """Which calls are wanted, and how many of them at once."""
+
     limit: Limit = DEFAULT_LIMIT
     cursor: Annotated[str, Meta(max_length=64, description="`next` of the page before.")] | UnsetType = UNSET
 
@@ -126,24 +131,14 @@ CALL_FILTERS = (
 """Filters of calls beside `start_date` and `end_date`."""
 
 
-class Export(Struct, kw_only=True, forbid_unknown_fields=True):
+class Export(CallFilter, kw_only=True, forbid_unknown_fields=True):
     """What is wanted in which form. Filters of calls go with `requests`, those of sessions with `sessions`,
     `granularity` and `by` with `usage`."""
 
     what: Literal["requests", "sessions", "usage"] = "requests"
     format: Literal["csv", "json", "jsonl"] = "jsonl"
-    session_id: Name | None = None
-    agent_name: Name | None = None
-    user_id: Name | None = None
-    model: Name | None = None
-    key: Annotated[Name, Meta(description="The client key.")] | None = None
-    upstream: Name | None = None
     start_date: Annotated[Time, Meta(description="At this time or later.")] | None = None
     end_date: Annotated[Time, Meta(description="At this time or earlier.")] | None = None
-    min_cost: Dollars | None = None
-    max_cost: Dollars | None = None
-    status: Status | None = None
-    tag: Name | None = None
     granularity: Granularity | UnsetType = UNSET
     by: Literal["model", "agent", "user", "key", "upstream"] | UnsetType = UNSET
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from llmqd.errors import NotFound
-from llmqd.store.request_questions import CallFilters
 from llmqd.web.api import inputs
-from llmqd.web.api.fields import bad, moment, pico
+from llmqd.web.api.fields import bad
+from llmqd.web.api.filters import call_filters
 from llmqd.web.api.request_answers import Request, RequestMessages, RequestPage
 from llmqd.web.api.sessions import SETTLE
 
@@ -32,7 +32,7 @@ class Requests:
         after = None if query.cursor is UNSET else query.cursor
         if after is not None and not (0 < len(after) <= 64 and _CROCKFORD.issuperset(after)):
             raise bad("cursor", "not one that an earlier page gave as next")
-        page = await self._ledger.requests.search(_filters(query, asked.key), query.limit, after=after)
+        page = await self._ledger.requests.search(call_filters(query, asked.key), query.limit, after=after)
         return RequestPage(requests=[Request.of(record) for record in page.records], limit=query.limit, next=page.next)
 
     async def show_request(self, asked: Asked[Any, Any]) -> Request:
@@ -64,20 +64,3 @@ class Requests:
 
 def _no_call(request_id: str) -> NotFound:
     return NotFound(f"the ledger has no call {request_id!r}; one that waits is shown by /queue/{{request_id}}")
-
-
-def _filters(query: inputs.RequestList, key: str | None) -> CallFilters:
-    return CallFilters(
-        session=query.session_id,
-        model=query.model,
-        agent=query.agent_name,
-        user=query.user_id,
-        key=key if key is not None else query.key,
-        upstream=query.upstream,
-        status=query.status,
-        tag=query.tag,
-        since=moment("start_date", query.start_date),
-        until=moment("end_date", query.end_date, end=True),
-        min_cost=pico("min_cost", query.min_cost),
-        max_cost=pico("max_cost", query.max_cost),
-    )

@@ -12,10 +12,10 @@ from msgspec import UNSET
 from llmqd.errors import NotFound
 from llmqd.store import cursor as cursors
 from llmqd.store.request_questions import CallFilters
-from llmqd.store.session_questions import SessionFilters
 from llmqd.web.api import inputs
 from llmqd.web.api.endpoint import Linked
-from llmqd.web.api.fields import bad, moment, pico
+from llmqd.web.api.fields import bad
+from llmqd.web.api.filters import session_filters
 from llmqd.web.api.session_answers import Divided, Merged, Message, SessionPage, SessionSummary
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Sessions:
                 after = cursors.read(paging.cursor)
             except cursors.BadCursor as error:
                 raise bad("cursor", str(error)) from None
-        questions, filters = self._ledger.sessions, replace(_filters(wanted), key=key)
+        questions, filters = self._ledger.sessions, replace(session_filters(wanted), key=key)
         if wanted.text is None:
             page = await questions.search(filters, paging.limit, offset=paging.offset, after=after)
         elif paging.offset:
@@ -150,17 +150,3 @@ class Sessions:
             offset=paging.offset,
             next=cursors.written(page.next) if page.next else None,
         )
-
-
-def _filters(wanted: inputs.SessionFilter) -> SessionFilters:
-    return SessionFilters(
-        agent=wanted.agent_name,
-        user=wanted.user_id,
-        model=wanted.model,
-        tag=wanted.tag,
-        status=wanted.status,
-        since=moment("start_date", wanted.start_date),
-        until=moment("end_date", wanted.end_date, end=True),
-        min_cost=pico("min_cost", wanted.min_cost),
-        max_cost=pico("max_cost", wanted.max_cost),
-    )
