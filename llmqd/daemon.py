@@ -113,7 +113,8 @@ class Daemon:
         self.simulator = await start(Simulator())
         self.in_force = InForce.of(self.simulator.placed(config))
         digests = Digests(_secret(config), 8 * config.sessions.max)
-        self._transcripts = Transcripts(config.store, _redaction(config), digests)
+        redaction = _redaction(config)
+        self._transcripts = Transcripts(config.store, redaction, digests)
         self.ledger = await start(Ledger(config.store, server.state_directory, transcripts=self._transcripts))
         detector = Detector(config.sessions, digests, lambda: f"ses_{new_call_id(time.time())}")
         self.conversations = Conversations(config, detector, self._transcripts, self.ledger, wall=time.time)
@@ -141,7 +142,7 @@ class Daemon:
         self.handover.take()
         self._parts.callback(self.handover.leave)
         door = await self._build_door(config, clock)
-        self.onlookers = await start(Onlookers(config.middlewares, server.state_directory, _redaction(config)))
+        self.onlookers = await start(Onlookers(config.middlewares, server.state_directory, redaction))
         self.proxy = Proxy(
             self.in_force,
             self.lanes,
@@ -220,10 +221,11 @@ class Daemon:
         self.callers.replace(config.auth)
         self.key_lanes.replace(config.queue)
         self.conversations.replace(config)
-        self._transcripts.replace(config.store, _redaction(config))
+        redaction = _redaction(config)
+        self._transcripts.replace(config.store, redaction)
         self.following.replace(config.litellm)
         self.client.forget_certificates()
-        self.onlookers.replace(config.middlewares, _redaction(config))
+        self.onlookers.replace(config.middlewares, redaction)
         self.alerts.replace(config.alerts)
         self.in_force.replace(config)
         log.set_level(config.log.level)

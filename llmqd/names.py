@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from llmqd.controls import parse_tags
+from llmqd.session import packed_fields
 
 _LONGEST = 256
 """Characters of a name; a longer one is passed over, since it was not meant for llmqd."""
@@ -63,11 +62,7 @@ def _person(user_id: object) -> object:
     """The user alone, where an agent has packed its session into the same field."""
     if not isinstance(user_id, str):
         return None
-    if user_id.startswith("{"):
-        try:
-            fields = orjson.loads(user_id)
-        except orjson.JSONDecodeError:
-            return None
+    if (fields := packed_fields(user_id)) is not None:
         return _first(fields.get("account_uuid"), fields.get("device_id"))
     found = _CLAUDE_USER.match(user_id)
     return found[1] if found else user_id

@@ -65,15 +65,22 @@ def _from_body(body: Mapping[str, Any]) -> str | None:
 def _claude_session(user_id: object) -> str | None:
     if not isinstance(user_id, str):
         return None
-    if user_id.startswith("{"):
-        try:
-            fields = orjson.loads(user_id)
-        except orjson.JSONDecodeError:
-            return None
+    if (fields := packed_fields(user_id)) is not None:
         session = fields.get("session_id")
         return session if isinstance(session, str) else None
     found = _CLAUDE_SESSION.search(user_id)
     return found.group(1) if found else None
+
+
+def packed_fields(user_id: str) -> Mapping[str, object] | None:
+    """What newer versions of Claude Code pack into `metadata.user_id`; empty where it is no JSON, None for others."""
+    if not user_id.startswith("{"):
+        return None
+    try:
+        fields: Mapping[str, object] = orjson.loads(user_id)
+    except orjson.JSONDecodeError:
+        return {}
+    return fields
 
 
 def _usable(session_id: str, max_length: int) -> bool:
