@@ -160,7 +160,9 @@ class Daemon:
         self.own = Own(self.in_force, self.lanes, self.ledger, metrics, self.keyring, others, wall=time.time)
         queue, events = QueueApi(self.lanes, clock=clock), EventStream(self.events)
         api = Api(self.ledger, self.conversations, wall=time.time)
-        self.watch = await start(Watch(self.notifier, self.lanes, self.ledger, self.own.faults, wall=time.time))
+        self.watch = await start(
+            Watch(self.notifier, self.lanes, self.key_lanes, self.ledger, self.own.faults, wall=time.time)
+        )
         await self._listen(queue, events, api, door, server)
 
     async def _build_door(self, config: Config, clock: Callable[[], float]) -> Door:

@@ -15,6 +15,7 @@ from llmqd.store.rollups import DAY
 from llmqd.store.window import Window
 
 if TYPE_CHECKING:
+    from llmqd.auth.key_lanes import KeyLanes
     from llmqd.lane.lanes import Lanes
     from llmqd.store.ledger import Ledger
     from llmqd.systemd import Notifier
@@ -27,8 +28,8 @@ _STATUS_EVERY = 5.0
 class Watch:
     """Runs beside the daemon. An async context manager: leaving it ends its tasks.
 
-    The watchdog is fed only after every lane's worker loop has come round and the store's writer has shown that it is
-    not stuck; a daemon that merely has a running event loop is restarted by systemd.
+    The watchdog is fed only after every lane's worker loop, those of client keys too, has come round and the store's
+    writer has shown that it is not stuck; a daemon that merely has a running event loop is restarted by systemd.
     `wall` is Unix time.
     """
 
@@ -36,6 +37,7 @@ class Watch:
         self,
         notifier: Notifier,
         lanes: Lanes,
+        key_lanes: KeyLanes,
         ledger: Ledger,
         faults: Callable[[], list[str]],
         *,
@@ -43,6 +45,7 @@ class Watch:
     ) -> None:
         self._notifier = notifier
         self._lanes = lanes
+        self._key_lanes = key_lanes
         self._ledger = ledger
         self._faults = faults
         self._wall = wall
@@ -76,6 +79,7 @@ class Watch:
         try:
             async with asyncio.timeout(patience):
                 await self._lanes.answer()
+                await self._key_lanes.answer()
         except TimeoutError:
             logger.error("a lane's worker loop has not answered for %g s", patience)
             return False

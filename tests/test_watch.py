@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from llmqd.auth.key import ClientKey
 from tests.fake_upstream import FakeUpstream
 from tests.under_test import call, running, upstream_toml
 
@@ -27,6 +28,31 @@ async def test_a_stuck_lane_is_not_well(tmp_path: Path, caplog: pytest.LogCaptur
         with caplog.at_level(logging.ERROR):
             assert not await daemon.watch.check(0.01)
         assert "the worker loop of lane openai has ended" in caplog.text
+
+
+async def test_a_stuck_lane_of_a_client_key_is_not_well(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    key = ClientKey(id="k1", name="app", digest="", created=0.0, rpm=60)
+    async with running(tmp_path, upstream_toml("openai", "http://127.0.0.1:9")) as daemon:
+        assert daemon.key_lanes.lane(key) is not None
+        assert await daemon.watch.check(1.0)
+        worker = next(task for task in asyncio.all_tasks() if task.get_name() == "lane key app")
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
+        with caplog.at_level(logging.ERROR):
+            assert not await daemon.watch.check(0.01)
+        assert "the worker loop of lane key app has ended" in caplog.text
+
+
+async def test_a_lane_that_is_given_up_while_it_is_asked_is_no_stuck_one(tmp_path: Path) -> None:
+    key = ClientKey(id="k1", name="app", digest="", created=0.0, rpm=60)
+    async with running(tmp_path, upstream_toml("openai", "http://127.0.0.1:9")) as daemon:
+        lane = daemon.key_lanes.lane(key)
+        assert lane is not None
+        asked = asyncio.create_task(lane.answer())
+        await asyncio.sleep(0)
+        daemon.key_lanes.forget("app")
+        await asyncio.wait_for(asked, 5)
+        assert await daemon.watch.check(1.0)
 
 
 async def test_the_status_line_shows_rates_and_trouble(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 from llmqd.background import end, obituary
 from llmqd.config.limits import Limits
 from llmqd.config.model import Key, Queue
+from llmqd.errors import LaneDead
 from llmqd.lane.lane import Lane
 from llmqd.lane.throttle import Throttle
 
@@ -67,6 +68,13 @@ class KeyLanes:
         self._closed = True
         for lane in self:
             lane.close()
+
+    async def answer(self) -> None:
+        """Returns once every worker loop has come round. Raises LaneDead when one has ended."""
+        for worker in self._workers.values():
+            if worker.done():
+                raise LaneDead(f"the worker loop of {worker.get_name()} has ended")
+        await asyncio.gather(*(lane.answer() for lane in self))
 
     def __iter__(self) -> Iterator[Lane]:
         return iter([lane for _, lane in self._lanes.values()])

@@ -197,14 +197,20 @@ class Lane:
 
     async def work(self) -> None:
         """The worker loop: drains the queue as the limits allow until it is cancelled."""
-        while True:
-            self._wake.clear()
-            self._admit()
-            for question in self._asked:
-                if not question.done():
-                    question.set_result(None)
-            self._asked.clear()
-            await self._wake.wait()
+        try:
+            while True:
+                self._wake.clear()
+                self._admit()
+                self._reply()
+                await self._wake.wait()
+        finally:
+            self._reply()  # a lane that is given up while it is asked keeps nobody waiting
+
+    def _reply(self) -> None:
+        for question in self._asked:
+            if not question.done():
+                question.set_result(None)
+        self._asked.clear()
 
     async def answer(self) -> None:
         """Returns once the worker loop has come round: the watchdog's question whether it still lives."""
