@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ from llmqd.config.model import Upstream
 from llmqd.errors import StaleConnection, UpstreamTimeout, UpstreamUnreachable
 from llmqd.exchange import Exchange
 from llmqd.upstream import UpstreamClient
+from tests.certificates import own_certificate
 from tests.fake_upstream import Answer, FakeUpstream, json_answer
 
 
@@ -85,16 +84,11 @@ async def test_more_than_a_hundred_calls_run_at_once(client: UpstreamClient) -> 
 async def test_a_certificate_is_checked_and_an_own_authority_can_be_trusted(
     client: UpstreamClient, tmp_path: Path
 ) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    await asyncio.to_thread(subprocess.run, [*command, *names], check=True, capture_output=True)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+    context = await asyncio.to_thread(own_certificate, tmp_path)
     async with FakeUpstream(json_answer({"safe": True}), tls=context) as upstream:
         with pytest.raises(UpstreamUnreachable, match="certificate verify failed"):
             await get(client, Upstream(name="acme"), upstream.url)
-        trusting = Upstream(name="acme", ca_file=certificate)
+        trusting = Upstream(name="acme", ca_file=tmp_path / "cert.pem")
         assert await get(client, trusting, upstream.url) == b'{"safe":true}'
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from llmqd import __version__
 from llmqd.cli.codes import DONE, USED_WRONGLY
+from llmqd.cli.doctor_options import add_doctor
 from llmqd.cli.ledger_options import add_questions
 
 _MODULES = {"import": "importing"}
@@ -81,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Show how the running daemon is: faults, lanes, store. Exit code 1 when calls are not served.",
     )
     _add_location(status)
+    add_doctor(commands)
     _add_views(commands)
     _add_queue(
         commands.add_parser(

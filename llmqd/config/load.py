@@ -33,7 +33,7 @@ from llmqd.config.model import (
 )
 from llmqd.config.places import locate
 from llmqd.config.reading import Table, read_tables
-from llmqd.config.secret import SecretError, SecretMissing, read_source
+from llmqd.config.secret import SecretError, SecretMissing, SecretSource, read_source
 from llmqd.config.upstreams import UpstreamBuilder
 from llmqd.errors import ConfigError
 from llmqd.plugins import MIDDLEWARE, plugin_names
@@ -122,6 +122,22 @@ def _read_file(path: Path | None) -> tuple[dict[str, Any], Faults]:
     except ValueError as error:
         raise ConfigError([_syntax_fault(path, str(error), text)]) from error
     return document, Faults(str(path), locate(text))
+
+
+def secret_sources(path: Path) -> list[tuple[str, SecretSource]]:
+    """Where the secrets of a file come from, each with the name of its setting. Raises ConfigError."""
+    document, faults = _read_file(path)
+    found: list[tuple[str, SecretSource]] = []
+    left = [table for tables in read_tables(document, faults).values() for table in tables]
+    while left:
+        table = left.pop(0)
+        left += [inner for tables in table.inside.values() for inner in tables]
+        for name, value in table.values.items():
+            if isinstance(value, SecretSource):
+                found.append((f"{table.title} {name}", value))
+            elif name == "headers":
+                found += [(f"{table.title} {name} {header}", source) for header, source in value]
+    return found
 
 
 def _syntax_fault(path: Path, message: str, text: str) -> str:
