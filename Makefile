@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench bench-analytics bench-queue bench-sessions bench-texts deb image test-deb test-trixie clean
+.PHONY: run test check screenshots bench bench-analytics bench-queue bench-sessions bench-texts deb image test-deb test-trixie clean
 
 run: $(VENV)/.run  ## start the daemon on its defaults: port 8080, data below ./var
 	exec $(BIN)/llmqd serve --defaults
@@ -18,6 +18,9 @@ check: $(VENV)/.test  ## lint and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+screenshots: $(VENV)/.test  ## build/screenshots: every view of the dashboard, light and dark, 360 and 1920 pixels wide
+	$(BIN)/python -m tests.browser.screenshots build/screenshots
 
 bench: $(VENV)/.test  ## what a call and a chunk cost beside nginx, LiteLLM and others; BASE=REV: beside that version; PEERS=bare,nginx
 	$(BIN)/python -m bench $(if $(BASE),--base $(BASE)) $(if $(PEERS),--peers $(PEERS)) $(if $(ROUNDS),--rounds $(ROUNDS))

@@ -159,7 +159,7 @@ class Daemon:
         others = self.onlookers.faults, self.alerts.faults
         self.own = Own(self.in_force, self.lanes, self.ledger, metrics, self.keyring, others, wall=time.time)
         queue, events = QueueApi(self.lanes, clock=clock), EventStream(self.events)
-        api = Api(self.ledger, self.conversations, wall=time.time)
+        api = Api(self.ledger, self.conversations, self.keyring, wall=time.time)
         self.watch = await start(
             Watch(self.notifier, self.lanes, self.key_lanes, self.ledger, self.own.faults, wall=time.time)
         )

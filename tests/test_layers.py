@@ -28,7 +28,7 @@ LAYERS = (
     ("watch",),
     ("web.app", "web.listening"),
     ("web.api.*",),
-    ("web.proxy", "web.cors", "web.queue_api", "web.event_stream", "web.door"),
+    ("web.proxy", "web.cors", "web.dashboard", "web.queue_api", "web.event_stream", "web.door"),
     ("web.own",),
     ("web.attempts",),
     ("web.relay",),

@@ -11,6 +11,7 @@ from aiohttp import web
 from llmqd import __version__
 from llmqd.errors import CallRefused, MethodNotAllowed, NotFound
 from llmqd.web.cors import Cors
+from llmqd.web.dashboard import Dashboard
 from llmqd.web.refusal import refusal
 from llmqd.web.relay import PassedResponse
 
@@ -55,6 +56,7 @@ def build_app(
     app.router.add_post("/dashboard/logout", door.logout)
     queue.add_to(app, cors.preflight)
     api.add_to(app, cors.preflight)
+    Dashboard().add_to(app, own.wrong_method)
     app.router.add_route("*", "/{tail:.*}", cors.preflight(proxy.handle), expect_handler=proxy.expect)
     app.on_response_prepare.append(_signature)
     app.on_response_prepare.append(cors.allow)

@@ -98,7 +98,7 @@ class Own:
         """API information; a browser is sent to the dashboard."""
         if "text/html" in request.headers.get("Accept", ""):
             raise web.HTTPFound("/dashboard")
-        links = ("/health", "/metrics", "/config", "/providers", "/sessions/status", "/queue")
+        links = ("/health", "/metrics", "/config", "/providers", "/sessions/status", "/queue", "/dashboard")
         return json_response({"name": "llmqd", "version": __version__, "links": {link[1:]: link for link in links}})
 
     async def wrong_method(self, request: web.Request) -> web.StreamResponse:

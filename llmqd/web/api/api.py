@@ -13,6 +13,8 @@ from llmqd.web.api.analytics import Analytics
 from llmqd.web.api.docs import Docs
 from llmqd.web.api.endpoint import Endpoint
 from llmqd.web.api.export import Export
+from llmqd.web.api.keys import KeyList, KeyPage
+from llmqd.web.api.media import Media, Medium
 from llmqd.web.api.openapi import described
 from llmqd.web.api.request_answers import Request, RequestMessages, RequestPage
 from llmqd.web.api.requests import Requests
@@ -22,6 +24,7 @@ from llmqd.web.api.usage_answers import Agent, CostShare, Model, Overview, Trend
 from llmqd.web.refusal import refusal
 
 if TYPE_CHECKING:
+    from llmqd.auth.keyring import Keyring
     from llmqd.store.ledger import Ledger
 
 _SESSION = {"session_id": "The session."}
@@ -37,7 +40,7 @@ _FRESH = 0.03
 class Api:
     """The traceability API. `wall` is Unix time in seconds."""
 
-    def __init__(self, ledger: Ledger, correcting: Correcting, *, wall: Callable[[], float]) -> None:
+    def __init__(self, ledger: Ledger, correcting: Correcting, keyring: Keyring, *, wall: Callable[[], float]) -> None:
         sessions, requests, analytics = Sessions(ledger, correcting), Requests(ledger), Analytics(ledger, wall=wall)
         self._ledger = ledger
         export = Export(ledger, wall=wall)
@@ -45,6 +48,8 @@ class Api:
             *_of_sessions(sessions),
             *_of_requests(requests),
             *_of_analytics(analytics),
+            _of_media(Media(ledger)),
+            _of_keys(KeyList(keyring, wall=wall)),
             _of_export(export),
         ]
         self._docs = Docs(described(self.endpoints))
@@ -135,6 +140,18 @@ def _of_export(export: Export) -> Endpoint:
         method="GET", url=f"{_V1}/export", tag="export", handle=export.export,
         query=inputs.Export, answer=list[dict[str, Any]], media_types=("text/csv", "application/x-ndjson"),
     )  # fmt: skip
+
+
+def _of_media(media: Media) -> Endpoint:
+    return Endpoint(
+        method="GET", url=f"{_V1}/media/{{digest}}", tag="requests", handle=media.show_medium,
+        path={"digest": "The medium, as a part of a message names it."},
+        refusals={404: "There is no such medium (any more)."}, answer=Medium,
+    )  # fmt: skip
+
+
+def _of_keys(keys: KeyList) -> Endpoint:
+    return Endpoint(method="GET", url=f"{_V1}/keys", tag="keys", handle=keys.list_keys, answer=KeyPage)
 
 
 def _of_analytics(analytics: Analytics) -> list[Endpoint]:
