@@ -1,4 +1,4 @@
-"""Lets a call of a client key in: as long as the key may be used, and within the key's own rates."""
+"""Lets a call in: within the budgets, as long as its key may be used, and within the key's own rates."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from llmqd.auth.callers import Caller
+    from llmqd.auth.key import ClientKey
     from llmqd.auth.key_lanes import KeyLanes
     from llmqd.auth.keyring import Keyring
+    from llmqd.budgets.budgets import Budgets
     from llmqd.call import Call, Record
+    from llmqd.config.budgets import Budget
     from llmqd.lane.lane import Lane
     from llmqd.lane.lanes import Lanes
     from llmqd.lane.standing import Standing
@@ -38,10 +41,13 @@ class Admission:
     expires while they wait are sent away, and it is kept when keys were last used.
     """
 
-    def __init__(self, keyring: Keyring, key_lanes: KeyLanes, lanes: Lanes, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, keyring: Keyring, key_lanes: KeyLanes, lanes: Lanes, budgets: Budgets, *, clock: Callable[[], float]
+    ) -> None:
         self._keyring = keyring
         self._key_lanes = key_lanes
         self._lanes = lanes
+        self._budgets = budgets
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
         self._unusable: frozenset[str] = frozenset()
@@ -51,9 +57,29 @@ class Admission:
         if caller.key is not None:
             self._keyring.check(caller.key.name)
 
+    def check_unmetered(self, call: Call) -> None:
+        """For what costs money that no answer tells of. Raises BudgetExceeded."""
+        self._budgets.check_unmetered(call)
+
     @asynccontextmanager
     async def enter(self, record: Record, caller: Caller, demand: Demand, standing: Standing) -> AsyncIterator[None]:
-        """Waits for the key's own rates, and settles them at the end. Raises what a Turn raises."""
+        """Sets aside what the call needs of its budgets, waits for its key's own rates, and settles both at the end.
+
+        Raises what a Turn raises, and BudgetExceeded.
+        """
+        if caller.key is not None:
+            self._budgets.set_key(caller.key.name, caller.key.allowances)
+        try:
+            await self._budgets.hold(record, demand)
+            async with self._within_rates(record, caller, demand, standing):
+                yield
+        finally:
+            self._budgets.release(record.call.id)
+
+    @asynccontextmanager
+    async def _within_rates(
+        self, record: Record, caller: Caller, demand: Demand, standing: Standing
+    ) -> AsyncIterator[None]:
         lane = None if caller.key is None else self._key_lanes.lane(caller.key)
         if lane is None:
             yield
@@ -91,8 +117,9 @@ class Admission:
                 logger.exception("the keys of waiting calls could not be looked at")
 
     def sweep(self) -> None:
-        """Sends away who waits with a key that may not be used any more."""
+        """Sends away who waits with a key that may not be used any more, and puts the keys' budgets in force."""
         usable = self._keyring.usable()
+        self._budgets.set_keys(budgets_of(key for key in self._keyring if key.name in usable))
         lanes: Iterable[Lane] = [*self._lanes, *self._key_lanes]
         gone = frozenset(key.name for key in self._keyring) - usable
         if gone - self._unusable or self._keyring.fault is not None:
@@ -104,6 +131,11 @@ class Admission:
         for name in gone:
             self._key_lanes.forget(name)
         self._unusable = gone
+
+
+def budgets_of(keys: Iterable[ClientKey]) -> dict[str, tuple[Budget, ...]]:
+    """The budgets of client keys, by the names of the keys that have any."""
+    return {key.name: key.allowances for key in keys if key.budgets}
 
 
 def allowed_hops(hops: list[Hop], caller: Caller, model: str | None, *, asks_model: bool) -> list[Hop]:

@@ -58,7 +58,8 @@ class Call:
     `text_bytes` and `media` are the size of a JSON body as tokens are estimated from it: bytes without base64 content,
     and how many pictures, sounds or documents that was; 0 where the body was not read. `model` is the one that the
     client asks for, `sent_model` the one that the upstream is asked for where its route gives it another name. `key` is
-    the name of the client key that it was made with, `weight` that key's share beside others.
+    the name of the client key that it was made with, `weight` that key's share beside others. `reserved_tokens` and
+    `reserved_pico` (picodollars) are what it was expected to take, where it falls under a budget.
     """
 
     id: str
@@ -88,6 +89,8 @@ class Call:
     text_bytes: int = 0
     media: int = 0
     sent_model: str | None = None
+    reserved_tokens: int = 0
+    reserved_pico: int = 0
 
     @property
     def limited_as(self) -> str | None:

@@ -50,19 +50,28 @@ class Conversation:
 
 
 class Conversations:
-    """Owns detection and transcripts for the call path. `wall` is Unix time in seconds.
+    """Owns detection and transcripts for the call path. `wall` is Unix time in seconds. `regrouped` hears when calls
+    belong to other sessions than was thought.
 
     A fault in here costs a call its session or its words, never the call.
     """
 
     def __init__(
-        self, config: Config, detector: Detector, transcripts: Transcripts, ledger: Ledger, *, wall: Callable[[], float]
+        self,
+        config: Config,
+        detector: Detector,
+        transcripts: Transcripts,
+        ledger: Ledger,
+        *,
+        wall: Callable[[], float],
+        regrouped: Callable[[], object] = lambda: None,
     ) -> None:
         self._new_id = detector.new_id
         self._detector = detector
         self._transcripts = transcripts
         self._ledger = ledger
         self._wall = wall
+        self._regrouped = regrouped
         self._running: weakref.WeakSet[Conversation] = weakref.WeakSet()
         self._apply(config)
 
@@ -166,6 +175,7 @@ class Conversations:
                 one.transcript.session = into
 
     async def _kept(self) -> None:
+        self._regrouped()
         await self._ledger.durable()
         await self._ledger.settled(_SETTLE)
 

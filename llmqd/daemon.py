@@ -18,12 +18,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from llmqd import __version__, log
-from llmqd.admission import Admission
+from llmqd.admission import Admission, budgets_of
 from llmqd.alerts.alerts import Alerts
 from llmqd.auth.callers import Callers
 from llmqd.auth.key_file import KeyFile
 from llmqd.auth.key_lanes import KeyLanes
 from llmqd.auth.keyring import Keyring
+from llmqd.budgets.budgets import Budgets
+from llmqd.budgets.expectations import Expectations
+from llmqd.budgets.recall import BudgetRecall
 from llmqd.call import new_call_id
 from llmqd.config.address import is_loopback
 from llmqd.conversations import Conversations
@@ -116,22 +119,22 @@ class Daemon:
         redaction = _redaction(config)
         self._transcripts = Transcripts(config.store, redaction, digests)
         self.ledger = await start(Ledger(config.store, server.state_directory, transcripts=self._transcripts))
-        detector = Detector(config.sessions, digests, lambda: f"ses_{new_call_id(time.time())}")
-        self.conversations = Conversations(config, detector, self._transcripts, self.ledger, wall=time.time)
-        await self.conversations.recall()
+        self.events = EventBus(wall=time.time)
+        announce, metrics = self.events.publish, Metrics()
+        await self._build_budgets(config, metrics, clock)
+        await self._build_conversations(config, digests)
         client = self.client = await start(
             UpstreamClient(max_header=server.max_header, proxy_from_environment=server.proxy_from_environment)
         )
-        self.events = EventBus(wall=time.time)
-        announce = self.events.publish
         self.alerts = await start(Alerts(config.alerts, self.events, self._store_fault, wall=time.time))
         self.lanes = await start(Lanes(clock=clock, wall=time.time, announce=announce))
         self.lanes.apply(self.in_force.config)
         self.recall = await start(Recall(self.ledger, self.lanes, wall=time.time))
         self.following = await start(self._following(config, digests, clock))
-        metrics, self.prices = Metrics(), Prices(config.prices)
         metrics.watch(self.lanes, self.ledger.health, self.conversations.statistics)
-        recorder = Recorder(self.ledger, self.prices, metrics, clock=clock, announce=announce)
+        recorder = Recorder(
+            self.ledger, self.prices, metrics, clock=clock, announce=announce, closed=self.budgets.closed
+        )
         disconnects = self.disconnects = await start(Disconnects())
         relay, sender = Relay(recorder, self.conversations, disconnects), Sender(client)
         attempts = Attempts(
@@ -156,23 +159,58 @@ class Daemon:
             clock=clock,
             wall=time.time,
         )
-        others = self.onlookers.faults, self.alerts.faults
+        others = self.onlookers.faults, self.alerts.faults, self.budget_recall.faults
         self.own = Own(self.in_force, self.lanes, self.ledger, metrics, self.keyring, others, wall=time.time)
         queue, events = QueueApi(self.lanes, clock=clock), EventStream(self.events)
-        api = Api(self.ledger, self.conversations, self.keyring, wall=time.time)
+        api = Api(self.ledger, self.conversations, self.keyring, self.budgets, wall=time.time)
         self.watch = await start(
             Watch(self.notifier, self.lanes, self.key_lanes, self.ledger, self.own.faults, wall=time.time)
         )
         await self._listen(queue, events, api, door, server)
 
+    async def _build_conversations(self, config: Config, digests: Digests) -> None:
+        """What knows which conversation a call is part of."""
+        self.conversations = Conversations(
+            config,
+            Detector(config.sessions, digests, lambda: f"ses_{new_call_id(time.time())}"),
+            self._transcripts,
+            self.ledger,
+            wall=time.time,
+            regrouped=self.budgets.regrouped,
+        )
+        await self.conversations.recall()
+
+    async def _build_budgets(self, config: Config, metrics: Metrics, clock: Callable[[], float]) -> None:
+        """What decides who may spend how much."""
+
+        def provider(name: str) -> str | None:
+            upstream = self.in_force.config.upstream(name)
+            return None if upstream is None else upstream.price_provider
+
+        self.prices = Prices(config.prices)
+        self.keyring = Keyring(KeyFile(config.server.state_directory), wall=time.time)
+        self.budgets = Budgets(
+            config.budgets,
+            Expectations(self.prices),
+            self.ledger,
+            provider=provider,
+            announce=self.events.publish,
+            clock=clock,
+            wall=time.time,
+            max_waiting=config.queue.max_waiting,
+        )
+        self.budgets.set_keys(budgets_of(self.keyring))
+        recall = BudgetRecall(self.ledger, self.budgets, wall=time.time)
+        self.budget_recall = await self._parts.enter_async_context(recall)
+        metrics.watch_budgets(self.budgets.present)
+
     async def _build_door(self, config: Config, clock: Callable[[], float]) -> Door:
         """What decides who may call."""
         start = self._parts.enter_async_context
         _check_sockets(config, self._sockets)
-        self.keyring = Keyring(KeyFile(config.server.state_directory), wall=time.time)
         self.callers = Callers(config.auth, self.keyring, clock=clock, wall=time.time)
         self.key_lanes = await start(KeyLanes(config.queue, clock=clock, wall=time.time))
-        self.admission = await start(Admission(self.keyring, self.key_lanes, self.lanes, clock=clock))
+        self.admission = await start(Admission(self.keyring, self.key_lanes, self.lanes, self.budgets, clock=clock))
         return Door(self.callers, self.in_force)
 
     async def _listen(self, queue: QueueApi, events: EventStream, api: Api, door: Door, server: Server) -> None:
@@ -202,6 +240,7 @@ class Daemon:
         self.proxy.stop()
         self.lanes.close()
         self.key_lanes.close()
+        self.budgets.close()
         self.events.close()
 
     def reload(self, load: Load) -> None:
@@ -222,6 +261,7 @@ class Daemon:
         self.recall.soon()
         self.callers.replace(config.auth)
         self.key_lanes.replace(config.queue)
+        self.budgets.replace(config.budgets, config.queue.max_waiting)
         self.conversations.replace(config)
         redaction = _redaction(config)
         self._transcripts.replace(config.store, redaction)

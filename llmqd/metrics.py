@@ -99,6 +99,25 @@ class StoreFigures(Protocol):
     def lost(self) -> int: ...
 
 
+class BudgetFigures(Protocol):
+    """What the metrics want to know of a budget of one key, user, agent, session or of all."""
+
+    value: str
+    spent: int
+    likely: int
+
+    @property
+    def by(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def state(self) -> str: ...
+
+
 class Metrics:
     """Every metric of the daemon. Figures that others own (lanes, the store) are asked for when they are scraped."""
 
@@ -169,6 +188,10 @@ class Metrics:
         """Adds the figures of lanes, store and the detection of sessions, read anew at every scrape."""
         self._sessions = sessions
         self.registry.register(_Watched(lanes, store, sessions))
+
+    def watch_budgets(self, budgets: Callable[[], Iterable[BudgetFigures]]) -> None:
+        """Adds the figures of budgets, read anew at every scrape."""
+        self.registry.register(_WatchedBudgets(budgets))
 
     def refused(self, error: CallRefused) -> None:
         """Counts a call that llmqd refused."""
@@ -313,3 +336,34 @@ def _of_estimates(by_name: Mapping[str, Sequence[LaneFigures]]) -> Iterator[Metr
         ratio.add_metric([name], estimates.output_ratio)
         short.add_metric([name], estimates.output_short)
     yield from (error, bias, ratio, short)
+
+
+class _WatchedBudgets(Collector):
+    """Budgets of all and of keys one by one; of users, agents and sessions, whose names clients make up, how many."""
+
+    def __init__(self, budgets: Callable[[], Iterable[BudgetFigures]]) -> None:
+        self._budgets = budgets
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ["budget", "by", "value", "unit"]
+        limit = GaugeMetricFamily("llmqd_budget_limit", "What may be spent in its period", labels=labels)
+        spent = GaugeMetricFamily("llmqd_budget_spent", "What is spent of it", labels=labels)
+        aside = GaugeMetricFamily("llmqd_budget_reserved", "What is set aside for calls that run", labels=labels)
+        known = GaugeMetricFamily(
+            "llmqd_budget_holders", "For how many it is kept, by how it stands", labels=["budget", "by", "state"]
+        )
+        counts: dict[tuple[str, str, str], int] = {}
+        shown: set[tuple[str, ...]] = set()
+        for one in self._budgets():
+            state = one.title, one.by, one.state
+            counts[state] = counts.get(state, 0) + 1
+            names = one.title, one.by, one.value, one.unit
+            if one.by in ("all", "key") and names not in shown:
+                shown.add(names)
+                scale = PICO if one.unit == "usd" else 1
+                limit.add_metric(names, one.limit / scale)
+                spent.add_metric(names, one.spent / scale)
+                aside.add_metric(names, one.likely / scale)
+        for key, count in counts.items():
+            known.add_metric([*key], count)
+        yield from (limit, spent, aside, known)

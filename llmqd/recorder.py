@@ -22,7 +22,10 @@ logger = logging.getLogger("llmqd.calls")
 
 
 class Recorder:
-    """Every call's record passes here twice. `clock` is the monotonic clock that also gave `call.arrived`."""
+    """Every call's record passes here twice. `clock` is the monotonic clock that also gave `call.arrived`.
+
+    `closed` hears of each call that was sent and has ended, in the moment in which the journal has it.
+    """
 
     def __init__(
         self,
@@ -32,12 +35,14 @@ class Recorder:
         *,
         clock: Callable[[], float],
         announce: Callable[[Event], object],
+        closed: Callable[[Record], object] = lambda _: None,
     ) -> None:
         self._ledger = ledger
         self._prices = prices
         self._metrics = metrics
         self._clock = clock
         self._announce = announce
+        self._closed = closed
 
     def since(self, call: Call) -> float:
         """Milliseconds since the call arrived."""
@@ -57,6 +62,7 @@ class Recorder:
         if reading is not None:
             self._read(record, reading, provider)
         self._ledger.closed(record)
+        self._closed(record)
         self._ended(record)
         self._announce(Finished.of(record))
 

@@ -7,8 +7,13 @@ import re
 import secrets
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
+
+from llmqd.config.budgets import Budget, parse_allowance
+from llmqd.config.kinds import Choice, Zone
+from llmqd.controls import PRIORITIES
 
 PREFIX = "sk-llmqd-"
 """How every token begins: SDKs that look for sk- take it, and whatever masks keys of providers masks it too."""
@@ -16,6 +21,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID, _SECRET = 8, 40
 """Characters of the part by which a key is found, and of the secret: 200 random bits."""
 _TOKEN = re.compile(rf"{PREFIX}([{_ALPHABET}]{{{_ID}}})-([{_ALPHABET}]{{{_SECRET}}})")
+_DEMOTED = Choice(tuple(PRIORITIES), digits=True)
 _NOBODY = sha256(b"").hexdigest()
 
 
@@ -45,6 +51,34 @@ def parse_token(text: str) -> tuple[str, str] | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyBudget:
+    """What a key may spend, as it is written: `20/day`, in a time zone; from four fifths of it on with what priority.
+
+    Raises ValueError for what is no budget.
+    """
+
+    limit: str
+    zone: str = "UTC"
+    demote_to: str | None = None
+
+    def __post_init__(self) -> None:
+        self.of("")
+
+    def of(self, key: str) -> Budget:
+        """The budget of the key of this name."""
+        limit = parse_allowance(self.limit)
+        return Budget(
+            limit=limit,
+            by="key",
+            names=(key,),
+            zone=Zone().read(self.zone),
+            demote_to=None if self.demote_to is None else _DEMOTED.read(self.demote_to),
+            max_tracked=1,
+            name=str(limit),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientKey:
     """One client key. Times are Unix seconds; None: never, no limit, or as for everybody.
 
@@ -64,6 +98,12 @@ class ClientKey:
     tpm: float = 0.0
     models: tuple[str, ...] = ()
     upstreams: tuple[str, ...] = ()
+    budgets: tuple[KeyBudget, ...] = ()
+
+    @property
+    def allowances(self) -> tuple[Budget, ...]:
+        """Its budgets as they are held."""
+        return _allowances(self.name, self.budgets)
 
     def fits(self, secret: str) -> bool:
         """Whether this is its secret, in the same time whatever it is."""
@@ -85,6 +125,11 @@ class ClientKey:
         """Whether calls to this upstream are allowed."""
         name = upstream.lower()
         return not self.upstreams or any(fnmatchcase(name, one.lower()) for one in self.upstreams)
+
+
+@lru_cache(maxsize=4096)
+def _allowances(key: str, budgets: tuple[KeyBudget, ...]) -> tuple[Budget, ...]:
+    return tuple(one.of(key) for one in budgets)
 
 
 def compare_with_nobody(secret: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from llmqd import __version__
 from llmqd.cli.codes import DONE, USED_WRONGLY
 from llmqd.cli.doctor_options import add_doctor
+from llmqd.cli.key_options import add_keys, read_priority, whole
 from llmqd.cli.ledger_options import add_questions
 
 _MODULES = {"import": "importing"}
@@ -91,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
             description="Show who waits at the running daemon, and steer it.",
         )
     )
-    _add_keys(commands)
+    add_keys(commands)
     add_questions(commands, _add_location)
     _add_import(
         commands.add_parser(
@@ -181,7 +182,7 @@ def _add_queue(command: argparse.ArgumentParser) -> None:
     listed.add_argument("--lane", metavar="L", help="only this lane, or the lanes of this upstream")
     listed.add_argument("--session", metavar="S", help="only the calls of this session")
     listed.add_argument("--limit", metavar="N", type=_calls, help="calls to show, 0 to 1000 (default: 50)")
-    listed.add_argument("--offset", metavar="N", type=_whole, help="calls to pass over")
+    listed.add_argument("--offset", metavar="N", type=whole, help="calls to pass over")
     pause = actions.add_parser("pause", help="let nobody through; calls go on waiting, running ones go on")
     pause.add_argument(
         "--for", dest="seconds", metavar="T", type=_duration, help="how long, for example 5m (default: until resumed)"
@@ -195,7 +196,7 @@ def _add_queue(command: argparse.ArgumentParser) -> None:
     priority = actions.add_parser("priority", help="give waiting calls another priority")
     priority.add_argument("request_id", metavar="ID", nargs="+", help="X-LLMQD-Request-Id of a waiting call")
     priority.add_argument(
-        "priority", metavar="PRIORITY", type=_priority, help="high, normal, low, batch, or 0 (first) to 9"
+        "priority", metavar="PRIORITY", type=read_priority, help="high, normal, low, batch, or 0 (first) to 9"
     )
     for action in (listed, pause, resume, cancel, priority):
         _add_location(action)
@@ -237,56 +238,6 @@ def _add_tail(command: argparse.ArgumentParser) -> None:
     _add_location(command)
 
 
-def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
-        "keys",
-        help="make, list and revoke client keys",
-        description="Make, list and revoke client keys. A running daemon knows of each change at once.",
-    )
-    actions = command.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
-    create = actions.add_parser("create", help="make a key and show it, this once")
-    create.add_argument("--name", required=True, help="what records and figures call it; never given twice")
-    create.add_argument(
-        "--priority", metavar="P", type=_priority, help="priority of calls that name none (default: [queue] priority)"
-    )
-    create.add_argument("--weight", metavar="W", type=_weight, default=1.0, help="its share beside others (default: 1)")
-    create.add_argument("--rpm", metavar="N", type=_whole, default=0, help="calls a minute; more wait (default: any)")
-    create.add_argument("--tpm", metavar="N", type=_whole, default=0, help="tokens a minute; more wait (default: any)")
-    create.add_argument("--models", metavar="M", default="", help="patterns of models that it may use, by commas")
-    create.add_argument("--upstreams", metavar="U", default="", help="patterns of upstreams that it may use, by commas")
-    create.add_argument(
-        "--expires", metavar="T", type=_lifetime, help="how long it is good for, such as 90d (default: for ever)"
-    )
-    listed = actions.add_parser("list", help="show all keys, without what opens anything")
-    revoke = actions.add_parser("revoke", help="make keys worthless at once; calls that wait with them are refused")
-    revoke.add_argument("name", metavar="NAME", nargs="+", help="name of a key")
-    for action in (create, listed, revoke):
-        place = action.add_mutually_exclusive_group()
-        place.add_argument("--config", type=Path, metavar="F", help="the configuration file of the daemon")
-        place.add_argument("--defaults", action="store_true", help="use no file, even if /etc/llmqd/llmqd.toml exists")
-        action.add_argument("--state-directory", metavar="D", help="where the daemon keeps its database and keys")
-        action.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _weight(text: str) -> float:
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = 0.0
-    if not 0.001 <= weight <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.001 to 1000")
-    return weight
-
-
-def _lifetime(text: str) -> float:
-    from llmqd.config.quantities import parse_duration
-
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f'{error}; write for example "90d"') from None
-
-
 def _add_location(command: argparse.ArgumentParser) -> None:
     """Where the running daemon is, and how its answer is printed."""
     place = command.add_mutually_exclusive_group()
@@ -301,20 +252,14 @@ def _add_location(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
 
 
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 15):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
-    return int(text)
-
-
 def _count(text: str) -> int:
-    if not _whole(text):
+    if not whole(text):
         raise argparse.ArgumentTypeError("0 is no number of lines; leave it out to go on until interrupted")
     return int(text)
 
 
 def _calls(text: str) -> int:
-    if _whole(text) > 1000:
+    if whole(text) > 1000:
         raise argparse.ArgumentTypeError(f"{text} is more than 1000; use --offset for what comes behind")
     return int(text)
 
@@ -329,15 +274,6 @@ def _duration(text: str) -> float:
     if not 0 < seconds <= 365 * 86400:
         raise argparse.ArgumentTypeError(f'{text!r} is not a length of time such as "30s", "5m" or "1h30m"')
     return seconds
-
-
-def _priority(text: str) -> int:
-    from llmqd.controls import parse_priority
-
-    try:
-        return parse_priority(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _add_configuration(command: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""`llmqd keys`: makes, lists and revokes client keys, in the file that the daemon looks at with every call."""
+"""`llmqd keys`: makes, lists, revokes and bounds client keys, in the file that the daemon looks at with every call."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import ipaddress
 import os
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from llmqd.auth.key import ClientKey, new_token
+from llmqd.auth.key import ClientKey, KeyBudget, new_token
 from llmqd.auth.key_file import KeyFile
 from llmqd.cli.codes import DONE, FAILED, USED_WRONGLY
 from llmqd.cli.table import table
@@ -30,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
         file = KeyFile(config.server.state_directory)
         if args.action == "list":
             return _list(args, file)
+        if args.action == "budget":
+            return _budget(args, file)
         return _create(args, file) if args.action == "create" else _revoke(args, file)
     except (ConfigError, KeyFileError) as error:
         print(f"llmqd: {error}", file=sys.stderr)
@@ -53,6 +55,7 @@ def _create(args: argparse.Namespace, file: KeyFile) -> int:
         tpm=args.tpm,
         models=_parts(args.models),
         upstreams=_parts(args.upstreams),
+        budgets=_budgets(args),
     )
     with file.changing() as keys:
         if args.name in keys:
@@ -65,6 +68,32 @@ def _create(args: argparse.Namespace, file: KeyFile) -> int:
         print(token.text)
         print("This key is shown only now. Keep it; llmqd itself knows only its digest.", file=sys.stderr)
     return DONE
+
+
+def _budget(args: argparse.Namespace, file: KeyFile) -> int:
+    """Gives a key other budgets, or shows those that it has."""
+    if args.limit or args.none:
+        with file.changing() as keys:
+            if args.name not in keys:
+                raise KeyFileError(f"no key is named {args.name!r}; nothing was changed")
+            keys[args.name] = replace(keys[args.name], budgets=_budgets(args))
+    key = next((one for one in file.read() if one.name == args.name), None)
+    if key is None:
+        raise KeyFileError(f"no key is named {args.name!r}")
+    if args.json:
+        print(orjson.dumps({"name": key.name, "budgets": key.budgets}).decode())
+    else:
+        print(f"{key.name}: {_allowances(key.budgets) or 'no budget of its own'}")
+    return DONE
+
+
+def _budgets(args: argparse.Namespace) -> tuple[KeyBudget, ...]:
+    limits = dict.fromkeys(str(limit) for limit in args.limit)
+    return tuple(KeyBudget(limit=limit, zone=args.zone, demote_to=args.demote_to) for limit in limits)
+
+
+def _allowances(budgets: Iterable[KeyBudget]) -> str:
+    return ", ".join(one.limit + (f" ({one.zone})" if one.zone != "UTC" else "") for one in budgets)
 
 
 def _revoke(args: argparse.Namespace, file: KeyFile) -> int:
@@ -109,6 +138,7 @@ def shape(key: ClientKey, used: float | None, now: float) -> dict[str, Any]:
         "weight": key.weight,
         "rpm": key.rpm,
         "tpm": key.tpm,
+        "budgets": [asdict(one) for one in key.budgets],
         "models": key.models,
         "upstreams": key.upstreams,
     }
@@ -120,7 +150,20 @@ def listing(keys: list[dict[str, Any]]) -> Iterator[str]:
         yield "no keys; make one with: llmqd keys create --name NAME"
         return
     yield from table(
-        ("NAME", "ID", "STATE", "PRIORITY", "WEIGHT", "RPM", "TPM", "MODELS", "UPSTREAMS", "EXPIRES", "LAST USED"),
+        (
+            "NAME",
+            "ID",
+            "STATE",
+            "PRIORITY",
+            "WEIGHT",
+            "RPM",
+            "TPM",
+            "BUDGETS",
+            "MODELS",
+            "UPSTREAMS",
+            "EXPIRES",
+            "LAST USED",
+        ),
         (
             (
                 key["name"],
@@ -130,6 +173,7 @@ def listing(keys: list[dict[str, Any]]) -> Iterator[str]:
                 f"{key['weight']:g}",
                 _bound(key["rpm"]),
                 _bound(key["tpm"]),
+                ", ".join(one["limit"] for one in key["budgets"]) or "-",
                 ",".join(key["models"]) or "all",
                 ",".join(key["upstreams"]) or "all",
                 key["expires"] or "never",

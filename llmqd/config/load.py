@@ -20,6 +20,7 @@ from llmqd.config.middleware import BUILT_IN
 from llmqd.config.model import (
     SECTIONS,
     Alerts,
+    Budget,
     Config,
     LiteLLM,
     Log,
@@ -81,6 +82,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | N
     alerts = _alerts(plain["alerts"], environment, faults)
     middlewares = _middlewares(tables["middleware"], faults)
     prices = _prices(tables["price"], faults)
+    budgets = _budgets(tables["budget"], faults)
     litellm = _litellm(plain["litellm"], environ, faults)
     if len(faults):
         raise ConfigError(faults.sentences())
@@ -93,6 +95,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | N
         sessions=Sessions(**plain["sessions"]),
         store=Store(**plain["store"]),
         auth=auth,
+        budgets=budgets,
         litellm=litellm,
         middlewares=middlewares,
         alerts=alerts,
@@ -215,6 +218,19 @@ def _prices(tables: list[Table], faults: Faults) -> tuple[Price, ...]:
         if not set(table.values) - {"model"} and not table.broken:
             faults.add(table.path, f"{table.title}: names no price; give at least input and output")
     return tuple(Price(**table.values) for table in tables if _is_whole(table))
+
+
+def _budgets(tables: list[Table], faults: Faults) -> tuple[Budget, ...]:
+    """Figures and refusals call budgets by their names, so no two have the same."""
+    budgets: dict[str, Budget] = {}
+    for table in tables:
+        if not _is_whole(table):
+            continue
+        budget = Budget(**table.values)
+        if budget.title.lower() in budgets:
+            faults.add(table.path, f'{table.title}: there is another one named "{budget.title}"; give it a name')
+        budgets[budget.title.lower()] = budget
+    return tuple(budgets.values())
 
 
 def _litellm(values: dict[str, Any], environ: Mapping[str, str], faults: Faults) -> LiteLLM:

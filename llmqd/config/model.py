@@ -18,6 +18,7 @@ from llmqd.call import Dialect
 from llmqd.config.address import Address, parse_address
 from llmqd.config.alerts import Alerts as Alerts
 from llmqd.config.auth import Auth as Auth
+from llmqd.config.budgets import Budget as Budget
 from llmqd.config.kinds import Choice, Duration, FilePath, Flag, Integer, Listing, Money, Size, Text
 from llmqd.config.limits import DefaultLimits, ModelLimit, OwnLimits
 from llmqd.config.limits import Limits as Limits
@@ -303,6 +304,7 @@ class Config:
     sessions: Sessions = Sessions()
     store: Store = Store()
     auth: Auth = Auth()
+    budgets: tuple[Budget, ...] = ()
     litellm: LiteLLM = LiteLLM()
     middlewares: tuple[MiddlewareSettings, ...] = ()
     alerts: Alerts = Alerts()
@@ -360,6 +362,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("sessions", Sessions, "sessions", former=FORMER_NAMES),
     Section("store", Store, "store"),
     Section("auth", Auth, "auth"),
+    Section("budget", Budget, "budgets", repeated=True),
     Section("litellm", LiteLLM, "litellm"),
     Section("middleware", MiddlewareSettings, "middlewares", repeated=True),
     Section("alerts", Alerts, "alerts"),

@@ -15,13 +15,15 @@ class Operation:
     """One kind of call. `queued` is False for what costs no tokens and is not limited with the rest.
 
     `dialect` is None where the path belongs to no known API: the upstream's own type decides then.
-    `model` is the model where the path carries it (Gemini, Azure deployments, Bedrock).
+    `model` is the model where the path carries it (Gemini, Azure deployments, Bedrock). `makes_batches`: a POST there
+    orders work that is paid, of which its answer says nothing.
     """
 
     name: str
     dialect: Dialect | None
     queued: bool = True
     model: str | None = None
+    makes_batches: bool = False
 
 
 _UNQUEUED_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
@@ -58,6 +60,8 @@ _TABLE: tuple[tuple[str, str, Dialect | None, bool], ...] = (
 )
 _PATTERNS = tuple((re.compile(pattern), name, dialect, queued) for pattern, name, dialect, queued in _TABLE)
 
+_BATCHES = re.compile(r"/batches/?$|:batchGenerateContent$|:asyncBatchEmbedContent$")
+
 _MODEL_IN_PATH = re.compile(
     r"/(?:models|tunedModels)/([^/:]+):[A-Za-z]+$|/deployments/([^/]+)/|/model/([^/]+)/[a-z-]+$"
 )
@@ -87,5 +91,5 @@ def operation_of(method: str, path: str, *, upgrade: bool = False) -> Operation:
         if pattern.search(path):
             if dialect is None and _GEMINI_PREFIX.match(path):
                 dialect = "gemini"
-            return Operation(name, dialect, waits and queued, model)
+            return Operation(name, dialect, waits and queued, model, bool(_BATCHES.search(path)))
     return Operation("other", "gemini" if _GEMINI_PREFIX.match(path) else None, waits, model)

@@ -11,6 +11,7 @@ from llmqd.errors import StoreError
 from llmqd.store.conversations import Conversations
 from llmqd.store.entries import Entry
 from llmqd.store.position import Position
+from llmqd.store.spending import Spending
 from llmqd.store.tidying import Tidied
 from llmqd.usage import LaneUsage, Sample
 
@@ -94,6 +95,10 @@ class Backend(Protocol):
 
     async def lane_usage(self, since: float, fine_since: float) -> list[LaneUsage]:
         """What lanes have let through from `since` on, in the order of time; summed up more before `fine_since`."""
+
+    async def spending(self, by: str, since: float, until: float, limit: int) -> Spending:
+        """What calls received in a time (quarters of an hour; up to infinity: all time) count for in budgets, by key,
+        user, agent, session or all together: of the `limit` that called last."""
 
     async def samples(self) -> list[Sample]:
         """The latest calls of each upstream's models with exact usage, oldest first."""

@@ -9,6 +9,7 @@ from typing import Any
 from llmqd.store.columns import Row
 from llmqd.store.entries import Closed, Entry, Noted, Opened, Regrouped, Run, Seen
 from llmqd.store.history import SLOT
+from llmqd.store.spending import rows_of
 from llmqd.store.spoken import Spoken
 
 
@@ -78,6 +79,14 @@ class Changes:
             row[6] += sent.output
             row[7] += sent.cached
         return [tuple(row) for row in sums.values()]
+
+    def spending_rows(self, known: set[str]) -> list[Row]:
+        """What to add to `spending`, in the order of its columns."""
+        return rows_of(
+            (closed.spent, None if closed.seen is None else closed.seen.session)
+            for id_, closed in self.closed.items()
+            if closed.spent is not None and id_ not in known
+        )
 
 
 def _seen(sums: dict[str, list[Any]], seen: Seen | None) -> list[Any] | None:

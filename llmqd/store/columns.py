@@ -36,6 +36,8 @@ _CALL = {
     "text_bytes": "text_bytes",
     "media": "media",
     "sent_model": "sent_model",
+    "reserved_tokens": "reserved_tokens",
+    "reserved_pico": "reserved_pico",
 }
 _APART = ("session_id", "session_source", "tags")
 _OUTCOME = {

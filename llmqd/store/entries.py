@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from llmqd.budgets.charge import Amount, charged
 from llmqd.call import Record
 from llmqd.errors import StoreError
 from llmqd.messages.transcript import encode_transcript
@@ -20,6 +21,8 @@ from llmqd.store.spoken import NOTHING_SAID, Spoken, spoken
 from llmqd.usage import LaneUsage
 
 VERSION = 1
+IMPORTED = "litellm"
+"""The lane of calls that were imported."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -62,11 +65,22 @@ class Tally:
 
 
 @dataclass(slots=True, frozen=True)
+class Spent:
+    """What a call that came at `at` (Unix seconds) counts for in budgets, and whose it is."""
+
+    at: float
+    key: str | None
+    user: str | None
+    agent: str | None
+    amount: Amount
+
+
+@dataclass(slots=True, frozen=True)
 class Closed:
     """A call ended. `row` holds the values of CALL_COLUMNS, OUTCOME_COLUMNS and SPOKEN_COLUMNS.
 
     `sent` is what it took of the limits of its lane; None where the provider does not count it. `spoken` is what was
-    said in it; None where nothing is kept.
+    said in it; None where nothing is kept. `spent` is what it counts for in budgets; None where it counts nowhere.
     """
 
     id: str
@@ -75,6 +89,7 @@ class Closed:
     tally: Tally
     sent: LaneUsage | None = None
     spoken: Spoken | None = None
+    spent: Spent | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -196,7 +211,7 @@ def _closed(call: Json, outcome: Json, said: Spoken | None) -> Closed:
         outcome["status"] = "failed"
     row = (*call_row(call), *outcome_row(outcome), *(NOTHING_SAID if said is None else said.row))
     seen = _seen(call, outcome.get("total_ms"))
-    return Closed(call["id"], seen, row, _tally(outcome), _sent(call, outcome), said)
+    return Closed(call["id"], seen, row, _tally(outcome), _sent(call, outcome), said, _spent(call, outcome))
 
 
 def _seen(call: Json, total_ms: float | None) -> Seen | None:
@@ -236,3 +251,24 @@ def _sent(call: Json, outcome: Json) -> LaneUsage | None:
         output=bounded(usage.get("output", 0)),
         cached=bounded(usage.get("cached", 0)),
     )
+
+
+def _spent(call: Json, outcome: Json) -> Spent | None:
+    """Calls that another program has made are not ours to count."""
+    if outcome.get("lane") == IMPORTED:
+        return None
+    usage, cost = outcome.get("usage") or {"source": "unknown"}, outcome.get("cost")
+    unknown = usage.get("source") == "unknown"
+    amount = charged(
+        status=outcome["status"],
+        error=outcome.get("error"),
+        http_status=outcome.get("http_status"),
+        waited=outcome.get("queued_ms") is not None,
+        attempts=outcome.get("attempts") or 0,
+        tokens=None if unknown else bounded(usage.get("input", 0) + usage.get("output", 0)),
+        pico=None if cost is None else bounded(cost.get("total", 0)),
+        reserved=(bounded(call.get("reserved_tokens", 0)), bounded(call.get("reserved_pico", 0))),
+    )
+    if not amount.calls:
+        return None
+    return Spent(call["received_at"], call.get("key"), call.get("user"), call.get("agent"), amount)

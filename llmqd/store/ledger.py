@@ -29,10 +29,12 @@ from llmqd.store.entries import (
 from llmqd.store.intake import Intake
 from llmqd.store.journal import FileJournal, Journal
 from llmqd.store.memory import MemoryJournal
+from llmqd.store.position import Position
 from llmqd.store.regrouping import MERGED_SESSIONS
 from llmqd.store.request_questions import RequestQuestions
 from llmqd.store.retention import Terms
 from llmqd.store.session_questions import SessionQuestions
+from llmqd.store.spending import Spending
 from llmqd.store.sqlite import SQLite
 from llmqd.store.transcripts import Transcripts
 from llmqd.store.usage_questions import UsageQuestions
@@ -40,6 +42,8 @@ from llmqd.store.writer import Writer
 from llmqd.usage import LaneUsage, Sample
 
 _POLL = 0.02
+NOWHERE = Position(2**62, 0)
+"""Behind everything."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -260,6 +264,19 @@ class Ledger:
         Raises StoreError when the database cannot answer.
         """
         return await self._backend.lane_usage(since, fine_since)
+
+    async def spending(self, by: str, since: float, until: float, limit: int) -> Spending:
+        """What each key, user, agent, session, or all together (`by`), spent in calls that were received in a time.
+
+        Unix seconds at quarters of an hour, a month at most; up to infinity it is all time. Of the `limit` that called
+        last. Says how far into the journal it goes. Raises StoreError when the database cannot answer.
+        """
+        return await self._backend.spending(by, since, until, limit)
+
+    @property
+    def end(self) -> Position:
+        """The place in the journal behind all that was told. While something waits in memory, nothing is behind it."""
+        return NOWHERE if self._intake.waiting else self._journal.end
 
     async def samples(self) -> list[Sample]:
         """The latest calls with exact usage, some fifty of each upstream's models, oldest first. Raises StoreError."""

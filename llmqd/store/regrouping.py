@@ -15,6 +15,7 @@ from typing import Any
 import aiosqlite
 import orjson
 
+from llmqd.store import spending
 from llmqd.store import statements as sql
 from llmqd.store.changes import Changes
 from llmqd.store.columns import CALL_COLUMNS
@@ -174,6 +175,8 @@ async def _merge(connection: aiosqlite.Connection, gone: str, into: str) -> None
     await connection.execute_fetchall(_MERGE_TOTALS, (into, gone))
     await connection.execute_fetchall(_FIRST_NAMES, (into,))
     await connection.execute_fetchall(_MERGE_FACETS, (into, gone))
+    await connection.execute_fetchall(spending.MOVE, (into, gone))
+    await connection.execute_fetchall(spending.GONE, (gone,))
     visits = await _take_visits(connection, gone)
     await _add_visits(connection, into, visits)
     await connection.execute_fetchall(_DELETE_SESSION, (gone,))
@@ -193,6 +196,8 @@ async def _split(connection: aiosqlite.Connection, session: str, entry: Regroupe
     left = [row for row in rows if not entry.first <= row[3] < until]
     if not taken:
         return
+    spent = await connection.execute_fetchall(spending.ENDED, (session, entry.first, until))
+    await _many(connection, spending.ADD, spending.moved(spent, session, entry.into))
     await connection.execute_fetchall(_SPLIT_CALLS, (entry.into, session, entry.first, until))
     await _split_totals(connection, session, entry.into, taken, left)
     await _split_visits(connection, session, entry.into, taken, left)

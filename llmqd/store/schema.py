@@ -316,6 +316,24 @@ _ON_DISCONNECT = """
 ALTER TABLE calls ADD COLUMN on_disconnect TEXT /* cancel or finish, where the client left while the call ran */;
 """
 
+_SPENDING = """
+ALTER TABLE calls ADD COLUMN reserved_tokens INTEGER /* what it was expected to take; NULL, 0: under no budget */;
+ALTER TABLE calls ADD COLUMN reserved_pico INTEGER;
+
+-- What calls count for in budgets, by the quarter of an hour in which they were received: a daemon that starts must
+-- know what of its budgets is spent. Quarters are kept as long as the longest month; slot 0 is of all time.
+CREATE TABLE spending (
+    slot INTEGER NOT NULL,              -- Unix seconds at which it begins
+    by TEXT NOT NULL,                   -- all key user agent session
+    value TEXT NOT NULL,                -- which; '' where by is all
+    calls INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,
+    cost_pico INTEGER NOT NULL,
+    last REAL NOT NULL,                 -- Unix seconds: when the last of these calls was received
+    PRIMARY KEY (slot, by, value)
+) STRICT, WITHOUT ROWID;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _CALLS_SESSIONS_META,
     _LANE_USAGE,
@@ -326,6 +344,7 @@ MIGRATIONS: tuple[str, ...] = (
     _MOVES,
     _IMPORTED,
     _ON_DISCONNECT,
+    _SPENDING,
 )
 """Append only: number n brings a database from `user_version` n - 1 to n."""
 

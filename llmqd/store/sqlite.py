@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ import orjson
 
 from llmqd.call import Record
 from llmqd.errors import StoreError
-from llmqd.store import history, regrouping, rolling
+from llmqd.store import history, regrouping, rolling, spending
 from llmqd.store import statements as sql
 from llmqd.store.backend import SessionTotals, Unacceptable, Unavailable
 from llmqd.store.changes import Changes, changes
@@ -172,6 +173,7 @@ class SQLite:
             (sql.CLOSE_CALL, stretch.rows_to_close(known)),
             (sql.ADD_TO_SESSION, stretch.session_rows(known)),
             (history.ADD_LANE_USAGE, sent := stretch.lane_rows(known)),
+            (spending.ADD, spent := stretch.spending_rows(known)),
             (sql.SET_META, stretch.note_rows()),
         ):
             if rows:
@@ -183,6 +185,8 @@ class SQLite:
             await self._texts.write(connection, said)
         if sent:
             await connection.execute_fetchall(history.TRIM_LANE_USAGE, (max(row[0] for row in sent) - history.KEPT,))
+        if spent:
+            await connection.execute_fetchall(spending.TRIM, (max(row[0] for row in spent) - spending.KEPT,))
 
     async def _begin_run(self, connection: aiosqlite.Connection, run: str) -> None:
         [*found] = await connection.execute_fetchall(sql.GET_META, ("run",))
@@ -191,6 +195,9 @@ class SQLite:
         await connection.execute_fetchall(sql.INTERRUPT_SESSIONS)
         await rolling.roll_up_running(connection)
         await connection.execute_fetchall(history.ADD_INTERRUPTED)
+        running = await connection.execute_fetchall(spending.RUNNING)
+        async with connection.executemany(spending.ADD, spending.interrupted(running)):
+            pass
         await connection.execute_fetchall(sql.INTERRUPT_CALLS)
         await connection.execute_fetchall(sql.SET_META, ("run", run))
 
@@ -198,6 +205,7 @@ class SQLite:
         if self._keep is not None:
             await connection.execute_fetchall(sql.TRIM_CALLS, (self._keep,))
             await connection.execute_fetchall(sql.TRIM_SESSIONS, (self._keep * _SESSIONS_PER_CALL,))
+            await connection.execute_fetchall(spending.TRIM_SESSIONS)
             await rolling.trim(connection, self._keep)
 
     async def call(self, call_id: str) -> Record | None:
@@ -232,6 +240,12 @@ class SQLite:
         """What each lane has let through; see Backend.lane_usage."""
         rows = await self.ask(history.LANE_USAGE, int(since), int(fine_since))
         return [history.lane_usage(row) for row in rows]
+
+    async def spending(self, by: str, since: float, until: float, limit: int) -> spending.Spending:
+        """What was spent; see Backend.spending."""
+        if math.isinf(until):
+            return spending.spending(await self.ask(spending.OF_ALL_TIME, by, limit))
+        return spending.spending(await self.ask(spending.WITHIN, int(since), int(until), by, limit))
 
     async def samples(self) -> list[Sample]:
         """The latest calls of each model; see Backend.samples."""

@@ -164,6 +164,8 @@ class Proxy:
             call.key, call.weight = caller.name, 1.0 if caller.key is None else caller.key.weight
             fields, facts = facts.json, replace(facts, json=None)
             call.request_bytes, (call.text_bytes, call.media) = body.size, facts.size
+            if is_handshake(request) or (asks and operation.makes_batches):
+                self._admission.check_unmetered(call)
             lane = self._lanes.pick(upstream.name)
             if request.method == "TRACE" and (lane.key.api_key is not None or upstream.headers):
                 raise MethodNotAllowed("the answer to TRACE would show the upstream's key")

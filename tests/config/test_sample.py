@@ -51,6 +51,7 @@ NEEDED = {
     "limit": '[[upstream]]\nname = "openai"\n[[upstream.limit]]\n',
     "route": '[[upstream]]\nname = "openai"\n[[route]]\n',
     "price": "[[price]]\n",
+    "budget": "[[budget]]\n",
     "middleware": "[[middleware]]\n",
     "upstream": "[[upstream]]\n",
 }

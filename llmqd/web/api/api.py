@@ -10,6 +10,7 @@ from aiohttp import web
 from llmqd.errors import MethodNotAllowed
 from llmqd.web.api import inputs
 from llmqd.web.api.analytics import Analytics
+from llmqd.web.api.budgets import BudgetList, BudgetPage
 from llmqd.web.api.docs import Docs
 from llmqd.web.api.endpoint import Endpoint
 from llmqd.web.api.export import Export
@@ -25,6 +26,7 @@ from llmqd.web.refusal import refusal
 
 if TYPE_CHECKING:
     from llmqd.auth.keyring import Keyring
+    from llmqd.budgets.budgets import Budgets
     from llmqd.store.ledger import Ledger
 
 _SESSION = {"session_id": "The session."}
@@ -40,7 +42,9 @@ _FRESH = 0.03
 class Api:
     """The traceability API. `wall` is Unix time in seconds."""
 
-    def __init__(self, ledger: Ledger, correcting: Correcting, keyring: Keyring, *, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, ledger: Ledger, correcting: Correcting, keyring: Keyring, budgets: Budgets, *, wall: Callable[[], float]
+    ) -> None:
         sessions, requests, analytics = Sessions(ledger, correcting), Requests(ledger), Analytics(ledger, wall=wall)
         self._ledger = ledger
         export = Export(ledger, wall=wall)
@@ -50,6 +54,7 @@ class Api:
             *_of_analytics(analytics),
             _of_media(Media(ledger)),
             _of_keys(KeyList(keyring, wall=wall)),
+            _of_budgets(BudgetList(budgets)),
             _of_export(export),
         ]
         self._docs = Docs(described(self.endpoints))
@@ -152,6 +157,13 @@ def _of_media(media: Media) -> Endpoint:
 
 def _of_keys(keys: KeyList) -> Endpoint:
     return Endpoint(method="GET", url=f"{_V1}/keys", tag="keys", handle=keys.list_keys, answer=KeyPage)
+
+
+def _of_budgets(budgets: BudgetList) -> Endpoint:
+    return Endpoint(
+        method="GET", url=f"{_V1}/budgets", tag="budgets", handle=budgets.list_budgets,
+        query=inputs.Budgets, answer=BudgetPage,
+    )  # fmt: skip
 
 
 def _of_analytics(analytics: Analytics) -> list[Endpoint]:

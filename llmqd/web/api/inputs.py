@@ -131,6 +131,16 @@ CALL_FILTERS = (
 """Filters of calls beside `start_date` and `end_date`."""
 
 
+class Budgets(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which budgets are wanted."""
+
+    by: Literal["all", "key", "user", "agent", "session"] | UnsetType = UNSET
+    value: Annotated[Name, Meta(description="Of this key, user, agent or session.")] | UnsetType = UNSET
+    state: Literal["ok", "low", "exceeded"] | UnsetType = UNSET
+    limit: Limit = 100
+    offset: Offset = 0
+
+
 class Export(CallFilter, kw_only=True, forbid_unknown_fields=True):
     """What is wanted in which form. Filters of calls go with `requests`, those of sessions with `sessions`,
     `granularity` and `by` with `usage`."""

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class Key(Struct, kw_only=True):
-    """A client key. `rpm` and `tpm` of 0 mean no limit, no `models` or `upstreams` that all are allowed."""
+    """A client key. `rpm` and `tpm` of 0 mean no limit, no `models` or `upstreams` that all are allowed. `budgets` are
+    written as `20 USD/day`; `/api/v1/budgets` has what is spent of them.
+    """
 
     name: str
     id: str
@@ -30,6 +32,7 @@ class Key(Struct, kw_only=True):
     weight: float
     rpm: float
     tpm: float
+    budgets: list[str]
     models: list[str]
     upstreams: list[str]
 
@@ -49,6 +52,7 @@ class Key(Struct, kw_only=True):
             weight=key.weight,
             rpm=key.rpm,
             tpm=key.tpm,
+            budgets=[one.limit for one in key.budgets],
             models=list(key.models),
             upstreams=list(key.upstreams),
         )

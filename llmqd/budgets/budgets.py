@@ -1,0 +1,359 @@
+"""Holds calls to the budgets: sets aside before they are sent, settles when they end, tells when one runs low."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from llmqd.budgets.book import Book, Meter, Need, Refused, Values
+from llmqd.budgets.charge import NOTHING, charged
+from llmqd.budgets.periods import NEVER, zone_of
+from llmqd.config.budgets import Budget, amount_text
+from llmqd.controls import parse_priority
+from llmqd.errors import BudgetExceeded, DeadlineExceeded, QueueFull, ShuttingDown
+from llmqd.events.kinds import Alert, Event
+
+if TYPE_CHECKING:
+    from llmqd.budgets.expectations import Expectations
+    from llmqd.call import Call, Record
+    from llmqd.lane.throttle import Demand
+    from llmqd.store.position import Position
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 0.5
+"""Seconds that a call waits for what the ledger knows of a budget that is new; then it goes by what is known."""
+_SOON = 60.0
+"""Seconds to the next period within which an SDK may as well try again by itself."""
+
+
+class Journal(Protocol):
+    """Where records are written, as far as budgets know it."""
+
+    @property
+    def end(self) -> Position: ...
+
+
+class _Waiter:
+    """A call that waits until calls that run have ended."""
+
+    __slots__ = ("call_id", "meter", "need", "turn")
+
+    def __init__(self, call_id: str, need: Need, turn: asyncio.Future[None]) -> None:
+        self.call_id = call_id
+        self.need = need
+        self.turn = turn
+        self.meter: Meter | None = None
+        """Where it waits; None where it does not any more."""
+
+
+class Budgets:
+    """Stands before all lanes. `provider` gives whose prices an upstream has; `clock` is monotonic, `wall` Unix time,
+    both in seconds.
+
+    At most `max_waiting` calls wait here (0: any number), and only while calls that run could use up the rest.
+    """
+
+    def __init__(
+        self,
+        settings: Sequence[Budget],
+        expectations: Expectations,
+        journal: Journal,
+        *,
+        provider: Callable[[str], str | None],
+        announce: Callable[[Event], object],
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        max_waiting: int = 0,
+    ) -> None:
+        self.book = Book(settings)
+        self.expectations = expectations
+        self.max_waiting = max_waiting
+        self.wanted, self.tried = asyncio.Event(), asyncio.Event()
+        self._journal = journal
+        self._provider = provider
+        self._announce = announce
+        self._clock = clock
+        self._wall = wall
+        self._waiting: dict[Meter, deque[_Waiter]] = {}
+        self._closed = False
+        self._asked: set[Budget] = set()
+        self._ask()
+        self.tried.clear()
+        self.wanted.set()
+
+    def __repr__(self) -> str:
+        return f"<Budgets {len(self.book.budgets)} in force, {self.waiting} calls wait>"
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for others to end."""
+        return sum(map(len, self._waiting.values()))
+
+    def present(self) -> list[Meter]:
+        """Every meter, in the period of now; those of all and of named keys even if nobody has called."""
+        return self.book.present(self._wall())
+
+    def replace(self, settings: Sequence[Budget], max_waiting: int) -> None:
+        """Puts other budgets of the configuration in force."""
+        self.max_waiting = max_waiting
+        self.book.replace(settings)
+        self._changed()
+
+    def set_keys(self, of_key: Mapping[str, tuple[Budget, ...]]) -> None:
+        """Puts the budgets of client keys in force, by the names of the keys."""
+        self.book.set_keys(of_key)
+        self._changed()
+
+    def set_key(self, name: str, budgets: tuple[Budget, ...]) -> None:
+        """Puts the budgets of one key in force."""
+        if self.book.set_key(name, budgets):
+            self._changed()
+
+    def regrouped(self) -> None:
+        """Calls belong to other sessions than was thought."""
+        moved = {budget for budget in self.book.budgets if budget.by == "session"}
+        self.book.unknown |= moved
+        self._asked -= moved
+        self._ask()
+
+    def listen(self) -> list[Budget]:
+        """The ledger is asked now: the budgets of which it is to tell what was spent."""
+        self.book.listen()
+        return list(self.book.unknown)
+
+    def known(self, asked: Sequence[Budget]) -> None:
+        """The ledger has told all of these, unless more is wanted meanwhile: then all are asked for once more."""
+        if not self.wanted.is_set():
+            self.book.unknown.difference_update(asked)
+            self._asked.difference_update(asked)
+        if not self.book.unknown:
+            self.book.listened()
+
+    def close(self) -> None:
+        """Sends all who wait away, and everybody who would wait later."""
+        self._closed = True
+        for waiters in list(self._waiting.values()):
+            for waiter in waiters:
+                if not waiter.turn.done():
+                    waiter.turn.set_exception(_shutting_down())
+        self._waiting.clear()
+
+    async def hold(self, record: Record, demand: Demand) -> None:
+        """Sets aside what a call needs; waits while calls that run may take the rest, as long as the call may wait.
+
+        The call gets a lower priority where a budget that runs low says so. Raises BudgetExceeded, DeadlineExceeded,
+        QueueFull, ShuttingDown. `release` must follow.
+        """
+        call = record.call
+        values = values_of(call)
+        applying = [budget for budget, _ in self.book.applying(values)]
+        if not applying:
+            return
+        if not self.tried.is_set() and not self.book.unknown.isdisjoint(applying):
+            await self._known()
+        expected = self.expectations.of(call, demand, self._provider(call.upstream))
+        need = Need(values, call.received_at, *expected)
+        call.reserved_tokens, call.reserved_pico = expected.likely.tokens, expected.likely.pico
+        decision = self.book.decide(need)
+        if self.book.unknown:
+            self._ask()
+        if isinstance(decision, Refused):
+            raise self._refused(decision, need)
+        if isinstance(decision, Meter) or any(meter in self._waiting for meter in decision):
+            first = decision if isinstance(decision, Meter) else next(one for one in decision if one in self._waiting)
+            await self._wait(call, need, first)
+        else:
+            self.book.hold(call.id, need, decision)
+        self._demote(call, values)
+
+    def check_unmetered(self, call: Call) -> None:
+        """For what costs money that no answer tells of: batches, WebSockets. Raises BudgetExceeded."""
+        for meter in self.book.meters(values_of(call), call.received_at):
+            if meter.spent >= meter.limit:
+                raise self._refused(Refused(meter, 0), Need(values_of(call), call.received_at, NOTHING, NOTHING))
+            if meter.unit != "calls" and meter.budget.unpriced == "refuse":
+                raise BudgetExceeded(
+                    f"what batches and WebSockets take is not told by any answer, so {_named(meter)} cannot bear them;"
+                    ' unpriced = "allow" at the budget lets them through uncounted',
+                    retry=False,
+                )
+
+    def closed(self, record: Record) -> None:
+        """A record was just written into the journal: what its call used is spent."""
+        call, outcome = record.call, record.outcome
+        self.expectations.learn(record)
+        usage, cost = outcome.usage, outcome.cost
+        amount = charged(
+            status=outcome.status,
+            error=outcome.error,
+            http_status=outcome.http_status,
+            waited=outcome.queued_ms is not None,
+            attempts=outcome.attempts,
+            tokens=None if usage is None or usage.source == "unknown" else usage.total,
+            pico=None if cost is None else cost.total,
+            reserved=(call.reserved_tokens, call.reserved_pico),
+        )
+        freed = self.book.release(call.id)
+        if amount.calls:
+            for meter in self.book.settle(values_of(call), call.received_at, amount, self._journal.end):
+                self._tell(meter, call)
+        self._serve(freed)
+
+    def release(self, call_id: str) -> None:
+        """A call has ended, whatever came of it. May be said more than once."""
+        self._serve(self.book.release(call_id))
+
+    def _changed(self) -> None:
+        self._ask()
+        self._serve(list(self._waiting))
+
+    def _ask(self) -> None:
+        """Asks for what nobody has asked for yet."""
+        new = self.book.unknown - self._asked
+        self._asked |= new
+        if new:
+            self.book.listen()
+            self.tried.clear()
+            self.wanted.set()
+
+    async def _known(self) -> None:
+        try:
+            await asyncio.wait_for(self.tried.wait(), _PATIENCE)
+        except TimeoutError:
+            self.tried.set()  # once is enough
+
+    async def _wait(self, call: Call, need: Need, meter: Meter) -> None:
+        if self._closed:
+            raise _shutting_down()
+        if call.no_queue:
+            raise QueueFull(
+                f"the rest of {_named(meter)} is set aside for calls that run, and this one must not wait",
+                retry_after=1.0, retry=True,
+            )  # fmt: skip
+        if self.max_waiting and self.waiting >= self.max_waiting:
+            raise QueueFull(
+                f"{self.waiting} calls wait already for calls that run to show what they leave of {_named(meter)}",
+                retry_after=1.0, retry=True,
+            )  # fmt: skip
+        waiter = _Waiter(call.id, need, asyncio.get_running_loop().create_future())
+        self._enqueue(waiter, meter)
+        left = None if call.max_wait is None else max(call.max_wait - (self._clock() - call.arrived), 0.0)
+        try:
+            await asyncio.wait_for(waiter.turn, left)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the rest of {_named(meter)} was set aside for calls that run, all the time that this one could wait",
+                retry_after=1.0, retry=True,
+            ) from None  # fmt: skip
+        finally:
+            self._leave(waiter)
+
+    def _enqueue(self, waiter: _Waiter, meter: Meter) -> None:
+        waiter.meter = meter
+        self._waiting.setdefault(meter, deque()).append(waiter)
+
+    def _leave(self, waiter: _Waiter) -> None:
+        meter, waiter.meter = waiter.meter, None
+        if meter is not None and waiter in (waiters := self._waiting.get(meter, deque())):
+            waiters.remove(waiter)
+            if not waiters:
+                self._waiting.pop(meter, None)
+            self._serve([meter])
+
+    def _serve(self, meters: Iterable[Meter]) -> None:
+        """Lets those go who wait at these meters, in their order, as far as there is enough now."""
+        for meter in dict.fromkeys(meters):
+            while waiters := self._waiting.get(meter):
+                waiter = waiters[0]
+                decision = None if waiter.turn.done() else self.book.decide(waiter.need)
+                if decision is meter:
+                    break
+                waiters.popleft()
+                waiter.meter = None
+                if not waiters:
+                    del self._waiting[meter]
+                if isinstance(decision, Meter):
+                    self._enqueue(waiter, decision)
+                elif isinstance(decision, Refused):
+                    waiter.turn.set_exception(self._refused(decision, waiter.need))
+                elif decision is not None:
+                    self.book.hold(waiter.call_id, waiter.need, decision)
+                    waiter.turn.set_result(None)
+
+    def _demote(self, call: Call, values: Values) -> None:
+        for budget, value in self.book.applying(values):
+            meter = self.book.find(budget, value)
+            if budget.demote_to is not None and meter is not None and meter.low:
+                call.priority = max(call.priority, parse_priority(budget.demote_to))
+
+    def _refused(self, refused: Refused, need: Need) -> BudgetExceeded:
+        meter = refused.meter
+        budget, (_, end) = meter.budget, meter.window
+        unit = budget.limit.unit
+        if refused.unpriced:
+            return BudgetExceeded(
+                f"the price of this call is not known, so {_named(meter)} cannot bear it: set a [[price]] for its"
+                ' model, or unpriced = "allow" at the budget',
+                retry=False,
+            )
+        if not meter.spent_told:
+            meter.spent_told = True
+            self._alert("budget_exceeded", f"{_named(meter)} is used up: {_figures(meter)}; calls are refused", meter)
+        when, wait = _reset(meter, need.at)
+        soon = wait is not None and wait <= _SOON
+        return BudgetExceeded(
+            f"{_named(meter)} is used up: {_figures(meter)}, and this call needs about"
+            f" {amount_text(refused.needs, unit)}; {when}",
+            retry_after=wait if end != NEVER else None,
+            retry=soon,
+        )
+
+    def _tell(self, meter: Meter, call: Call) -> None:
+        if meter.spent >= meter.limit and not meter.spent_told:
+            meter.spent_told = meter.low_told = True
+            self._alert("budget_exceeded", f"{_named(meter)} is used up: {_figures(meter)}; calls are refused", meter)
+        elif meter.low and not meter.low_told:
+            meter.low_told = True
+            percent = meter.spent * 100 // meter.limit
+            when, _ = _reset(meter, call.received_at)
+            self._alert("budget_low", f"{percent} % of {_named(meter)}: {_figures(meter)}; {when}", meter)
+
+    def _alert(self, name: str, message: str, meter: Meter) -> None:
+        session = meter.value if meter.budget.by == "session" else None
+        self._announce(Alert(name=name, message=message, session=session))
+
+
+def values_of(call: Call) -> Values:
+    """What a call is for, in the order of SCOPES."""
+    return "", call.key, call.user, call.agent, call.session.id
+
+
+def _named(meter: Meter) -> str:
+    budget = meter.budget
+    return f"the budget {budget.title!r}" + (f" of {budget.by} {meter.value!r}" if budget.by != "all" else "")
+
+
+def _figures(meter: Meter) -> str:
+    unit, period = meter.budget.limit.unit, meter.budget.limit.period
+    within = "in all" if period == "life" else f"this {period}"
+    aside = f" and {amount_text(meter.likely, unit)} set aside for calls that run" if meter.likely else ""
+    return f"{amount_text(meter.spent, unit)} of {amount_text(meter.limit, unit)} {within} are spent{aside}"
+
+
+def _reset(meter: Meter, now: float) -> tuple[str, float | None]:
+    """When it begins anew, as a sentence and in seconds from now."""
+    end = meter.window.end
+    if end == NEVER:
+        return "it never begins anew; it can be raised", None
+    zone = zone_of(meter.budget.zone)
+    at = datetime.fromtimestamp(end, UTC).astimezone(zone).isoformat(timespec="seconds")
+    return f"it begins anew at {at}", max(end - now, 1.0)
+
+
+def _shutting_down() -> ShuttingDown:
+    return ShuttingDown("llmqd is shutting down; try again", retry_after=1.0, retry=True)
