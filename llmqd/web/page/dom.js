@@ -35,8 +35,11 @@ export function frame(caption, heads, body) {
 // Names with their values, side by side.
 export function facts(pairs) {
   return h("dl", { class: "facts" }, pairs.map(([name, value]) =>
-    h("div", { class: typeof value === "object" && value !== null ? "deep" : null }, h("dt", {}, name), h("dd", {}, value ?? "–"))));
+    h("div", { class: typeof value === "object" && value !== null ? "deep" : null }, h("dt", {}, breakable(name)), h("dd", {}, value ?? "–"))));
 }
+
+// A long_name may be broken behind each underscore.
+const breakable = (name) => name.split(/(?<=_)/).flatMap((part) => [part, h("wbr")]);
 
 // Brings the children of an element in line with the items, and leaves alone what stays: no click, choice or focus is
 // lost to news. make(item): { element, update(item) }.
