@@ -12,9 +12,9 @@ from llmqd.config.setting import Setting
 _HEAD = """\
 # Settings
 
-Every setting of `llmqd.toml`, made from the definitions that check it (`python -m llmqd.config.reference`). `llmqd init`
-writes the same as a file, with every setting commented at its default; `llmqd check` says every fault with its line;
-`man llmqd.toml` has it on an installed machine.
+Every setting of `llmqd.toml`, made from the definitions that check it (`python -m llmqd.config.reference`).
+`llmqd init` writes the same as a file, with every setting commented at its default; `llmqd check` says every fault with
+its line; `man llmqd.toml` has it on an installed machine.
 
 Durations are written `"250ms" "10s" "5m" "1h" "90d"`, sizes `"64KiB" "16MiB" "1GiB"`. A limit of 0 means none. Secrets
 are `"env:NAME"` (environment), `"file:/path"`, `"credential:NAME"` (systemd `LoadCredential=`), or the text itself.

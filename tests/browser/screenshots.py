@@ -8,6 +8,7 @@ import json
 import struct
 import sys
 import tempfile
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 import aiohttp
 
 from bench.analytics import prepared
+from llmqd.auth.key import ClientKey, new_token
+from llmqd.auth.key_file import KeyFile
 from tests.browser.chromium import MISSING, Page, chromium
 from tests.process import llmqd
 
@@ -26,6 +29,13 @@ tokens_per_minute = 20000
 [[upstream]]
 name = "second"
 type = "sim"
+[[budget]]
+name = "team"
+limit = "20 calls/day"
+[[budget]]
+name = "each session"
+by = "session"
+limit = "3 calls/life"
 """
 CALLS = 3000
 MODELS = ("gpt-4o-mini", "gpt-4o", "claude-sonnet-4-5")
@@ -37,6 +47,7 @@ async def make(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         await prepared(Path(place) / "state", CALLS)
+        keys(Path(place) / "state")
         async with llmqd(Path(place), TOML) as daemon, aiohttp.ClientSession(daemon.url) as client:
             for number in range(8):
                 await say(client, [{"role": "user", "content": SAID.format(number)}], number)
@@ -49,6 +60,23 @@ async def make(directory: Path) -> None:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def keys(state: Path) -> None:
+    """Two client keys, one of them revoked."""
+    now = time.time()
+    with KeyFile(state).changing() as made:
+        for name, revoked in (("app", None), ("old", now - 3600)):
+            token = new_token()
+            made[name] = ClientKey(
+                id=token.id,
+                name=name,
+                digest=token.digest,
+                created=now - 86400,
+                revoked=revoked,
+                rpm=60,
+                models=("gpt-*",),
+            )
 
 
 async def say(client: aiohttp.ClientSession, talk: list[Any], number: int, session: str | None = None) -> str:

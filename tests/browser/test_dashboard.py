@@ -234,6 +234,25 @@ async def test_every_view_is_accessible_in_both_themes_and_any_width(
     waiting.cancel()
 
 
+async def test_budgets_show_what_is_left(visitor: Visitor, daemon: LlmqdProcess) -> None:
+    page = visitor.page
+    await daemon.stop()
+    daemon.write(
+        SIM + '[[budget]]\nname = "team"\nlimit = "4 calls/day"\n[[budget]]\nby = "user"\nlimit = "2 calls/life"\n'
+    )
+    await daemon.start()
+    async with aiohttp.ClientSession(daemon.url, headers={"X-LLMQD-User": "ada"}) as client:
+        for _ in range(2):
+            await call(client, "Hello")
+    await visitor(page.open, "keys")
+    rows = (await visitor(lambda: page.find("[aria-label=Budgets] tbody").text)).splitlines()
+    shown = " ".join(rows)
+    assert "all calls 50.0 % 2 4 2 day ok" in shown
+    assert "user ada 100.0 % 2 2 0 its life exceeded never" in shown
+    assert await visitor(page.barriers) == []
+    assert await visitor.calm()
+
+
 async def test_an_empty_ledger_says_what_to_do(visitor: Visitor) -> None:
     page = visitor.page
     for view, says in (
@@ -313,6 +332,8 @@ async def test_where_keys_are_asked_for_one_logs_in(visitor: Visitor, daemon: Ll
     assert "Settings" not in await visitor(lambda: page.find("nav").text)
     await visitor(page.click, "td a")
     await visitor(page.shows, "Mine")
+    await visitor(page.open, "keys")
+    await visitor(page.shows, "No budget is in use")
     assert await visitor.calm()
 
 
