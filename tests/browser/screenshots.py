@@ -33,7 +33,7 @@ type = "sim"
 name = "team"
 limit = "20 calls/day"
 [[budget]]
-name = "each session"
+name = "each-session"
 by = "session"
 limit = "3 calls/life"
 """
