@@ -7,7 +7,7 @@ proxy wants none of it. Parser, flow control, TLS and name resolution are aiohtt
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -151,17 +151,22 @@ async def exchange(
     headers: CIMultiDict[str],
     body: bytes | None,
     *,
+    poised: Callable[[], Awaitable[object]] | None = None,
     left: Callable[[], object],
     silence: float,
     max_header: int,
 ) -> Exchange:
-    """Sends a request over a leased connection and gives its answer. `left` is called when it is written.
+    """Sends a request over a leased connection and gives its answer.
 
+    `poised` is awaited when the request could be written, `left` is called when it is.
     `silence` is how many seconds the upstream may say nothing, 0 for ever; `max_header` the longest line of a head.
     Raises what aiohttp raises, HttpProcessingError for what is no HTTP; the connection is closed then.
     """
     watch: Silence | None = None
     try:
+        head = request_head(method, target, origin.host, headers, None if body is None else len(body))
+        if poised is not None:
+            await poised()
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None:
             raise aiohttp.ServerDisconnectedError
@@ -172,7 +177,6 @@ async def exchange(
             max_line_size=max_header,
             max_field_size=max_header,
         )
-        head = request_head(method, target, origin.host, headers, None if body is None else len(body))
         transport.write(head if not body else head + body)
         left()
         watch = Silence(connection, silence)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -46,6 +46,8 @@ Answer = Exchange | aiohttp.ClientResponse
 class _Attempt:
     """One sending of a call."""
 
+    poised: Callable[[], Awaitable[object]] | None
+    """Awaited when the request could be written."""
     leaves: Callable[[], object] | None
     """Told when the request is written: its headers wait for the first piece of its body."""
     reused: bool = False
@@ -74,17 +76,19 @@ class UpstreamClient:
         headers: CIMultiDict[str],
         content: bytes | AsyncIterable[bytes] | None,
         *,
+        poised: Callable[[], Awaitable[object]] | None = None,
         leaves: Callable[[], object] | None = None,
         upgrade: bool = False,
     ) -> Answer:
         """Sends one call and returns the answer once its headers are there; its bytes are still to come, undecoded.
 
-        `url` is used as it is, percent-encoding included. `leaves` is called when the request is written, which is
-        later than now where a connection has to be made first; for one without a body when it is answered. The caller
+        `url` is used as it is, percent-encoding included. `poised` is awaited when the request could be written, which
+        is later than now where a connection has to be made first, and `leaves` called when it is; for one without a
+        body that goes through the client session when it is answered. The caller
         must close the response. Raises StaleConnection, UpstreamUnreachable or UpstreamTimeout when no answer came.
         """
         loop = asyncio.get_running_loop()
-        began, attempt = loop.time(), _Attempt(leaves)
+        began, attempt = loop.time(), _Attempt(poised, leaves)
         try:
             if not self._proxy_from_environment and not upgrade and (content is None or isinstance(content, bytes)):
                 answer: Answer = await self._exchange(upstream, method, url, headers, content, attempt)
@@ -120,6 +124,7 @@ class UpstreamClient:
             target,
             headers,
             body,
+            poised=attempt.poised,
             left=attempt.left,
             silence=upstream.timeout,
             max_header=self._max_header,
@@ -135,6 +140,8 @@ class UpstreamClient:
         upgrade: bool,
         attempt: _Attempt,
     ) -> aiohttp.ClientResponse:
+        if attempt.poised is not None:
+            await attempt.poised()  # what the session does from here on only makes it later
         return await self._session.request(
             method,
             URL(url, encoded=True),

@@ -151,3 +151,28 @@ def test_no_header_smuggles_a_line(value: str) -> None:
         assert set(value) & set("\r\n\0")
     else:
         assert head.count(b"\r\n") == 5
+
+
+async def test_a_request_is_written_only_when_it_may_leave(pool: Pool) -> None:
+    async with FakeUpstream(json_answer({})) as upstream:
+        origin, order = pool.origin(upstream.url, True), list[str]()
+        connection, _ = await origin.lease(ANY_TIME)
+
+        async def poised() -> None:
+            await asyncio.sleep(0.05)
+            order.append(f"may leave, {len(upstream.requests)} there")
+
+        answer = await exchange(
+            origin,
+            connection,
+            "POST",
+            "/x",
+            CIMultiDict(),
+            b"{}",
+            poised=poised,
+            left=lambda: order.append("left"),
+            silence=20.0,
+            max_header=8190,
+        )
+        await whole(answer)
+        assert order == ["may leave, 0 there", "left"]

@@ -95,7 +95,9 @@ def waves(*, long: bool) -> list[Wave]:
         Wave("exact", exact + faulty),
         Wave("exact, learning", [row for row in [*halved, *with_headers] if row.spec.kind in EXACT]),
         Wave("learning", without),
-        Wave("wide", [row for row in [*right, *halved, *with_headers] if row.spec.kind not in EXACT] + tokens),
+        Wave("wide", [row for row in [*right, *halved] if row.spec.kind not in EXACT]),
+        Wave("wide, learning", [row for row in with_headers if row.spec.kind not in EXACT]),
+        Wave("tokens", tokens),
         Wave("fast", [_fast(long=long)]),
     ]
 

@@ -66,3 +66,14 @@ class Alarm:
 
     def __repr__(self) -> str:
         return f"<Alarm {'not set' if self._due == math.inf else f'at {self._due:.6f}'}>"
+
+
+async def until(moment: float, clock: Callable[[], float]) -> None:
+    """Returns at that moment by `clock`, to a fraction of a millisecond."""
+    come = asyncio.get_running_loop().create_future()
+    alarm = Alarm(lambda: come.set_result(None), clock)
+    alarm.set(moment)
+    try:
+        await come
+    finally:
+        alarm.stop()

@@ -129,9 +129,10 @@ class Reservation:
 class Gate:
     """All limits of one lane, those of the key and those of its model groups. Pure: times are monotonic seconds.
 
-    A call passes in this order: `never_fits`, `block` (or `ready_at`), `take`, `sent`, and once `settle` or
-    `give_back`. After each of the last three, calls that wait may be free to go. A call counts against the limits of
-    the key and against those of its group; the key's assumed rate is waived where the group has a rate of its own.
+    A call passes in this order: `never_fits`, `block` (or `ready_at`), `take`, `poised`, `sent`, and once `settle` or
+    `give_back`. After each of the last three, calls that wait may be free to go. Only who waits for the moment that
+    `poised` gives may ask it. A call counts against the limits of the key and against those of its group; the key's
+    assumed rate is waived where the group has a rate of its own.
 
     `wall_offset` is the wall clock (seconds since 1970) minus the monotonic one; windows of the wall clock need it.
     """
@@ -203,6 +204,10 @@ class Gate:
             charge.meter.take(charge.amount, now, waited=waited)
             charge.gauge.first = min(charge.gauge.first, now)
         return Reservation(ask, now, charges)
+
+    def poised(self, reservation: Reservation, now: float) -> float:
+        """The call's request could leave now; gives the moment from which it may."""
+        return max((charge.meter.poised(now, reservation.taken) for charge in reservation.charges), default=now)
 
     def sent(self, reservation: Reservation, now: float) -> None:
         """The call's request has really left at `now`, or, reported again, not before."""

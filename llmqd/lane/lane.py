@@ -17,7 +17,7 @@ from llmqd.errors import (
     WouldExceedDeadline,
 )
 from llmqd.events.kinds import Event
-from llmqd.lane.alarm import Alarm
+from llmqd.lane.alarm import Alarm, until
 from llmqd.lane.announcer import Announcer
 from llmqd.lane.brake import Pause
 from llmqd.lane.flow import flow_of
@@ -283,6 +283,14 @@ class Lane:
         finally:
             if expiry is not None:
                 expiry.cancel()
+
+    async def poised(self, ticket: Ticket) -> None:
+        """The call is ready to leave: returns when it may. Used by `Turn`."""
+        if ticket.grant is None:
+            return
+        moment = self._throttle.poised(ticket.grant, self._clock())
+        if moment > self._clock():
+            await until(moment, self._clock)
 
     def sent(self, ticket: Ticket) -> None:
         """The call leaves for the upstream now. Used by `Turn`."""

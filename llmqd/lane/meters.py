@@ -63,6 +63,10 @@ class Meter(ABC):
         """Takes back what was counted at `taken` for a call that was never sent."""
         self.correct(-amount, now, taken)
 
+    def poised(self, now: float, taken: float) -> float:
+        """The call that was counted at `taken` could leave now; gives the moment from which it may."""
+        return now
+
     def sent(self, now: float, taken: float) -> None:  # noqa: B027 - few meters need to know
         """The call that was counted at `taken` has really left for the provider at `now`."""
 
@@ -211,6 +215,9 @@ class Combined(Meter):
     def sent(self, now: float, taken: float) -> None:
         for part in self.parts:
             part.sent(now, taken)
+
+    def poised(self, now: float, taken: float) -> float:
+        return max(part.poised(now, taken) for part in self.parts)
 
     def finish(self, amount: float, used: float, now: float) -> None:
         for part in self.parts:

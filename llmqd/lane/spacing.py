@@ -22,15 +22,15 @@ _PATIENCE = 0.25
 """Seconds that a call at most waits for the news that the one before has really been sent."""
 
 _REMEMBERED = 64
-"""Calls whose time from being let through to being sent is remembered: the next is expected to take as long as the
-least of them."""
+"""Calls whose time from being let through to being ready to leave is remembered: the next may take as long as any of
+them, and is let through so much earlier."""
 
-_SURELY = 0.5
-"""Share of that time that any call takes. Beyond it no more than _CLOSEST is counted on, so that not even one that
-takes half as long as any before undercuts the strict interval."""
+_LATE = 0.002
+"""Seconds more, as timers come late."""
 
-_MOST_LEAD = 0.003
-"""Seconds that are counted on at most: what takes longer is no fixed cost of sending."""
+_MOST_LEAD, _LEAST_OF_INTERVAL = 0.01, 0.25
+"""The most seconds, and the largest share of the interval, that a call is let through ahead of its moment: who comes
+later than it, but is more urgent, has to find the turn still there."""
 
 
 class Even(Meter):
@@ -38,9 +38,10 @@ class Even(Meter):
 
     Safe for a bucket of any depth, for fixed and sliding windows and for windows of a second. There are two rules: a
     nominal schedule, HEADROOM slower than the limit, which does not drift when timers are late; and the strict
-    interval, counted from the moment at which the call before was really `sent` to that at which this one will be.
-    Until a call is reported as sent, the next one waits up to one interval longer than it would: its caller should ask
-    `ready_at` again after `sent`.
+    interval, counted from the moment at which the call before was really `sent`. A call whose sender asks, when it is
+    `poised` to leave, from which moment it may is let through earlier than that, by what this has taken lately: neither
+    the time that sending takes nor a late timer then costs anything of the rate. Until a call is reported as sent, the
+    next one waits up to one interval longer than it would: its caller should ask `ready_at` again after `sent`.
 
     Where the interval is no longer than LUMP, calls go in small lumps, and a sliding window of one second stands in for
     the strict interval. `part` says that the provider splits its window, as in `slice_of`.
@@ -54,7 +55,7 @@ class Even(Meter):
         self._unsent: list[float] = []
         self._delays: deque[float] = deque(maxlen=_REMEMBERED)
         self._lead = 0.0
-        """Seconds that a call is sure to take from here until it is sent."""
+        """Seconds by which a call is let through before its moment."""
         self._second: SlidingWindow | None = None
         self._recent = _Recent(max(window, 60.0))
         self._set(limit)
@@ -65,7 +66,7 @@ class Even(Meter):
         interval = seconds / amount
         self._spacing = interval * (1 + HEADROOM)
         self._closest = interval * (1 + _CLOSEST)
-        self._most_lead = interval * _CLOSEST
+        self._most_lead = min(_MOST_LEAD, interval * _LEAST_OF_INTERVAL)
         self._patience = min(interval, _PATIENCE)
         if interval > LUMP:
             self._second = None
@@ -81,7 +82,7 @@ class Even(Meter):
     def ready_at(self, amount: float, now: float) -> float:
         if self._second is not None:
             return max(self._due, self._second.ready_at(amount, now))
-        at = max(self._due, self._last_sent + self._closest - self._lead)
+        at = max(self._due, self._last_sent + self._closest) - self._lead
         if self._unsent:
             at = max(at, self._unsent[-1] + self._closest + self._patience)
         return at
@@ -95,16 +96,17 @@ class Even(Meter):
         else:
             self._unsent.append(now)
 
+    def poised(self, now: float, taken: float) -> float:
+        if self._second is not None:
+            return now
+        self._delays.append(now - taken)
+        self._lead = min(max(self._delays) + _LATE, self._most_lead)
+        return max(now, self._last_sent + self._closest)
+
     def sent(self, now: float, taken: float) -> None:
         if taken in self._unsent:
             self._unsent.remove(taken)
-            self._delays.append(now - taken)
-            self._lead = self._expected_delay() if len(self._delays) == _REMEMBERED else 0.0
         self._last_sent = max(self._last_sent, now)
-
-    def _expected_delay(self) -> float:
-        least = min(*self._delays, _MOST_LEAD)
-        return min(least, least * _SURELY + self._most_lead)
 
     def correct(self, change: float, now: float, taken: float) -> None:
         self._due += change * self._spacing

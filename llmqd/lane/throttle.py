@@ -63,8 +63,8 @@ class _Group:
 class Throttle:
     """Decides for one lane. Pure: times are monotonic seconds, `noise` gives 0 to 1.
 
-    A call passes in this order: `ask`, `hold` until it is None, `take`, `sent`, then `answered` or `refused`, and at
-    its end `settle`; or `give_back` if it was never sent.
+    A call passes in this order: `ask`, `hold` until it is None, `take`, `poised`, `sent` when the moment is there that
+    this gave, then `answered` or `refused`, and at its end `settle`; or `give_back` if it was never sent.
     """
 
     def __init__(self, limits: Limits, *, learns: bool, noise: Callable[[], float], wall_offset: float) -> None:
@@ -148,6 +148,10 @@ class Throttle:
         if group.learner is not None:
             group.learner.granted(now, waited=waited, in_flight=self.in_flight, tokens=grant.tokens)
         return grant
+
+    def poised(self, grant: Grant, now: float) -> float:
+        """The request of a granted call could leave now; gives the moment from which it may."""
+        return self._gate.poised(grant.reservation, now)
 
     def sent(self, grant: Grant, now: float) -> None:
         """The request of a granted call leaves now."""

@@ -24,8 +24,8 @@ class Turn:
     instead of a turn. A turn that was left may be entered again: the call, refused upstream, then waits at the place
     that it had. `standing` is what the call takes along from lane to lane, and told of a wait that ends without a turn.
 
-    Inside, `sent` reports that the request leaves, `answered` or `refused` what the upstream said, `used` the tokens in
-    the end. What was never sent costs nothing.
+    Inside, `poised` waits for the very moment at which the request may leave, `sent` reports that it does, `answered`
+    or `refused` what the upstream said, `used` the tokens in the end. What was never sent costs nothing.
     """
 
     __slots__ = ("_call", "_counted", "_demand", "_lane", "_sent", "_standing", "_ticket", "_usage")
@@ -45,6 +45,11 @@ class Turn:
         self._sent = False
         self._counted = True
         self._usage: Usage | None = None
+
+    async def poised(self) -> None:
+        """The request is ready to leave: returns when it may, mostly at once. Then `sent` must follow without delay."""
+        if self._ticket is not None:
+            await self._lane.poised(self._ticket)
 
     def sent(self) -> None:
         """The request leaves now."""
@@ -71,6 +76,11 @@ class Turn:
     def failed(self) -> None:
         """No answer came, or one that providers do not count."""
         self._counted = False
+
+    @property
+    def waited(self) -> bool:
+        """Whether the turn did not come at once."""
+        return self._ticket is not None and self._ticket.turn is not None
 
     @property
     def counted(self) -> bool:

@@ -27,6 +27,7 @@ from llmqd.lane.turn import Turn
 from llmqd.providers.limit_headers import read_limits
 from llmqd.providers.refusals import Verdict, judge
 from llmqd.tap.decoding import decode_all
+from llmqd.web.disconnects import has_left
 from llmqd.web.late_answer import late_error
 from llmqd.web.refusal import refusal
 
@@ -161,6 +162,8 @@ class Attempts:
         while True:
             try:
                 async with turn:
+                    if turn.waited and passage.finish_by is None and has_left(passage.request):
+                        raise ConnectionResetError("the client has left")
                     passage.still_allowed()
                     passage.heartbeat.hold()
                     if passage.queued_ms is None:
@@ -199,7 +202,7 @@ class Attempts:
         """Sends the call once; what may not be repeated is delivered whatever it is."""
         may_move, may_fail = bool(passage.fallbacks), tries.may_fail(passage.upstream.retries)
         try:
-            sending = self._sender.send(passage, partial(self._leaves, record, turn))
+            sending = self._sender.send(passage, turn.poised, partial(self._leaves, record, turn))
             sent = await self._disconnects.outlast(passage, sending)
         except UpstreamUnreachable as error:
             turn.failed()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from aiohttp import web
 
 if TYPE_CHECKING:
     from llmqd.call import Status
@@ -13,6 +16,19 @@ if TYPE_CHECKING:
     from llmqd.web.sender import Sent
 
 _T = TypeVar("_T")
+
+
+def has_left(request: web.Request) -> bool:
+    """Whether the client's connection is closed, even if the event loop has not come to notice it yet.
+
+    Where many leave at once, the loop takes a while to read of it, and turns that come meanwhile would be theirs.
+    """
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        return True
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 class Disconnects:

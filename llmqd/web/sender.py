@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,8 +30,14 @@ class Sender:
     def __init__(self, client: UpstreamClient) -> None:
         self._client = client
 
-    async def send(self, passage: Passage, leaves: Callable[[], object] | None = None) -> Sent:
-        """Sends the call, telling `leaves` when its request really goes; the caller must close the answer.
+    async def send(
+        self,
+        passage: Passage,
+        poised: Callable[[], Awaitable[object]] | None = None,
+        leaves: Callable[[], object] | None = None,
+    ) -> Sent:
+        """Sends the call, awaiting `poised` before its request goes and telling `leaves` when it does; the caller must
+        close the answer.
 
         Raises StaleConnection, UpstreamUnreachable, UpstreamTimeout, or BodyTooLarge for a body that turned out so
         while it passed.
@@ -61,6 +67,7 @@ class Sender:
                 url,
                 headers,
                 body.content,
+                poised=poised,
                 leaves=leaves,
                 upgrade=passage.upgrade,
             )

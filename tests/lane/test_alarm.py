@@ -8,7 +8,7 @@ import time
 import pytest
 import uvloop
 
-from llmqd.lane.alarm import Alarm
+from llmqd.lane.alarm import Alarm, until
 from tests.clock import run_virtual
 
 
@@ -90,3 +90,19 @@ def test_it_never_rings_before_its_moment_on_a_real_loop(make: object, roughly: 
 
     with asyncio.Runner(loop_factory=make) as runner:  # type: ignore[arg-type]
         assert max(runner.run(rings())) <= 0
+
+
+def test_a_moment_is_waited_for_and_whoever_gives_up_leaves_no_alarm_behind() -> None:
+    async def wait() -> list[float]:
+        loop, times = asyncio.get_running_loop(), list[float]()
+        began = loop.time()
+        await until(began + 0.25, loop.time)
+        times.append(loop.time() - began)
+        waiting = asyncio.create_task(until(began + 60, loop.time))
+        await asyncio.sleep(1)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        times.append(loop.time() - began)
+        return times
+
+    assert run_virtual(wait()) == [0.25, 1.25]

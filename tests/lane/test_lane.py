@@ -7,6 +7,7 @@ import itertools
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -366,3 +367,24 @@ def test_random_arrivals_departures_and_ends_never_lose_a_place() -> None:
     for seed in range(10):
         noise = random.Random(seed)
         run_virtual(scenario(noise, lambda noise=noise: noise.uniform(0, 0.4)))  # type: ignore[misc]
+
+
+def test_a_call_that_is_let_through_ahead_of_its_moment_is_held_until_it_may_leave() -> None:
+    async def scenario() -> None:
+        log: list[float] = []
+        loop = asyncio.get_running_loop()
+
+        async def passes_asking(lane: Lane, takes: float) -> None:
+            async with Turn(lane, a_call()) as turn:
+                await asyncio.sleep(takes)
+                await turn.poised()
+                turn.sent()
+                log.append(loop.time())
+
+        async with running(key(600)) as lane:
+            await asyncio.gather(*(passes_asking(lane, 0.004 if number % 2 else 0.001) for number in range(100)))
+        gaps = [later - earlier for earlier, later in pairwise(log)]
+        assert min(gaps) >= 0.1
+        assert log[-1] - log[10] <= 89 * 0.1006
+
+    run_virtual(scenario())

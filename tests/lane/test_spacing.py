@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -212,29 +213,56 @@ def test_no_second_has_more_than_its_share(rpm: float, arrivals: list[tuple[floa
         assert sum(start <= one < start + 1 for one in times[first:]) <= rpm / 60
 
 
-@pytest.mark.parametrize("takes", [0.0002, 0.0008, 0.001])
-def test_the_time_from_a_turn_to_its_sending_is_no_loss_once_it_is_known(takes: float) -> None:
+def sent_by_an_asking_sender(meter: Even, calls: int, takes: Callable[[int], float], late: float = 0.0) -> list[float]:
+    """When calls leave whose sender waits for the moment that `poised` gives; each `takes` so long to get ready."""
+    now, sent = 50.0, list[float]()
+    for number in range(calls):
+        turn = max(now, meter.ready_at(1, now)) + late
+        meter.take(1, turn, waited=True)
+        ready = turn + takes(number)
+        sent.append(max(ready, meter.poised(ready, turn)))
+        meter.sent(sent[-1], turn)
+        now = sent[-1]
+    return sent
+
+
+@pytest.mark.parametrize("rpm", [60, 600, 2400])
+@pytest.mark.parametrize("late", [0.0, 0.0005, 0.002])
+def test_neither_getting_ready_nor_late_timers_cost_anything_of_the_rate(rpm: float, late: float) -> None:
+    noise, interval = random.Random(1), 60 / rpm
+    sent = sent_by_an_asking_sender(Even(rpm), 1000, lambda _: noise.uniform(0.001, 0.004), late)
+    assert min(later - earlier for earlier, later in pairwise(sent)) >= interval
+    assert (sent[-1] - sent[200]) / 799 <= interval * 1.0055
+
+
+def test_a_call_that_is_ready_much_sooner_than_any_before_keeps_the_interval() -> None:
+    sent = sent_by_an_asking_sender(Even(600), 200, lambda number: 0.0 if number % 70 == 69 else 0.005)
+    assert min(later - earlier for earlier, later in pairwise(sent)) >= 0.1
+
+
+def test_a_call_is_let_through_ahead_of_its_moment_by_a_part_of_the_interval_at_most() -> None:
+    meter = Even(1200)
+    sent_by_an_asking_sender(meter, 100, lambda _: 0.03)
+    turn = meter.ready_at(1, 0.0)
+    meter.take(1, turn, waited=True)
+    assert meter.poised(turn, turn) - turn <= 0.0125
+
+
+def test_whoever_does_not_ask_for_the_moment_is_let_through_at_it() -> None:
     meter, now, sent = Even(600), 50.0, list[float]()
     for _ in range(100):
         now = max(now, meter.ready_at(1, now))
         meter.take(1, now, waited=True)
-        sent.append(now + takes)  # what it takes to build the request
-        meter.sent(sent[-1], now)
-        now = sent[-1]
-    gaps = [later - earlier for earlier, later in pairwise(sent)]
-    assert min(gaps) >= 0.1
-    assert gaps[-1] == pytest.approx(0.1005, abs=0.0001)
+        meter.sent(now + 0.002, now)
+        sent.append(now)
+        now += 0.002
+    assert min(later - earlier for earlier, later in pairwise(sent)) >= 0.1
 
 
-def test_a_call_that_leaves_twice_as_fast_as_any_before_keeps_the_interval() -> None:
-    meter, now, sent = Even(600), 50.0, list[float]()
-    for number in range(200):
-        now = max(now, meter.ready_at(1, now))
-        meter.take(1, now, waited=True)
-        sent.append(now + (0.0006 if number % 70 == 69 else 0.0012))
-        meter.sent(sent[-1], now)
-        now = sent[-1]
-    assert min(later - earlier for earlier, later in pairwise(sent)) >= 0.1 - 1e-9
+def test_fast_rates_are_sent_as_soon_as_they_are_ready() -> None:
+    meter = Even(60_000)
+    meter.take(1, 10.0)
+    assert meter.poised(10.004, 10.0) == 10.004
 
 
 def test_the_interval_counts_from_the_latest_moment_at_which_a_call_may_have_left() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from pathlib import Path
 
 import pytest
 
 from llmqd.call import Record
+from llmqd.events.kinds import Wanted
 from tests.fake_upstream import Answer, FakeUpstream
 from tests.fake_upstream import anthropic_answers as anthropic
 from tests.fake_upstream import openai_answers as openai
@@ -128,3 +131,23 @@ async def test_the_place_of_a_stream_that_was_left_goes_to_the_next(tmp_path: Pa
 async def _closed(daemon: DaemonUnderTest, call_id: str) -> Record:
     await daemon.until(lambda: daemon.running == 0)
     return await daemon.record(call_id)
+
+
+@pytest.mark.parametrize("how", ["closed", "broken off"])
+async def test_who_leaves_in_the_moment_of_the_turn_costs_nothing_either(tmp_path: Path, how: str) -> None:
+    """Where a thousand leave at once, the event loop reads of some only after their turns have come."""
+    async with FakeUpstream() as upstream, running(tmp_path, upstream_toml("openai", upstream.url)) as daemon:
+        leaving = socket.create_connection(("127.0.0.1", daemon.port))
+        if how == "broken off":
+            leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        async with held(daemon):
+            head = [f"POST {CHAT} HTTP/1.1", "Host: x", "Content-Type: application/json"]
+            head += [f"Content-Length: {len(PLAIN)}", "", ""]
+            leaving.sendall("\r\n".join(head).encode() + PLAIN)
+            await daemon.until(lambda: daemon.waiting == 1)
+            daemon.events.subscribe(leaving.close, Wanted(types=frozenset({"started"})))
+        await daemon.until(lambda: daemon.waiting == 0 and daemon.running == 0)
+        assert leaving.fileno() == -1
+        assert upstream.requests == []
+        assert await daemon.ledger.settled(5)
+        assert await daemon.ledger.count_by_status() == {"abandoned": 1}
