@@ -25,7 +25,7 @@ screenshots: $(VENV)/.test  ## build/screenshots: every view of the dashboard, l
 bench: $(VENV)/.test  ## what a call and a chunk cost beside nginx, LiteLLM and others; BASE=REV: beside that version; PEERS=bare,nginx
 	$(BIN)/python -m bench $(if $(BASE),--base $(BASE)) $(if $(PEERS),--peers $(PEERS)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
-bench-queue: $(VENV)/.test  ## strict upstreams behind real daemons, 15 minutes; LONG=1: 45; ROWS='unknown*': some
+bench-queue: $(VENV)/.test  ## strict upstreams behind real daemons, 20 minutes; LONG=1: 60; ROWS='unknown*': some
 	$(BIN)/python -m bench.queue $(if $(LONG),--long) $(if $(ROWS),--rows '$(ROWS)')
 
 bench-sessions: $(VENV)/.test  ## how well sessions are found in a labelled corpus of all behaviours, and what that costs

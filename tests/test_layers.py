@@ -75,7 +75,7 @@ LAYERS = (
     ("lane.throttle", "lane.queue", "tap.*"),
     ("budgets.expectations",),
     ("lane.gate", "lane.learn", "lane.brake", "lane.order", "lane.estimate", "lane.flow", "lane.announcer"),
-    ("lane.standing",),
+    ("lane.gauge", "lane.standing"),
     ("lane.places",),
     ("lane.limiting", "lane.search", "lane.forecast"),
     ("lane.spacing", "lane.windows", "lane.shares", "lane.walls"),

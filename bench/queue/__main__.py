@@ -25,7 +25,7 @@ from bench.queue.oracle import best
 from bench.queue.prompt import hopeless, idle
 from bench.queue.pure import pure
 from bench.queue.rows import Row, Wave, waves
-from bench.queue.stage import Stage, Unsupported, staged
+from bench.queue.stage import Stage, Unsupported, bare_rate, staged
 
 REPORT = Path("build/bench-queue.json")
 _STARTING_AT_ONCE = 4
@@ -144,13 +144,19 @@ def _shortened(row: Row, seconds: float) -> Row:
 async def everything(wanted: str, *, long: bool, seconds: float | None) -> tuple[list[Figures], list[Measure]]:
     """All rows and figures whose names match."""
     figures: list[Figures] = []
+    bare: list[Measure] = []
     for wave in waves(long=long):
         chosen = [row for row in wave.rows if fnmatchcase(row.name, wanted)]
         if seconds is not None:
             chosen = [_shortened(row, seconds) for row in chosen]
         if chosen:
             figures += await play(Wave(wave.name, chosen))
-    return figures, await measured(wanted)
+        bare += [
+            Measure(f"{row.name}: the bare forwarder in its place", f"{await bare_rate(row):,.0f}/min on this machine")
+            for row in chosen
+            if row.target.per_minute is not None
+        ]
+    return figures, bare + await measured(wanted)
 
 
 def main() -> int:

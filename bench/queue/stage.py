@@ -7,8 +7,9 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 
@@ -56,20 +57,7 @@ async def staged(spec: Spec, settings: str, type: str = "openai", queue: str = "
     context. Raises Unsupported."""
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmqd-bench-")))
-        with (directory / "upstream.log").open("wb") as log:
-            pipe = asyncio.subprocess.PIPE
-            upstream = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "bench.queue.upstream",
-                orjson.dumps(spec).decode(),
-                stdin=pipe,
-                stdout=pipe,
-                stderr=log,
-            )
-        stack.push_async_callback(_ended, upstream)
-        assert upstream.stdout is not None
-        port = int(await upstream.stdout.readline())
+        port = await upstream(stack, spec, directory / "upstream.log")
         stated = f'name = "{type}"\nbase_url = "http://127.0.0.1:{port}"\napi_key = "x"\n{settings}\n'
         daemon = LlmqdProcess(directory, f"{_STORE}[queue]\n{queue}\n[[upstream]]\n{stated}")
         try:
@@ -79,6 +67,38 @@ async def staged(spec: Spec, settings: str, type: str = "openai", queue: str = "
         await daemon.start()
         stack.push_async_callback(_stopped, daemon)
         yield Stage(port, daemon)
+
+
+async def upstream(stack: AsyncExitStack, spec: Spec, log: Path) -> int:
+    """Starts a strict upstream that ends with `stack`; its port."""
+    with log.open("wb") as errors:
+        return await _serving(stack, errors, "bench.queue.upstream", orjson.dumps(spec).decode())
+
+
+async def bare_rate(row: Row, seconds: float = 10.0) -> float:
+    """Calls a minute that the bare forwarder lets through, between the same clients and the same upstream without limits.
+
+    So much this machine has for any proxy in Python.
+    """
+    async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmqd-bench-")))
+        behind = await upstream(stack, replace(row.spec, kind=None), directory / "upstream.log")
+        with (directory / "forwarder.log").open("wb") as errors:
+            port = await _serving(stack, errors, "bench.forwarder", f"http://127.0.0.1:{behind}")
+        load_ = Load(port, row.calls)
+        await load_.run(row.clients, seconds)
+        return load_.statuses[200] / seconds * 60
+
+
+async def _serving(stack: AsyncExitStack, errors: BinaryIO, module: str, argument: str) -> int:
+    """Runs a module of the bench that says its port on its first line."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, argument, stdin=pipe, stdout=pipe, stderr=errors
+    )
+    stack.push_async_callback(_ended, process)
+    assert process.stdout is not None
+    return int(await process.stdout.readline())
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from llmqd.config.limits import Dimension, Limits
 from llmqd.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """What a call that waits is going to need, in tokens.
 
     `group` is the model group it counts in, "" where its model is in none. `input_tokens` and `output_tokens` are to be

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmqd.call import Call
 
+_KNOWN: Mapping[str, Callable[[Call], str | None]] = {
+    "key": lambda call: call.key,
+    "user": lambda call: call.user,
+    "agent": lambda call: call.agent,
+    "session": lambda call: None if call.session.source in ("new", "none") else call.session.id,
+    "address": lambda call: call.client,
+}
 _FALLBACK = ("key", "user", "agent", "session", "address")
 """From the one that says most surely who pays to the one that is always there."""
 
@@ -20,11 +28,7 @@ def flow_of(call: Call, fair_by: str) -> str:
     """
     if fair_by == "none":
         return ""
-    known = {
-        "key": call.key,
-        "user": call.user,
-        "agent": call.agent,
-        "session": None if call.session.source in ("new", "none") else call.session.id,
-        "address": call.client,
-    }
-    return next((f"{kind}:{known[kind]}" for kind in (fair_by, *_FALLBACK) if known[kind]), "")
+    for kind in (fair_by, *_FALLBACK):
+        if whose := _KNOWN[kind](call):
+            return f"{kind}:{whose}"
+    return ""

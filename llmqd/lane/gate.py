@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from llmqd.config.limits import DIMENSIONS, Dimension, Limits
 from llmqd.lane.amounts import Ask, counted, least, reserved
+from llmqd.lane.gauge import Gauge
 from llmqd.lane.limiting import meter_for
 from llmqd.lane.meters import Meter
 from llmqd.usage import LaneUsage, Usage
@@ -18,7 +18,6 @@ MOST_GROUPS = 256
 """Groups, configured or not, for which limits can be learned."""
 
 _RATES = ("requests_per_minute", "requests_per_second")
-_TOKENS = ("tokens_per_minute", "input_tokens_per_minute", "output_tokens_per_minute")
 
 
 class Block(NamedTuple):
@@ -49,66 +48,10 @@ class Figure:
     algorithm: str
 
 
-class _Gauge:
-    """One limit: what was configured, what was learned, and the meter for what is in force of both."""
-
-    __slots__ = ("assumed", "configured", "dimension", "first", "group", "learned", "limits", "meter", "recalled")
-
-    def __init__(self, dimension: Dimension, group: str, limits: Limits) -> None:
-        self.dimension = dimension
-        self.group = group
-        self.learned: float | None = None
-        self.meter: Meter | None = None
-        self.first = math.inf
-        """When the meter has counted for the first time: what was sent before that it does not know by itself."""
-        self.recalled = 0.0
-        """How much of that it has been told."""
-        self.configure(limits)
-
-    def configure(self, limits: Limits) -> None:
-        self.limits = limits
-        self.configured = limits.limit(self.dimension)
-        self.assumed = limits.assumed and self.dimension == "requests_per_minute"
-
-    @property
-    def in_force(self) -> float:
-        """0 means none."""
-        if self.learned is None:
-            return self.configured
-        ceiling = self.configured if self.configured and not self.assumed else math.inf
-        limit = min(self.learned, ceiling)
-        return limit if math.isfinite(limit) else 0.0
-
-    def fit(self, now: float, wall_offset: float, *, anew: bool) -> None:
-        """Brings the meter in line with the limit in force; `anew` where the way of counting has changed."""
-        limit = self.in_force
-        if not limit:
-            self.meter = None
-        elif self.meter is None:
-            self.meter = meter_for(self.dimension, limit, self.limits, wall_offset)
-            self.first, self.recalled = math.inf, 0.0
-        elif anew and self.dimension != "max_concurrent":
-            used = self.meter.amount_used(now)
-            self.meter = meter_for(self.dimension, limit, self.limits, wall_offset)
-            self.meter.seed(min(used, self.meter.capacity), now)
-        else:
-            self.meter.retune(limit, now)
-
-    def recall(self, past: Meter, now: float) -> None:
-        """Takes over what `past` has counted before the own meter began; what is known of it already counts once."""
-        assert self.meter is not None
-        amount = past.amount_used(now)
-        if self.first == math.inf:
-            self.meter, self.recalled = past, amount
-        elif amount > self.recalled:
-            self.meter.seed(amount - self.recalled, now)
-            self.recalled = amount
-
-
 class _Charge(NamedTuple):
     """What a reservation has taken from one meter."""
 
-    gauge: _Gauge
+    gauge: Gauge
     meter: Meter
     amount: float
 
@@ -140,8 +83,8 @@ class Gate:
     def __init__(self, limits: Limits, *, wall_offset: float = 0.0) -> None:
         self._wall_offset = wall_offset
         self._limits = limits
-        self._gauges: dict[str, dict[Dimension, _Gauge]] = {}
-        self._in_force: dict[str, tuple[tuple[_Gauge, Meter], ...]] = {}
+        self._gauges: dict[str, dict[Dimension, Gauge]] = {}
+        self._in_force: dict[str, tuple[tuple[Gauge, Meter], ...]] = {}
         """What calls of a group count against, for as long as no limit changes."""
         self._configure(limits, 0.0, anew=False)
 
@@ -162,7 +105,7 @@ class Gate:
             needed = least(ask, gauge.dimension, gauge.limits)
             if gauge.configured and needed > max(gauge.configured, meter.capacity):
                 where = f" of the models {gauge.group}" if gauge.group else ""
-                what = "tokens" if gauge.dimension in _TOKENS else "calls"
+                what = "tokens" if gauge.in_tokens else "calls"
                 return (
                     f"this call needs at least {needed:.0f} {what}, but {gauge.dimension}{where} is"
                     f" {gauge.configured:g}, so it could never be sent"
@@ -280,7 +223,7 @@ class Gate:
         """Counts what this key let through before its limits were counted here: before a restart, before a limit was
         set. `past` is in the order of time and complete as far as is known; to tell it again changes nothing. A step
         of it that reaches into what was counted here is left out."""
-        meters: dict[_Gauge, Meter] = {}
+        meters: dict[Gauge, Meter] = {}
         for sent in past:
             ask = Ask(sent.model, self.group_of(sent.model))
             at = min(sent.last - self._wall_offset, now)
@@ -335,10 +278,10 @@ class Gate:
                 gauge.fit(now, self._wall_offset, anew=anew and other_way)
         self._in_force.clear()
 
-    def _new_gauges(self, group: str, limits: Limits) -> dict[Dimension, _Gauge]:
-        return {dimension: _Gauge(dimension, group, limits) for dimension in DIMENSIONS}
+    def _new_gauges(self, group: str, limits: Limits) -> dict[Dimension, Gauge]:
+        return {dimension: Gauge(dimension, group, limits) for dimension in DIMENSIONS}
 
-    def _of(self, ask: Ask) -> Iterator[_Gauge]:
+    def _of(self, ask: Ask) -> Iterator[Gauge]:
         own = self._gauges.get(ask.group, {}) if ask.group else {}
         waived = any(own[one].configured for one in _RATES if one in own)
         for gauge in self._gauges[""].values():
@@ -346,7 +289,7 @@ class Gate:
                 yield gauge
         yield from own.values()
 
-    def _metered(self, ask: Ask) -> tuple[tuple[_Gauge, Meter], ...]:
+    def _metered(self, ask: Ask) -> tuple[tuple[Gauge, Meter], ...]:
         found = self._in_force.get(ask.group)
         if found is None:
             found = tuple((gauge, gauge.meter) for gauge in self._of(ask) if gauge.meter is not None)
@@ -354,13 +297,15 @@ class Gate:
         return found
 
     @staticmethod
-    def _need(gauge: _Gauge, meter: Meter, ask: Ask) -> float:
+    def _need(gauge: Gauge, meter: Meter, ask: Ask) -> float:
         """What a call reserves; one that is expected to be too large, but need not be, reserves all there is."""
+        if not gauge.in_tokens:
+            return 1.0
         return min(reserved(ask, gauge.dimension, gauge.limits), meter.capacity)
 
     @staticmethod
     def _used(ask: Ask, charge: _Charge, usage: Usage | None) -> float:
-        if usage is None or usage.source == "unknown" or charge.gauge.dimension not in _TOKENS:
+        if usage is None or usage.source == "unknown" or not charge.gauge.in_tokens:
             return charge.amount
         return counted(ask, usage, charge.gauge.dimension, charge.gauge.limits)
 
@@ -383,14 +328,14 @@ def _without_limits(limits: Limits) -> Limits:
     )
 
 
-def _amount(sent: LaneUsage, ask: Ask, gauge: _Gauge) -> float:
+def _amount(sent: LaneUsage, ask: Ask, gauge: Gauge) -> float:
     """What counted of calls that were sent earlier. What their requests had allowed as output is not known any more."""
-    if gauge.dimension not in _TOKENS:
+    if not gauge.in_tokens:
         return sent.calls
     usage = Usage(input=sent.input, output=sent.output, cached=sent.cached, source="exact")
     return counted(ask, usage, gauge.dimension, gauge.limits)
 
 
-def _told(gauge: _Gauge) -> str:
+def _told(gauge: Gauge) -> str:
     where = f"{gauge.group} " if gauge.group else ""
     return f"{where}{gauge.dimension} {gauge.in_force:g}{' learned' if gauge.learned is not None else ''}"

@@ -191,8 +191,7 @@ class Lane:
 
     def cancel(self, ticket: Ticket, error: CallRefused | None = None) -> None:
         """Takes a waiting call out; who waits behind it gets this error, or Cancelled."""
-        cancelled = Cancelled("this call was cancelled by an operator while it waited", retry=False)
-        self._refuse(ticket, error or cancelled)
+        self._refuse(ticket, error or Cancelled("this call was cancelled by an operator while it waited", retry=False))
         self._wake.set()
 
     async def work(self) -> None:
@@ -286,10 +285,8 @@ class Lane:
 
     async def poised(self, ticket: Ticket) -> None:
         """The call is ready to leave: returns when it may. Used by `Turn`."""
-        if ticket.grant is None:
-            return
-        moment = self._throttle.poised(ticket.grant, self._clock())
-        if moment > self._clock():
+        now = self._clock()
+        if ticket.grant is not None and (moment := self._throttle.poised(ticket.grant, now)) > now:
             await until(moment, self._clock)
 
     def sent(self, ticket: Ticket) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from dataclasses import replace
 
 from llmqd.lane.amounts import Ask
 from llmqd.lane.forecast import forecast, rank
@@ -47,8 +46,7 @@ class Tally:
         """What the calls that wait need on the average, in the group of `ask`; that itself where nobody waits."""
         if not self.calls:
             return ask
-        return replace(
-            ask,
+        return ask._replace(
             input_tokens=max(self._input / self.calls, 0.0),
             output_tokens=max(self._output / self.calls, 0.0),
             max_tokens=None if ask.max_tokens is None else max(self._most / self.calls, 0.0),

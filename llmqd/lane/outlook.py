@@ -37,8 +37,10 @@ class Outlook:
             head = self._queue.head(self._clock())
             ask = head.ask if head is not None and head.ask is not None else self._throttle.ask(None, Demand())
         now = self._clock()
+        if not self._throttle.by_tokens:
+            return self._throttle.wait_for(position, ask, now)
         wait = self._throttle.wait_for(position, ask, now, self._queue.typical(ask))
-        if wait is None or not self._throttle.by_tokens or self._throttle.paused(now, ask.group) is not None:
+        if wait is None or self._throttle.paused(now, ask.group) is not None:
             return wait
         # How many calls a number of tokens is depends on answers that nobody has seen yet.
         paced = self._pace.eta(position, now)

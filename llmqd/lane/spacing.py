@@ -7,7 +7,7 @@ from collections import deque
 from llmqd.lane.meters import HEADROOM, Meter
 from llmqd.lane.windows import SlidingWindow, slice_of
 
-_CLOSEST = 0.004
+_CLOSEST = 0.002
 """Share by which a call always stays farther from the one before than the strict interval. A little less than HEADROOM:
 the difference is how fast the lateness of timers is made up for."""
 

@@ -21,8 +21,6 @@ async def looked_at(
     since: Callable[[], float],
 ) -> web.StreamResponse:
     """The answer to a call, while `onlookers` see a copy of both. `since` gives milliseconds since it arrived."""
-    if not onlookers:
-        return await answering
     asked = _asked(passage, onlookers.max_body)
     passage.gathered = Gathered(onlookers.max_body)
     onlookers.asked(asked)

@@ -190,10 +190,12 @@ class Proxy:
             passage.admission = partial(self._admission.enter, caller=caller, demand=demand, standing=passage.standing)
             return await self._looked_at(passage, self._attempts.in_turn(passage, demand))
 
-    async def _looked_at(
+    def _looked_at(
         self, passage: Passage, answering: Coroutine[Any, Any, web.StreamResponse]
-    ) -> web.StreamResponse:
-        return await looked_at(self._onlookers, passage, answering, lambda: self._recorder.since(passage.call))
+    ) -> Coroutine[Any, Any, web.StreamResponse]:
+        if not self._onlookers:
+            return answering
+        return looked_at(self._onlookers, passage, answering, lambda: self._recorder.since(passage.call))
 
     def _describe(
         self,

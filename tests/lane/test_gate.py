@@ -161,7 +161,7 @@ def test_a_call_that_was_sent_cannot_give_back_its_distance_but_all_the_rest() -
     gate = Gate(Limits(requests_per_minute=60, requests_per_day=10))
     gate.give_back(take(gate, tokens(1)), NOW)
     assert figure(gate, "requests_per_day").used == 0
-    assert gate.ready_at(tokens(1), NOW) == pytest.approx(NOW + 1.004)
+    assert gate.ready_at(tokens(1), NOW) == pytest.approx(NOW + 1.002)
 
 
 def test_a_reservation_is_settled_once_and_the_first_word_counts() -> None:

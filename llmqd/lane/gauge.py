@@ -1,0 +1,79 @@
+"""One limit of a lane in one dimension: what was configured, what was learned, and the meter of what is in force."""
+
+from __future__ import annotations
+
+import math
+
+from llmqd.config.limits import Dimension, Limits
+from llmqd.lane.limiting import meter_for
+from llmqd.lane.meters import Meter
+
+_TOKENS = ("tokens_per_minute", "input_tokens_per_minute", "output_tokens_per_minute")
+
+
+class Gauge:
+    """One limit: what was configured, what was learned, and the meter for what is in force of both."""
+
+    __slots__ = (
+        "assumed",
+        "configured",
+        "dimension",
+        "first",
+        "group",
+        "in_tokens",
+        "learned",
+        "limits",
+        "meter",
+        "recalled",
+    )
+
+    def __init__(self, dimension: Dimension, group: str, limits: Limits) -> None:
+        self.dimension = dimension
+        self.in_tokens = dimension in _TOKENS
+        self.group = group
+        self.learned: float | None = None
+        self.meter: Meter | None = None
+        self.first = math.inf
+        """When the meter has counted for the first time: what was sent before that it does not know by itself."""
+        self.recalled = 0.0
+        """How much of that it has been told."""
+        self.configure(limits)
+
+    def configure(self, limits: Limits) -> None:
+        self.limits = limits
+        self.configured = limits.limit(self.dimension)
+        self.assumed = limits.assumed and self.dimension == "requests_per_minute"
+
+    @property
+    def in_force(self) -> float:
+        """0 means none."""
+        if self.learned is None:
+            return self.configured
+        ceiling = self.configured if self.configured and not self.assumed else math.inf
+        limit = min(self.learned, ceiling)
+        return limit if math.isfinite(limit) else 0.0
+
+    def fit(self, now: float, wall_offset: float, *, anew: bool) -> None:
+        """Brings the meter in line with the limit in force; `anew` where the way of counting has changed."""
+        limit = self.in_force
+        if not limit:
+            self.meter = None
+        elif self.meter is None:
+            self.meter = meter_for(self.dimension, limit, self.limits, wall_offset)
+            self.first, self.recalled = math.inf, 0.0
+        elif anew and self.dimension != "max_concurrent":
+            used = self.meter.amount_used(now)
+            self.meter = meter_for(self.dimension, limit, self.limits, wall_offset)
+            self.meter.seed(min(used, self.meter.capacity), now)
+        else:
+            self.meter.retune(limit, now)
+
+    def recall(self, past: Meter, now: float) -> None:
+        """Takes over what `past` has counted before the own meter began; what is known of it already counts once."""
+        assert self.meter is not None
+        amount = past.amount_used(now)
+        if self.first == math.inf:
+            self.meter, self.recalled = past, amount
+        elif amount > self.recalled:
+            self.meter.seed(amount - self.recalled, now)
+            self.recalled = amount
