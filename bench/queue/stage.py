@@ -76,7 +76,7 @@ async def upstream(stack: AsyncExitStack, spec: Spec, log: Path) -> int:
 
 
 async def bare_rate(row: Row, seconds: float = 10.0) -> float:
-    """Calls a minute that the bare forwarder lets through, between the same clients and the same upstream without limits.
+    """Calls a minute through the bare forwarder, between the same clients and the same upstream without limits.
 
     So much this machine has for any proxy in Python.
     """

@@ -92,8 +92,8 @@ def test_who_is_judged_to_the_millisecond_has_little_company() -> None:
         assert not exact or len(wave.rows) <= 5
 
 
-def test_the_short_form_is_over_within_a_quarter_of_an_hour() -> None:
-    assert sum(max(row.seconds for row in wave.rows) for wave in waves(long=False)) <= 12.5 * 60
+def test_the_short_form_is_over_within_twenty_minutes() -> None:
+    assert sum(max(row.seconds for row in wave.rows) for wave in waves(long=False)) <= 17 * 60
 
 
 def test_what_is_bounded_for_ten_minutes_runs_so_long_in_the_long_form() -> None:
