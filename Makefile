@@ -12,6 +12,7 @@ SYSTEM := debootstrap:debootstrap systemd-nspawn:systemd-container nsenter:util-
 
 test: check  ## run every test; as root also those of the Debian package, in a Debian of its own
 	[ "$$(id -u)" != 0 ] || packaging/need $(SYSTEM) || true
+	packaging/setup-agents $(VENV)/agents || true
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.test  ## lint and types

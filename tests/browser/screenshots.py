@@ -31,11 +31,11 @@ name = "second"
 type = "sim"
 [[budget]]
 name = "team"
-limit = "20 calls/day"
+limit = "500 calls/day"
 [[budget]]
-name = "each-session"
-by = "session"
-limit = "3 calls/life"
+name = "each-agent"
+by = "agent"
+limit = "1 usd/month"
 """
 CALLS = 3000
 MODELS = ("gpt-4o-mini", "gpt-4o", "claude-sonnet-4-5")

@@ -39,7 +39,7 @@ function budgetRow(one) {
   const amount = one.unit === "usd" ? money : number;
   const used = h("meter", { min: "0", max: "100", high: String(one.alert_at), value: String(Math.min(one.used_percent, 100)), "aria-label": `${one.name}: ${percent(one.used_percent)} used` });
   const state = h("span", { class: one.state === "exceeded" ? "bad" : one.state === "ok" ? "good" : null }, one.state);
-  return [one.name, one.by === "all" ? "all calls" : `${one.by} ${one.value}`, [used, percent(one.used_percent)], amount(one.spent), amount(one.limit), amount(one.remaining),
+  return [one.name, one.by === "all" ? "all calls" : `${one.by} ${one.value}`, h("div", {}, used, percent(one.used_percent)), amount(one.spent), amount(one.limit), amount(one.remaining),
     one.period === "life" ? "its life" : one.period, state, one.resets_at ? when(one.resets_at) : "never"];
 }
 
