@@ -50,7 +50,7 @@ async def prompted(
         agent = await asyncio.create_subprocess_exec(
             str(PROGRAMS / program),
             *arguments,
-            env={"PATH": os.environ["PATH"], "HOME": str(daemon.directory)} | environ,
+            env={"PATH": os.environ["PATH"], "HOME": str(daemon.directory), **environ},
             cwd=daemon.directory,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
