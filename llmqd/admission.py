@@ -1,4 +1,4 @@
-"""Lets a call in: within the budgets, as long as its key may be used, and within the key's own rates."""
+"""Lets a call in: past the guards, within the budgets and its key's own rates, while its key may be used."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from llmqd.budgets.budgets import Budgets
     from llmqd.call import Call, Record
     from llmqd.config.budgets import Budget
+    from llmqd.guards.doing import Doing
+    from llmqd.guards.guards import Guards
     from llmqd.lane.lane import Lane
     from llmqd.lane.lanes import Lanes
     from llmqd.lane.standing import Standing
@@ -42,11 +44,19 @@ class Admission:
     """
 
     def __init__(
-        self, keyring: Keyring, key_lanes: KeyLanes, lanes: Lanes, budgets: Budgets, *, clock: Callable[[], float]
+        self,
+        keyring: Keyring,
+        key_lanes: KeyLanes,
+        lanes: Lanes,
+        guards: Guards,
+        budgets: Budgets,
+        *,
+        clock: Callable[[], float],
     ) -> None:
         self._keyring = keyring
         self._key_lanes = key_lanes
         self._lanes = lanes
+        self._guards = guards
         self._budgets = budgets
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
@@ -62,19 +72,24 @@ class Admission:
         self._budgets.check_unmetered(call)
 
     @asynccontextmanager
-    async def enter(self, record: Record, caller: Caller, demand: Demand, standing: Standing) -> AsyncIterator[None]:
-        """Sets aside what the call needs of its budgets, waits for its key's own rates, and settles both at the end.
+    async def enter(
+        self, record: Record, caller: Caller, demand: Demand, standing: Standing, doing: Doing | None = None
+    ) -> AsyncIterator[None]:
+        """Asks the guards, sets aside what the call needs of its budgets, and waits for its key's own rates; settles
+        all of it at the end.
 
-        Raises what a Turn raises, and BudgetExceeded.
+        `doing` is what it is about to do. Raises what a Turn raises, NotAllowed and BudgetExceeded.
         """
         if caller.key is not None:
             self._budgets.set_key(caller.key.name, caller.key.allowances)
         try:
+            await self._guards.enter(record.call, doing)
             await self._budgets.hold(record, demand)
             async with self._within_rates(record, caller, demand, standing):
                 yield
         finally:
             self._budgets.release(record.call.id)
+            self._guards.leave(record.call.id)
 
     @asynccontextmanager
     async def _within_rates(

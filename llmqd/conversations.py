@@ -14,6 +14,7 @@ import msgspec
 from llmqd.call import SessionRef, new_call_id
 from llmqd.detection.assignment import Question
 from llmqd.errors import StoreError
+from llmqd.guards.doing import doing_of
 from llmqd.messages.answer import Answer, read_answer
 from llmqd.messages.request import read_request
 from llmqd.store.entries import Regrouped
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from llmqd.config.model import Config
     from llmqd.detection.assignment import Assignment
     from llmqd.detection.detector import Detector
+    from llmqd.guards.doing import Doing
     from llmqd.messages.transcript import Transcript
     from llmqd.store.ledger import Ledger
     from llmqd.store.transcripts import Transcripts
@@ -42,11 +44,14 @@ _SETTLE = 5.0
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Conversation:
-    """What one call takes along until its answer: the session that it was given, and what of its words is kept."""
+    """What one call takes along until its answer: the session that it was given, what of its words is kept, and what
+    it is about to do.
+    """
 
     call: Call
     assignment: Assignment
     transcript: Transcript | None
+    doing: Doing | None = None
 
 
 class Conversations:
@@ -111,7 +116,7 @@ class Conversations:
             if assignment.session is not None:
                 call.session = SessionRef(assignment.session, assignment.source)
             transcript = self._transcripts.asked(call, said, assignment, self._wall())
-            conversation = Conversation(call, assignment, transcript)
+            conversation = Conversation(call, assignment, transcript, doing_of(said))
             self._running.add(conversation)
             return conversation
         except Exception:

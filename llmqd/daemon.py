@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import logging
 import random
@@ -33,8 +32,9 @@ from llmqd.conversations import Conversations
 from llmqd.detection.detector import Detector
 from llmqd.errors import ConfigError, ListenError, StoreError
 from llmqd.events import EventBus
+from llmqd.guards.guards import Guards
 from llmqd.handover import Handover
-from llmqd.in_force import InForce
+from llmqd.in_force import InForce, keep_fixed
 from llmqd.lane.lanes import Lanes
 from llmqd.lane.places import Places
 from llmqd.litellm.follower import Follower
@@ -133,17 +133,19 @@ class Daemon:
         self.following = await start(self._following(config, digests, clock))
         metrics.watch(self.lanes, self.ledger.health, self.conversations.statistics)
         recorder = Recorder(
-            self.ledger, self.prices, metrics, clock=clock, announce=announce, closed=self.budgets.closed
+            self.ledger,
+            self.prices,
+            metrics,
+            clock=clock,
+            announce=announce,
+            closed=(self.budgets.closed, self.guards.closed),
         )
         disconnects = self.disconnects = await start(Disconnects())
         relay, sender = Relay(recorder, self.conversations, disconnects), Sender(client)
         attempts = Attempts(
             self.lanes, sender, relay, recorder, self.conversations, disconnects, wall=time.time, noise=random.random
         )
-        self.places = Places()
-        self.handover = Handover(self.places, server.state_directory, clock=clock, wall=time.time)
-        self.handover.take()
-        self._parts.callback(self.handover.leave)
+        self._take_over(server, clock)
         door = await self._build_door(config, clock)
         self.onlookers = await start(Onlookers(config.middlewares, server.state_directory, redaction))
         self.proxy = Proxy(
@@ -203,6 +205,21 @@ class Daemon:
         recall = BudgetRecall(self.ledger, self.budgets, wall=time.time)
         self.budget_recall = await self._parts.enter_async_context(recall)
         metrics.watch_budgets(self.budgets.present)
+        self.guards = Guards(
+            config.guards,
+            announce=self.events.publish,
+            clock=clock,
+            wall=time.time,
+            max_waiting=config.queue.max_waiting,
+        )
+        metrics.watch_guards(self.guards.figures)
+
+    def _take_over(self, server: Server, clock: Callable[[], float]) -> None:
+        """The places that calls had with the daemon before this one."""
+        self.places = Places()
+        self.handover = Handover(self.places, server.state_directory, clock=clock, wall=time.time)
+        self.handover.take()
+        self._parts.callback(self.handover.leave)
 
     async def _build_door(self, config: Config, clock: Callable[[], float]) -> Door:
         """What decides who may call."""
@@ -210,7 +227,9 @@ class Daemon:
         _check_sockets(config, self._sockets)
         self.callers = Callers(config.auth, self.keyring, clock=clock, wall=time.time)
         self.key_lanes = await start(KeyLanes(config.queue, clock=clock, wall=time.time))
-        self.admission = await start(Admission(self.keyring, self.key_lanes, self.lanes, self.budgets, clock=clock))
+        self.admission = await start(
+            Admission(self.keyring, self.key_lanes, self.lanes, self.guards, self.budgets, clock=clock)
+        )
         return Door(self.callers, self.in_force)
 
     async def _listen(self, queue: QueueApi, events: EventStream, api: Api, door: Door, server: Server) -> None:
@@ -241,6 +260,7 @@ class Daemon:
         self.lanes.close()
         self.key_lanes.close()
         self.budgets.close()
+        self.guards.close()
         self.events.close()
 
     def reload(self, load: Load) -> None:
@@ -262,6 +282,7 @@ class Daemon:
         self.callers.replace(config.auth)
         self.key_lanes.replace(config.queue)
         self.budgets.replace(config.budgets, config.queue.max_waiting)
+        self.guards.replace(config.guards, config.queue.max_waiting)
         self.conversations.replace(config)
         redaction = _redaction(config)
         self._transcripts.replace(config.store, redaction)
@@ -348,26 +369,6 @@ def _steady() -> None:
     gc.collect()
     gc.freeze()  # what was made by now stays anyway: it need not be looked through again and again
     gc.set_threshold(*_COLLECTED)
-
-
-_FIXED_SERVER = ("listen", "max_header", "shutdown_grace", "proxy_from_environment", "state_directory")
-
-
-def keep_fixed(running: Config, changed: Config) -> Config:
-    """The changed configuration with those settings of the running one that only a restart can change."""
-    kept = {name: getattr(running.server, name) for name in _FIXED_SERVER}
-    for name, value in kept.items():
-        if getattr(changed.server, name) != value:
-            logger.warning("[server] %s has changed; this needs a restart", name)
-    for section in ("store", "prices"):
-        if getattr(changed, section) != getattr(running, section):
-            logger.warning("[%s] has changed; this needs a restart", "price" if section == "prices" else section)
-    return dataclasses.replace(
-        changed,
-        server=dataclasses.replace(changed.server, **kept),
-        store=running.store,
-        prices=running.prices,
-    )
 
 
 class Signals:

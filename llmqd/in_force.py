@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,8 @@ from llmqd.routing import Routing
 
 if TYPE_CHECKING:
     from llmqd.config.model import Config
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -26,3 +30,23 @@ class InForce:
     def replace(self, config: Config) -> None:
         """Puts another configuration in force for every call that comes from now on."""
         self.config, self.routing = config, Routing(config)
+
+
+_FIXED_SERVER = ("listen", "max_header", "shutdown_grace", "proxy_from_environment", "state_directory")
+
+
+def keep_fixed(running: Config, changed: Config) -> Config:
+    """The changed configuration with those settings of the running one that only a restart can change."""
+    kept = {name: getattr(running.server, name) for name in _FIXED_SERVER}
+    for name, value in kept.items():
+        if getattr(changed.server, name) != value:
+            logger.warning("[server] %s has changed; this needs a restart", name)
+    for section in ("store", "prices"):
+        if getattr(changed, section) != getattr(running, section):
+            logger.warning("[%s] has changed; this needs a restart", "price" if section == "prices" else section)
+    return dataclasses.replace(
+        changed,
+        server=dataclasses.replace(changed.server, **kept),
+        store=running.store,
+        prices=running.prices,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -20,6 +20,12 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 _MAX_MODELS = 500
 """Distinct `model` labels; model names come from clients, so beyond it they are counted as `other`."""
 
+
+_GUARDED = (
+    ("llmqd_guarded_sessions", "Sessions that are watched"),
+    ("llmqd_runaway_sessions", "Sessions that are held back"),
+    ("llmqd_guards_waiting", "Calls of paused sessions that wait"),
+)
 
 _Metric = TypeVar("_Metric", Counter, Histogram)
 
@@ -192,6 +198,12 @@ class Metrics:
     def watch_budgets(self, budgets: Callable[[], Iterable[BudgetFigures]]) -> None:
         """Adds the figures of budgets, read anew at every scrape."""
         self.registry.register(_WatchedBudgets(budgets))
+
+    def watch_guards(self, figures: Callable[[], tuple[int, int, int]]) -> None:
+        """Adds the figures of the guards: sessions watched and held back, calls that wait."""
+        for index, (name, text) in enumerate(_GUARDED):
+            gauge = Gauge(name, text, registry=self.registry)
+            gauge.set_function(lambda index=index: figures()[index])  # type: ignore[misc]
 
     def refused(self, error: CallRefused) -> None:
         """Counts a call that llmqd refused."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from llmqd import errors
@@ -24,7 +24,7 @@ logger = logging.getLogger("llmqd.calls")
 class Recorder:
     """Every call's record passes here twice. `clock` is the monotonic clock that also gave `call.arrived`.
 
-    `closed` hears of each call that was sent and has ended, in the moment in which the journal has it.
+    All of `closed` hear of each call that was sent and has ended, in the moment in which the journal has it.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Recorder:
         *,
         clock: Callable[[], float],
         announce: Callable[[Event], object],
-        closed: Callable[[Record], object] = lambda _: None,
+        closed: Sequence[Callable[[Record], object]] = (),
     ) -> None:
         self._ledger = ledger
         self._prices = prices
@@ -62,7 +62,8 @@ class Recorder:
         if reading is not None:
             self._read(record, reading, provider)
         self._ledger.closed(record)
-        self._closed(record)
+        for hears in self._closed:
+            hears(record)
         self._ended(record)
         self._announce(Finished.of(record))
 

@@ -19,6 +19,7 @@ from llmqd.config.address import Address, parse_address
 from llmqd.config.alerts import Alerts as Alerts
 from llmqd.config.auth import Auth as Auth
 from llmqd.config.budgets import Budget as Budget
+from llmqd.config.guards import Guards as Guards
 from llmqd.config.kinds import Choice, Duration, FilePath, Flag, Integer, Listing, Money, Size, Text
 from llmqd.config.limits import DefaultLimits, ModelLimit, OwnLimits
 from llmqd.config.limits import Limits as Limits
@@ -305,6 +306,7 @@ class Config:
     store: Store = Store()
     auth: Auth = Auth()
     budgets: tuple[Budget, ...] = ()
+    guards: Guards = Guards()
     litellm: LiteLLM = LiteLLM()
     middlewares: tuple[MiddlewareSettings, ...] = ()
     alerts: Alerts = Alerts()
@@ -363,6 +365,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("store", Store, "store"),
     Section("auth", Auth, "auth"),
     Section("budget", Budget, "budgets", repeated=True),
+    Section("guards", Guards, "guards"),
     Section("litellm", LiteLLM, "litellm"),
     Section("middleware", MiddlewareSettings, "middlewares", repeated=True),
     Section("alerts", Alerts, "alerts"),

@@ -187,7 +187,10 @@ class Proxy:
                 same = partial(fingerprint, request.method, request.raw_path, body, content_type)
                 passage.standing = Returning(self._places, flow_of(call, "key"), same, clock=self._clock)
             demand = Demand(facts.size, facts.max_tokens, facts.choices)
-            passage.admission = partial(self._admission.enter, caller=caller, demand=demand, standing=passage.standing)
+            doing = None if passage.conversation is None else passage.conversation.doing
+            passage.admission = partial(
+                self._admission.enter, caller=caller, demand=demand, standing=passage.standing, doing=doing
+            )
             return await self._looked_at(passage, self._attempts.in_turn(passage, demand))
 
     def _looked_at(
