@@ -55,7 +55,8 @@ async def prepared(directory: Path, calls: int) -> None:
     if (directory / "llmqd.db").exists():
         return
     directory.mkdir(parents=True, exist_ok=True)
-    recording = Recording(directory, Store(max_size=0, retention=0.0))
+    recording = Recording(directory, Store(max_size=0, retention=0.0), bulk=True)
+    recording.at = time.time() - DAYS * 86_400
     async with recording.ledger:
         seconds = await fill(recording, calls, days=DAYS)
         lost = recording.ledger.health().lost

@@ -35,6 +35,8 @@ from llmqd.usage import Cost, Usage
 
 TURNS = 20
 _AT_ONCE = 200
+_AHEAD = 8000
+"""Records that may wait for the database: making them and keeping them at the same time is slower, in one process."""
 _SENTENCES = 30_000
 _ENVELOPE = 160
 """Bytes of a request body around its messages: model, settings, brackets."""
@@ -146,28 +148,34 @@ class Sink(Protocol):
 
 class Recording:
     """Turns into records of a ledger, or of another sink. `text_seconds` and `detection_seconds` add up what texts and
-    detection take on the way of the calls."""
+    detection take on the way of the calls. In `bulk` only the ends of calls are told, as an import does it. `at` is the
+    time that it is for the ledger, in Unix seconds; None for the clock's."""
 
-    def __init__(self, directory: Path, settings: Store | None = None) -> None:
+    def __init__(self, directory: Path, settings: Store | None = None, *, bulk: bool = False) -> None:
         digests = Digests(b"benchbenchbenchb", 100_000)
         self.settings = settings or Store()
         self._detector = Detector(Sessions(max=50_000), digests, lambda: secrets.token_hex(10))
         self.transcripts = Transcripts(self.settings, Redaction(own=["sk-own-key-of-the-bench-1"]), digests)
-        self.ledger = Ledger(self.settings, directory, transcripts=self.transcripts)
+        self.ledger = Ledger(self.settings, directory, transcripts=self.transcripts, wall=self._wall)
         self._sink: Sink = self.ledger
         self._noise = random.Random(2)
+        self._bulk = bulk
+        self.at: float | None = None
         self.calls = 0
         self.raw_bytes = 0
         self.text_seconds = 0.0
         self.detection_seconds = 0.0
 
+    def _wall(self) -> float:
+        return time.time() if self.at is None else self.at
+
     def into(self, sink: Sink) -> None:
         """From now on records go there, not into the ledger."""
         self._sink = sink
 
-    def record(self, turn: Turn, at: float | None = None) -> None:
-        """One call, begun and ended; `at` is when, in Unix seconds (else now)."""
-        now = time.time() if at is None else at
+    def record(self, turn: Turn) -> None:
+        """One call, begun and ended."""
+        now = self._wall()
         conversation = turn.conversation
         record = self._record(turn, now)
         body: dict[str, Any] = {"model": conversation.model, "messages": conversation.history}
@@ -178,14 +186,18 @@ class Recording:
         assigned = time.perf_counter()
         transcript = record.transcript = self.transcripts.asked(record.call, said, assignment, now)
         asked = time.perf_counter()
-        self._sink.opened(record)
+        if not self._bulk:
+            self._sink.opened(record)
         begun = time.perf_counter()
         learned = self._detector.answered(assignment, Message("assistant", (Text(turn.reply),)), None, now)
         learned_at = time.perf_counter()
         if transcript is not None:
             self.transcripts.answered(transcript, assignment, learned, now)
         answered = time.perf_counter()
-        self._sink.closed(record)
+        if self._bulk:
+            self.ledger.imported(record)
+        else:
+            self._sink.closed(record)
         self.detection_seconds += assigned - began + learned_at - begun
         self.text_seconds += asked - assigned + answered - learned_at
         self.calls += 1
@@ -238,11 +250,12 @@ async def fill(recording: Recording, calls: int, *, seed: int = 1, days: float =
     began = time.perf_counter()
     wall = time.time()
     for number, turn in enumerate(Traffic(seed).turns(calls)):
-        at = wall - days * 86_400 * (1 - number / calls) if days else None
-        recording.record(turn, at)
+        if days:
+            recording.at = wall - days * 86_400 * (1 - number / calls)
+        recording.record(turn)
         if number % 50 == 0:
             await asyncio.sleep(0)
-            if recording.ledger.health().behind > 4000:
+            if recording.ledger.health().behind > _AHEAD:
                 await recording.ledger.settled(60)
         if number % 5000 == 0 and sys.stderr.isatty():
             print(f"\r{number:,} of {calls:,} calls", end="", file=sys.stderr, flush=True)
@@ -252,7 +265,7 @@ async def fill(recording: Recording, calls: int, *, seed: int = 1, days: float =
 
 
 async def _main(directory: Path, calls: int, days: float) -> None:
-    recording = Recording(directory)
+    recording = Recording(directory, Store(max_size=0, retention=0.0), bulk=True)
     async with recording.ledger:
         seconds = await fill(recording, calls, days=days)
     print(f"{recording.calls:,} calls of {recording.raw_bytes / 1e6:,.0f} MB in {seconds:.0f} s: {directory}/llmqd.db")

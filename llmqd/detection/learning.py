@@ -16,8 +16,11 @@ from llmqd.detection.marks import (
     single,
 )
 from llmqd.detection.memory import Asked, Latest, Memory, Session
-from llmqd.messages.digest import Digests
+from llmqd.messages.digest import Digests, size_of
 from llmqd.messages.message import Message
+
+_MAY_BE_CLIPPED = 8
+"""An answer of at least 2 ** 7 characters may come back as its beginning alone, even after a restart."""
 
 
 class Learner:
@@ -100,7 +103,7 @@ class Learner:
         kept = [pair]
         if beginning is not None:
             self._memory.hold(session, beginning, now)
-            kept += [] if complete else [beginning]
+            kept += [beginning] if not complete or size_of(key) >= _MAY_BE_CLIPPED else []
         if is_telling_answer(key):
             kept.append(single(Kind.ANSWER, seed, key))
         session.latest = Latest(frozenset((*kept, beginning or pair)), node.key, now)

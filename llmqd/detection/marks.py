@@ -24,6 +24,8 @@ its tool has ended."""
 _ARGUMENTS_KEPT, _TASKS_KEPT, _CALLS_KEPT = 4, 4, 8
 _DEEPEST = 4
 _LONG_TOKEN = 16
+_END_OF_TRANSCRIPT = 16_384
+_SPEAKER = re.compile(r"[^\W\d_]{1,16}:(?!//)")
 _TOKEN = re.compile(r"[A-Za-z0-9]{8,}")
 
 
@@ -49,6 +51,15 @@ def long_lines(text: str, least: int = LONG_LINE, most: int = _LINES_KEPT) -> li
         {line for line in map(bare, text.splitlines()) if len(line) >= least}, key=lambda one: (-len(one), one)
     )
     return lines[:most]
+
+
+def told_lines(text: str) -> list[str]:
+    """The lines of a message that may have been said elsewhere: the longest, and the last long ones, as a transcript of
+    a conversation ends with what was said last; without the name of the speaker where one stands before them."""
+    last = [line for line in map(bare, text[-_END_OF_TRANSCRIPT:].splitlines()) if len(line) >= LONG_LINE]
+    lines = [*long_lines(text, LONG_LINE, LINES_LOOKED_AT), *last[-LINES_LOOKED_AT:]]
+    spoken = [line[match.end() :] for line in lines if (match := _SPEAKER.match(line)) is not None]
+    return list(dict.fromkeys([*lines, *(line for line in spoken if len(line) >= LONG_LINE)]))
 
 
 def line_marks(seed: int, answer: Message, digests: Digests) -> list[int]:

@@ -7,17 +7,18 @@ from collections.abc import Iterator, Sequence
 from llmqd.detection.assignment import Question, Trail
 from llmqd.detection.chain import PASSING, Kind, kind_of, mark
 from llmqd.detection.choice import RETRY_WITHIN, Found
-from llmqd.detection.marks import LINES_LOOKED_AT, LONG_LINE, long_lines, single, told_marks
+from llmqd.detection.marks import single, told_lines, told_marks
 from llmqd.detection.memory import Asked, Memory, Session
 from llmqd.detection.places import Place
 from llmqd.messages.digest import NOTHING, Digests, size_of
 from llmqd.messages.request import Said
 
-_ENOUGH, _ENOUGH_IF_WAITING = 12, 7
+_ENOUGH, _ENOUGH_IF_WAITING = 12, 6
 """Evidence is weighed in bits: of the sizes of the messages that agree. Less than this can be met by chance; less is
 enough where the session waits for exactly this turn, which only one call at a time can take."""
 _TELLING_QUESTION = 5
-_ONE_LONG_LINE = 80
+_ONE_LONG_LINE, _OF_A_TASK = 60, 20
+"""Characters in lines that are of an answer; a line of a task that may be running counts so many more."""
 _MOST_BEGINNINGS = 8
 
 
@@ -114,7 +115,7 @@ def told_by_another(question: Question, trail: Trail, memory: Memory, digests: D
         told = memory.living(given) if kind_of(given) in PASSING else memory.holders(given)
         if told:
             return Found(max(told, key=lambda one: one.used), "fuzzy", 0.8)
-    return _carries(long_lines(message.text, LONG_LINE, LINES_LOOKED_AT), trail.seed, memory, digests)
+    return _carries(told_lines(message.text), trail.seed, memory, digests)
 
 
 def _carries(lines: Sequence[str], seed: int, memory: Memory, digests: Digests) -> Found | None:
@@ -125,7 +126,7 @@ def _carries(lines: Sequence[str], seed: int, memory: Memory, digests: Digests) 
         for given, is_answer in ((single(Kind.LINE, seed, key), True), (single(Kind.TASK, seed, key), False)):
             for session in memory.living(given):
                 whose = session, session.scoped[given] if is_answer else None
-                lengths[whose] = lengths.get(whose, 0) + len(line)
+                lengths[whose] = lengths.get(whose, 0) + len(line) + (0 if is_answer else _OF_A_TASK)
     if not lengths:
         return None
     (session, node), length = max(lengths.items(), key=lambda one: (one[1], one[0][0].used))

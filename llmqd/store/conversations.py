@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import msgspec
 import orjson
 
 from llmqd.detection.assignment import Evidence
-from llmqd.messages.message import Message, Reasoning, Text, ToolCall, ToolResult
+from llmqd.messages.message import Message
 from llmqd.store.packing import Unpacking, dictionaries_of
 from llmqd.store.spoken import medium_key, system_keys
 from llmqd.store.texts import nobodys
@@ -56,11 +55,6 @@ ORDER BY at, place, key LIMIT ?
 _COUNT_OF_SESSION = """
 SELECT count(DISTINCT key) AS nodes FROM nodes
 WHERE session IN (SELECT number FROM session_numbers WHERE session_id = ?) AND text IS NOT NULL
-"""
-
-_TEXTS_OF_SESSIONS = """
-SELECT session_id, text FROM session_numbers JOIN nodes ON nodes.session = session_numbers.number
-WHERE session_id IN (SELECT value FROM json_each(?)) AND text IS NOT NULL
 """
 
 _TEXTS = "SELECT key, content FROM texts WHERE key IN (SELECT value FROM json_each(?))"
@@ -164,17 +158,6 @@ class Conversations:
         following = ".".join(str(rows[-1][name]) for name in ("at", "place", "key")) if more else None
         return Page(tuple(_line(row, texts) for row in rows), following, count["nodes"])
 
-    async def saying(self, session_ids: Iterable[str], text: str) -> set[str]:
-        """Those of these sessions in which the text stands somewhere, in any case of letters. Raises StoreError.
-
-        Reads all that they have said, about a millisecond for twenty turns: ask for some hundred at a time.
-        """
-        wanted = [one for one in session_ids if one.encode("utf-8", "ignore").decode() == one]
-        rows = await self._ask(_TEXTS_OF_SESSIONS, orjson.dumps(wanted).decode())
-        contents = await self._contents(row["text"] for row in rows)
-        found = await asyncio.to_thread(_holding, contents, text)
-        return {row["session_id"] for row in rows if row["text"] in found}
-
     async def medium(self, digest: str) -> bytes | None:
         """The bytes of a picture, sound or file, by `Media.digest`; None where they are gone. Raises StoreError."""
         key = medium_key(digest)
@@ -235,25 +218,6 @@ class Conversations:
             return {}
         rows = await self._ask(_DICTIONARIES, orjson.dumps(numbers).decode())
         return {row["id"]: row["content"] for row in rows}
-
-
-def _holding(contents: Mapping[int, bytes], text: str) -> set[int]:
-    """The keys of the messages that hold the text."""
-    needle = text.casefold()
-    return {
-        key
-        for key, content in contents.items()
-        if (message := _message(content)) is not None and any(needle in words.casefold() for words in _words(message))
-    }
-
-
-def _words(message: Message) -> Iterator[str]:
-    for part in message.parts:
-        match part:
-            case Text(text=words) | Reasoning(text=words) | ToolResult(text=words) | ToolCall(arguments=words):
-                yield words
-            case _:
-                yield part.name or ""
 
 
 def _line(row: Mapping[str, Any], texts: Mapping[int, Message]) -> Line:

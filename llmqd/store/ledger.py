@@ -297,10 +297,6 @@ class Ledger:
         """
         return await self._backend.conversations.of_session(session_id, limit, cursor)
 
-    async def sessions_saying(self, session_ids: Sequence[str], text: str) -> set[str]:
-        """Those of these sessions, some hundred at most, in which the text stands, in any case. Raises StoreError."""
-        return await self._backend.conversations.saying(session_ids, text)
-
     async def medium(self, digest: str) -> bytes | None:
         """The bytes of a picture, sound or file, by `Media.digest`; None where they are gone. Raises StoreError."""
         return await self._backend.conversations.medium(digest)

@@ -334,6 +334,16 @@ CREATE TABLE spending (
 ) STRICT, WITHOUT ROWID;
 """
 
+_WORDS = """
+-- In which texts a word stands: rowid is the id of the text. It holds the words alone, not where they stand; what goes
+-- from `texts` is told to it with the same words again.
+CREATE VIRTUAL TABLE words USING fts5 (said, content = '', columnsize = 0, detail = none, tokenize = 'ascii');
+CREATE INDEX nodes_by_text ON nodes (text) WHERE text IS NOT NULL;
+
+-- Texts that were there before, below this id, are taken in step by step, the latest first.
+INSERT INTO meta (key, value) SELECT 'words_from', max(id) + 1 FROM texts HAVING count(*) > 0;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _CALLS_SESSIONS_META,
     _LANE_USAGE,
@@ -345,6 +355,7 @@ MIGRATIONS: tuple[str, ...] = (
     _IMPORTED,
     _ON_DISCONNECT,
     _SPENDING,
+    _WORDS,
 )
 """Append only: number n brings a database from `user_version` n - 1 to n."""
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -15,6 +14,7 @@ from llmqd.store.cursor import Place
 from llmqd.store.text_search import TextSearch
 from llmqd.store.usage_questions import Ask, Rows
 from llmqd.store.window import Window
+from llmqd.store.words import query
 
 _FEW = 2_000
 """Sessions that are rather sorted than looked for in the order wanted."""
@@ -23,8 +23,8 @@ _RECENT = 20_000
 _SPARE = 50
 """More of the dearest than wanted are looked at, since not all of their cost may lie within the window."""
 
-_READ_AT_ONCE = 100
-"""Sessions whose texts are read at once."""
+_READ_AT_ONCE = 400
+"""Sessions whose texts are looked for at once."""
 _PATIENCE = 1.0
 """Seconds that a search for words goes on."""
 
@@ -98,7 +98,8 @@ class SessionFilters:
 
     `agent`, `user`, `model`, `tag` and `status` (how a call ended) want at least one call of a session to have them.
     `since` and `until` (Unix seconds, both within) want it to have been active between them. Costs are of the whole
-    session, in picodollars; a session of whose calls no price is known has none. `key` is the client key whose it is.
+    session, in picodollars; a session of whose calls no price is known has none. `key` is the client key whose it is,
+    `among` the sessions that come into question at all.
     """
 
     agent: str | None = None
@@ -111,6 +112,7 @@ class SessionFilters:
     min_cost: int | None = None
     max_cost: int | None = None
     key: str | None = None
+    among: Sequence[str] | None = None
 
     def facets(self) -> list[tuple[str, str]]:
         """The kinds and values of `facets` that are wanted."""
@@ -131,6 +133,9 @@ class SessionFilters:
             if value is not None:
                 conditions.append(condition)
                 values.append(value)
+        if self.among is not None:
+            conditions.append("s.session_id IN (SELECT value FROM json_each(?))")
+            values.append(orjson.dumps(self.among).decode())
         if self.min_cost == 0 or (self.min_cost is None and self.max_cost is not None):
             conditions.append("(s.cost_pico > 0 OR s.unknown_cost_count = 0)")
         return conditions, values
@@ -161,37 +166,56 @@ class SessionQuestions:
         self, filters: SessionFilters, limit: int, *, offset: int = 0, after: Place | None = None
     ) -> SessionPage:
         """At most `limit` sessions that fit: those from `offset` on, or behind the place where a page ended."""
+        facets, total = await self._fitting(filters)
+        if not total:
+            return SessionPage([], 0, None)
+        sessions, following = await self._some(filters, facets, total, limit, offset=offset, after=after)
+        return SessionPage(await self._named(sessions), total, following)
+
+    async def _fitting(self, filters: SessionFilters) -> tuple[list[tuple[str, str]], int]:
+        """(the facets that are wanted, the rarest first; how many sessions fit)."""
         facets = filters.facets()
         counts = [(await self._ask(_COUNT_FACET, *facet))[0]["found"] for facet in facets]
         facets = [facet for _, facet in sorted(zip(counts, facets, strict=True))]
-        conditions, values = filters.conditions()
-        total = await self._count(facets, conditions, values)
-        if not total:
-            return SessionPage([], 0, None)
+        return facets, await self._count(filters, facets)
+
+    async def _some(
+        self,
+        filters: SessionFilters,
+        facets: Sequence[tuple[str, str]],
+        total: int,
+        limit: int,
+        *,
+        offset: int = 0,
+        after: Place | None = None,
+    ) -> tuple[list[Session], Place | None]:
+        """Sessions that fit, without their names, and the place from which others follow."""
         # Few are fetched by what tells them apart and then sorted; of many, enough are met on the way down in time.
         few = total <= _FEW
         first = [_IN_FACET if few else _WITH_FACET] * len(facets[:1])
+        conditions, values = filters.conditions()
+        sign = "+" if few and (facets or conditions) else ""
         if after is not None:
             conditions, values = [*conditions, "(s.first_seen, s.session_id) < (?, ?)"], [*values, *after]
         wanted, bound = _all(first + [_WITH_FACET] * len(facets[1:]), facets, conditions, values)
-        sign = "+" if few and (facets or filters.conditions()[0]) else ""
         rows = await self._ask(
             f"SELECT {_COLUMNS} FROM sessions AS s {wanted}"
             f" ORDER BY {sign}s.first_seen DESC, {sign}s.session_id DESC LIMIT ? OFFSET ?",
             *(*bound, limit + 1, offset),
         )
-        sessions = await self._whole(rows[:limit])
+        sessions = [Session(**row) for row in rows[:limit]]
         last = sessions[-1] if len(rows) > limit else None
-        return SessionPage(sessions, total, (last.first_seen, last.session_id) if last else None)
+        return sessions, (last.first_seen, last.session_id) if last else None
 
-    async def _count(self, facets: Sequence[tuple[str, str]], conditions: Sequence[str], values: Sequence[Any]) -> int:
-        """How many sessions have all facets and fit the conditions; `facets` begins with the rarest."""
+    async def _count(self, filters: SessionFilters, facets: Sequence[tuple[str, str]]) -> int:
+        """How many sessions fit; `facets` are those wanted, and begin with the rarest."""
+        conditions, values = filters.conditions()
         first = [_IN_FACET] if conditions else ["s.kind = ? AND s.value = ?"]
         wanted, bound = _all(first * len(facets[:1]) + [_WITH_FACET] * len(facets[1:]), facets, conditions, values)
         source = "sessions AS s"
         if facets and not conditions:
             source = "facets AS s INDEXED BY facets_by_value"
-        elif conditions and not facets:
+        elif conditions and not facets and filters.among is None:
             source += " INDEXED BY sessions_by_start"
         [row] = await self._ask(f"SELECT count(*) AS found FROM {source} {wanted}", *bound)
         return int(row["found"])
@@ -199,28 +223,38 @@ class SessionQuestions:
     async def search_text(
         self, filters: SessionFilters, text: str, limit: int, *, after: Place | None = None, within: float = _PATIENCE
     ) -> SessionPage:
-        """At most `limit` sessions that fit and in which these words were said (see TextSearch.holding).
+        """At most `limit` sessions that fit and in which one message has all these words (see words.query).
 
         Gives up after about `within` seconds with what it has found; `next` leads to those that it has not looked at.
-        `total` is known where it has looked at all.
+        `total` is known where few sessions have the words, or all were looked at.
         """
+        wanted = query(text)
+        saying = await self._texts.sessions(wanted)
+        if saying is not None:
+            return await self.search(replace(filters, among=saying), limit, after=after)
         now = asyncio.get_running_loop().time
         first, deadline = after is None, now() + within
+        facets, total = await self._fitting(filters)
+        if not total:
+            return SessionPage([], 0, None)
         found: list[Session] = []
+        at_once = _READ_AT_ONCE if wanted.exact else _READ_AT_ONCE // 4
         while True:
-            page = await self.search(filters, _READ_AT_ONCE, after=after)
-            holding = await self._texts.holding(text, [session.session_id for session in page.sessions])
-            for session in page.sessions:
+            sessions, following = (
+                await self._some(filters, facets, total, at_once, after=after) if total else ([], None)
+            )
+            holding = await self._texts.holding(wanted, [session.session_id for session in sessions])
+            for session in sessions:
                 if session.session_id not in holding:
                     continue
                 found.append(session)
                 if len(found) == limit:
-                    return SessionPage(found, None, (session.first_seen, session.session_id))
-            after = page.next
+                    return SessionPage(await self._named(found), None, (session.first_seen, session.session_id))
+            after = following
             if after is None:
-                return SessionPage(found, len(found) if first else None, None)
+                return SessionPage(await self._named(found), len(found) if first else None, None)
             if now() >= deadline:
-                return SessionPage(found, None, after)
+                return SessionPage(await self._named(found), None, after)
 
     async def dearest(self, window: Window, limit: int) -> list[Session]:
         """The sessions on which most was spent within the window; their sums count only the calls in it."""
@@ -248,9 +282,7 @@ class SessionQuestions:
             ids = orjson.dumps([session.session_id for session in across]).decode()
             parts = {row["session_id"]: row for row in await self._ask(_WITHIN, ids, *window)}
             inside += [
-                dataclasses.replace(session, **parts[session.session_id])
-                for session in across
-                if session.session_id in parts
+                replace(session, **parts[session.session_id]) for session in across if session.session_id in parts
             ]
         return inside
 

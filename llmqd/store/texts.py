@@ -1,4 +1,4 @@
-"""Writes what was said into the database: each text once, its place in the session, and the marks of sessions."""
+"""Writes what was said into the database: each text once with its words, its place in the session, and marks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import aiosqlite
 import orjson
 
+from llmqd.store import indexing
 from llmqd.store.known import LIFETIME
 from llmqd.store.packing import Packing
 from llmqd.store.spoken import Spoken
 
 DAY = 86_400
 
+TextRow = tuple[int, int, int, bytes]
 NodeRow = tuple[int, int, int, int | None, int, int]
 
 _DICTIONARIES = "SELECT id, content FROM dictionaries ORDER BY id"
@@ -21,12 +23,10 @@ _ADD_DICTIONARY = "INSERT INTO dictionaries (id, content) VALUES (?, ?)"
 
 _WRITTEN_LATELY = "SELECT key FROM texts WHERE key IN (SELECT value FROM json_each(?)) AND at > ?"
 
-_PUT_TEXT = """
-INSERT INTO texts (key, at, content) VALUES (?, ?, ?)
-ON CONFLICT (key) DO UPDATE SET
-    id = (SELECT max(id) + 1 FROM texts), at = max(at, excluded.at), content = excluded.content
-"""
-"""A text that is said again moves to the end, and is packed anew: so dictionaries grow old with their texts."""
+_SAID_BEFORE = "SELECT id, content FROM texts WHERE key IN (SELECT value FROM json_each(?))"
+_DELETE_TEXTS = "DELETE FROM texts WHERE id IN (SELECT value FROM json_each(?))"
+_NEXT_ID = "SELECT coalesce(max(id), 0) + 1 FROM texts"
+_PUT_TEXT = "INSERT INTO texts (id, key, at, content) VALUES (?, ?, ?, ?)"
 
 _NUMBER_SESSIONS = """
 INSERT INTO session_numbers (session_id)
@@ -89,18 +89,35 @@ class Texts:
             del texts[known]
         if not texts:
             return
-        rows, dictionary = await asyncio.to_thread(self._packed, texts)
+        first = await self._make_room(connection, orjson.dumps(list(texts)).decode())
+        rows, said, dictionary = await asyncio.to_thread(self._packed, texts, first)
         if dictionary is not None:
             await connection.execute_fetchall(_ADD_DICTIONARY, dictionary)
         async with connection.executemany(_PUT_TEXT, rows):
             pass
+        await indexing.add(connection, said)
+
+    async def _make_room(self, connection: aiosqlite.Connection, keys: str) -> int:
+        """The id of the first of some new texts. What is said again moves to the end, and is packed anew: so
+        dictionaries grow old with their texts."""
+        before = [(row[0], row[1]) for row in await connection.execute_fetchall(_SAID_BEFORE, (keys,))]
+        [(first,)] = await connection.execute_fetchall(_NEXT_ID)
+        if before:
+            await indexing.remove(connection, before)
+            await connection.execute_fetchall(_DELETE_TEXTS, (orjson.dumps([id_ for id_, _ in before]).decode(),))
+        return max(int(first), await indexing.words_from(connection))
 
     def _packed(
-        self, texts: Mapping[int, tuple[int, bytes]]
-    ) -> tuple[list[tuple[int, int, bytes]], tuple[int, bytes] | None]:
-        """Rows of texts, and a dictionary that has to be kept from now on. For a thread."""
+        self, texts: Mapping[int, tuple[int, bytes]], first: int
+    ) -> tuple[list[TextRow], list[tuple[int, str]], tuple[int, bytes] | None]:
+        """Rows of texts and of the index, and a dictionary that has to be kept from now on. For a thread."""
         dictionary = self._packing.fresh()
-        return [(key, at, self._packing.pack(content)) for key, (at, content) in texts.items()], dictionary
+        rows = [
+            (id_, key, at, self._packing.pack(content)) for id_, (key, (at, content)) in enumerate(texts.items(), first)
+        ]
+        # Below 0 are the bytes of media.
+        said = [(id_, content) for id_, (key, (_, content)) in enumerate(texts.items(), first) if key >= 0]
+        return rows, indexing.documents(said), dictionary
 
 
 async def _numbers(connection: aiosqlite.Connection, batch: Iterable[Spoken]) -> dict[str, int]:

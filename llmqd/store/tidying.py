@@ -11,6 +11,7 @@ from typing import Any
 import aiosqlite
 import orjson
 
+from llmqd.store import indexing
 from llmqd.store.known import LIFETIME
 from llmqd.store.packing import dictionary_of
 from llmqd.store.retention import Extent, Pace, Step, Terms, next_step
@@ -29,7 +30,7 @@ SELECT
     (SELECT at FROM marks ORDER BY id LIMIT 1),
     (SELECT last_seen FROM sessions WHERE (last_seen, session_id) > (?, ?) ORDER BY last_seen, session_id LIMIT 1)
 """
-_OLDEST_TEXTS = "SELECT id, at FROM texts ORDER BY id LIMIT ?"
+_OLDEST_TEXTS = "SELECT id, at, key, content FROM texts ORDER BY id LIMIT ?"
 _DELETE_TEXTS = "DELETE FROM texts WHERE id <= ?"
 _OLDEST_PACKED = "SELECT substr(content, 1, 5) FROM texts WHERE substr(content, 1, 1) = x'02' ORDER BY id LIMIT 1"
 _DELETE_DICTIONARIES = "DELETE FROM dictionaries WHERE id < ?"
@@ -80,7 +81,7 @@ class Tidying:
     def __init__(self, terms: Terms, stopwatch: Callable[[], float]) -> None:
         self._terms = terms
         self._stopwatch = stopwatch
-        self._rows, self._pages = Pace(), Pace()
+        self._rows, self._pages, self._words = Pace(), Pace(), Pace()
         self._swept: Swept | None = None
         self._said_at = float("-inf")
 
@@ -96,6 +97,8 @@ class Tidying:
         extent = await self._extent(connection)
         step = next_step(self._terms, extent, now)
         most = self._terms.most
+        if step is None and await self._catch_up(connection):
+            return Tidied(more=True, size=extent.size)
         if step is None:
             return Tidied(size=extent.size, too_small=most is not None and extent.used > most)
         began = self._stopwatch()
@@ -149,11 +152,29 @@ class Tidying:
         rows = await _oldest(connection, _OLDEST_TEXTS, before, limit)
         if not rows:
             return 0, 0.0
+        await indexing.remove(connection, [(id_, content) for id_, _, key, content in rows if key >= 0])
         await connection.execute_fetchall(_DELETE_TEXTS, (rows[-1][0],))
         for (head,) in await connection.execute_fetchall(_OLDEST_PACKED):
             await connection.execute_fetchall(_DELETE_DICTIONARIES, (dictionary_of(head) or 0,))
         # A text may have been said again since, without being moved to the end at once.
-        return len(rows), max(at for _, at in rows) + LIFETIME / 2 + 1
+        return len(rows), max(row[1] for row in rows) + LIFETIME / 2 + 1
+
+    async def _catch_up(self, connection: aiosqlite.Connection) -> int:
+        """Takes texts into the index of words that were there before it; how many."""
+        first = await indexing.words_from(connection)
+        if not first:
+            return 0
+        began, limit = self._stopwatch(), self._words.count
+        await connection.execute_fetchall("BEGIN IMMEDIATE")
+        try:
+            taken = await indexing.catch_up(connection, first, limit)
+            await connection.execute_fetchall("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                await connection.rollback()
+            raise
+        self._words.took(taken, self._stopwatch() - began)
+        return taken
 
     async def _nodes(self, connection: aiosqlite.Connection, before: float, limit: int) -> tuple[int, float]:
         swept = self._swept or (0.0, "")

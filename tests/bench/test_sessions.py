@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.session_corpus import ALIKE, BEHAVIOURS
+from bench.session_habits import HABITS
 from bench.sessions import Labelled, Run, f1, of_behaviour, pairwise
 
 
@@ -44,6 +45,16 @@ def test_sessions_are_found_in_the_corpus(restart: str) -> None:
     assert f1(calls) >= 0.99
     for behaviour in set(BEHAVIOURS) - ALIKE:
         assert f1(of_behaviour(calls, behaviour)) >= 0.9, behaviour
+
+
+@pytest.mark.parametrize("restart", ["none", "told"])
+def test_sessions_are_found_whatever_habits_clients_have(restart: str) -> None:
+    calls = Run(9, restart, corpus=HABITS).play()
+    assert len(calls) >= 500
+    assert {one.behaviour for one in calls} == set(HABITS)
+    assert f1(calls) >= 0.99
+    for habit in HABITS:
+        assert f1(of_behaviour(calls, habit)) >= 0.9, habit
 
 
 def test_sessions_are_found_with_little_memory() -> None:

@@ -246,23 +246,6 @@ async def test_unknown_calls_and_sessions_are_none_and_a_bad_cursor_is_told(ledg
     assert not said.captured
 
 
-async def test_sessions_are_found_by_what_was_said_in_them(ledger: Ledger, scribe: Scribe) -> None:
-    ids = []
-    for number in range(3):
-        talk = Talk(scribe, ledger)
-        record = talk.say(f"Where is Wally number {number}?", "Behind the HÄUSCHEN." if number == 1 else "Nowhere.")
-        ids.append(str(record.call.session.id))
-    call = ToolCall("search", '{"query":"hidden treasure"}')
-    tool = scribe.keep(ledger, {"messages": [{"role": "user", "content": "Go"}]}, Message("assistant", (call,)))
-    ids.append(str(tool.call.session.id))
-    assert await ledger.settled(5)
-    assert await ledger.sessions_saying(ids, "where is wally") == set(ids[:3])
-    assert await ledger.sessions_saying(ids, "häuschen") == {ids[1]}
-    assert await ledger.sessions_saying(ids, "Hidden Treasure") == {ids[3]}
-    assert await ledger.sessions_saying(ids[:1], "treasure") == set()
-    assert await ledger.sessions_saying(["\ud800", "nobody"], "x") == set()
-
-
 async def test_marks_tell_their_sessions_and_the_latest_come_in_order(ledger: Ledger, scribe: Scribe) -> None:
     talk = Talk(scribe, ledger)
     for number in range(3):

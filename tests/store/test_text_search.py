@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmqd.config.store import Store
-from llmqd.store import session_questions
+from llmqd.store import session_questions, text_search
 from llmqd.store.ledger import Ledger
 from llmqd.store.session_questions import SessionFilters
-from llmqd.store.text_search import has_all
+from llmqd.store.words import query, spoken_words
 from tests.store.conversing import Scribe, Talk
 
 
@@ -36,6 +36,7 @@ async def found(ledger: Ledger, text: str, limit: int = 100, agent: str | None =
     return [session.session_id for session in page.sessions]
 
 
+@pytest.mark.parametrize("few", [0, 3000], ids=["through the sessions", "through the index"])
 @pytest.mark.parametrize(
     ("text", "count"),
     [
@@ -44,12 +45,21 @@ async def found(ledger: Ledger, text: str, limit: int = 100, agent: str | None =
         ("paint red", 6),
         ("blue kilometre", 0),
         ("kilometre 7", 1),
-        ("metre exact", 12),
+        ("metre", 0),
+        ("kilo*", 12),
+        ("kilo", 0),
+        ("exact* 7", 1),
+        ("*", 0),
+        ("its length?", 12),
+        ("length!", 0),
         ("hidden", 0),
         ("nowhere", 0),
     ],
 )
-async def test_all_words_must_stand_in_one_message(ledger: Ledger, text: str, count: int) -> None:
+async def test_all_words_must_stand_in_one_message(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, text: str, count: int, few: int
+) -> None:
+    monkeypatch.setattr(text_search, "FEW", few)
     assert len(await found(ledger, text)) == count
 
 
@@ -63,6 +73,7 @@ async def test_following_next_leads_to_all_of_them_once(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, patience: float
 ) -> None:
     monkeypatch.setattr(session_questions, "_READ_AT_ONCE", 2)
+    monkeypatch.setattr(text_search, "FEW", 0)
     seen: list[str] = []
     after, pages = None, 0
     while True:
@@ -87,5 +98,5 @@ def test_what_is_no_message_says_nothing(value: object) -> None:
         data = orjson.dumps(value)
     except (TypeError, orjson.JSONEncodeError):
         return
-    assert not has_all(data, ["word"])
-    assert not has_all(data[:-1], [])
+    assert spoken_words(data) is None
+    assert not query("word").said_in(data[:-1])

@@ -78,7 +78,7 @@ class SessionFilter(Struct, kw_only=True, forbid_unknown_fields=True):
         Annotated[
             str,
             Meta(
-                min_length=1, max_length=1024, description="Words that were all said in one message, or parts of words."
+                min_length=1, max_length=1024, description="Words that were all said in one message; `re*` begins so."
             ),
         ]
         | None

@@ -1,0 +1,102 @@
+"""What full-text search knows of a message and of a query: the same words of both. No I/O."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from llmqd.messages.message import Message, Text, ToolCall, ToolResult
+
+_LONGEST = 64
+"""Characters of a word of a query that count."""
+
+_WITHOUT_SPACES = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+"""Scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+_SINGLE = re.compile(f"([{_WITHOUT_SPACES}])")
+_SIGNS = re.compile(r"[^\w\x00-\x7f]+")
+_WORD = re.compile(r"[0-9A-Za-z\x80-\U0010ffff]+")
+"""As SQLite's tokenizer `ascii` takes them."""
+
+_decode = msgspec.json.Decoder(Message).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for: `match` for the index, None where the index has nothing of it.
+
+    Where `exact`, a message of the index that matches has all that is wanted; else it has to be read (`said_in`).
+    `wanted` are the words, casefolded.
+    """
+
+    match: str | None
+    exact: bool
+    wanted: tuple[str, ...]
+
+    def said_in(self, message: bytes) -> bool:
+        """Whether a message, as JSON, says all of it."""
+        said = spoken_words(message)
+        if said is None:
+            return False
+        said = said.casefold()
+        return all(word in said for word in self.wanted)
+
+
+def query(text: str) -> Query:
+    """What a person looks for: words in any case and order, all in one message. One that ends in `*` is the beginning
+    of a word."""
+    wanted = tuple(text.casefold().split())
+    matches: list[str] = []
+    exact = True
+    for word in wanted:
+        bare = word.rstrip("*")
+        pieces = [piece[:_LONGEST] for piece in _WORD.findall(indexed(bare))]
+        exact = exact and pieces == [bare]
+        matches += [f'"{piece}"' for piece in pieces]
+        if bare != word and pieces:
+            matches[-1] += "*"
+    return Query(" ".join(matches) or None, exact, tuple(word.rstrip("*") or word for word in wanted))
+
+
+def document(message: bytes) -> str | None:
+    """What the index is to hold of a message, as JSON; None where it says nothing that is looked for.
+
+    Entries are taken out of the index by giving it the same text again: a change of this needs a new index.
+    """
+    said = spoken_words(message)
+    return indexed(said) if said else None
+
+
+def spoken_words(message: bytes) -> str | None:
+    """All that a message says in words, its tools included; None for a system text and for what is no message.
+
+    Not what a model thought.
+    """
+    try:
+        whole = _decode(message)
+    except msgspec.MsgspecError:
+        return None
+    return None if whole.role == "system" else "\n".join(_said(whole))
+
+
+def _said(message: Message) -> Iterable[str]:
+    for part in message.parts:
+        match part:
+            case Text() | ToolResult():
+                yield part.text
+            case ToolCall():
+                yield part.name
+                yield part.arguments
+
+
+def indexed(text: str) -> str:
+    """The text with its words as the index has them: case and marks on letters make no difference."""
+    if text.isascii():
+        return text.lower()
+    text = "".join(one for one in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(one))
+    return _SINGLE.sub(r" \1 ", _SIGNS.sub(" ", text))
