@@ -17,9 +17,9 @@ Packed = tuple[int, bytes]
 _ADD = "INSERT INTO words (rowid, said) VALUES (?, ?)"
 _REMOVE = "INSERT INTO words (words, rowid, said) VALUES ('delete', ?, ?)"
 _MERGE = "INSERT INTO words (words, rank) VALUES ('merge', ?)"
-_MERGED_AT_ONCE = -256
-"""Pages of the index that are written anew when something goes, as only that gives its space back. The sign says that
-all of the index takes its turn."""
+_LEAST_MERGED, _PAGE = 8, 2048
+"""Pages of the index that are written anew when something goes, and one more for each so many bytes that go: only that
+gives their space back."""
 _DICTIONARIES = "SELECT id, content FROM dictionaries WHERE id IN (SELECT value FROM json_each(?))"
 
 _FROM = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'words_from'"
@@ -47,7 +47,9 @@ async def remove(connection: aiosqlite.Connection, texts: Sequence[Packed]) -> N
     if rows:
         async with connection.executemany(_REMOVE, rows):
             pass
-        await connection.execute_fetchall(_MERGE, (_MERGED_AT_ONCE,))
+        # Less than nothing: all of the index takes its turn, not only what has become many pieces.
+        pages = _LEAST_MERGED + sum(len(said) for _, said in rows) // _PAGE
+        await connection.execute_fetchall(_MERGE, (-pages,))
 
 
 async def words_from(connection: aiosqlite.Connection) -> int:

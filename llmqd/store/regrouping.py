@@ -92,7 +92,11 @@ ON CONFLICT (session, key) DO UPDATE SET at = min(at, excluded.at)
 """
 _DELETE_NODES = "DELETE FROM nodes WHERE session = ?"
 _DELETE_NODE = "DELETE FROM nodes WHERE session = ? AND key = ?"
-_MOVE_MARKS = "UPDATE OR REPLACE marks SET session = ? WHERE session = ? AND at >= ?"
+_MOVE_MARKS = """
+UPDATE OR REPLACE marks SET session = ?1 WHERE session = ?2 AND at >= ?3
+    AND id > coalesce((SELECT id FROM marks WHERE at < ?3 - 60 ORDER BY id DESC LIMIT 1), 0)
+"""
+"""Marks stand in the order of time, to within a minute: those before are not read."""
 
 _CALLS = f"SELECT session_source, tip, answer, {', '.join(READ)} FROM calls WHERE session_id = ? ORDER BY id"
 _SPLIT_CALLS = "UPDATE calls SET session_id = ? WHERE session_id = ? AND id >= ? AND id < ?"

@@ -15,6 +15,9 @@ _SPARED = 86_400.0
 """Seconds: for the sake of size, texts of the last day go only when there are no older calls to be given up."""
 _WAL = 64 << 20
 """Bytes of the cap that are left to the write-ahead log, or an eighth where that is less."""
+_FOR_WORK = 512 << 20
+"""Bytes of the cap, or a quarter where that is less, that are left to the index of words: while it is put in order, it
+has some of itself twice."""
 _SLACK_PAGES, _SLACK = 256, 16
 """Free space that may stay in the file for what comes next: so many pages, or one page in so many."""
 _IN_MEMORY = 256 << 20
@@ -51,7 +54,7 @@ class Terms:
     @property
     def most(self) -> int | None:
         """Bytes that the database itself may take."""
-        return self.max_size - self.wal if self.max_size else None
+        return self.max_size - self.wal - min(_FOR_WORK, self.max_size // 4) if self.max_size else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import orjson
 
-from llmqd.call import SessionSource
+from llmqd.store.backend import SessionTotals
 from llmqd.store.cursor import Place
 from llmqd.store.text_search import TextSearch
 from llmqd.store.usage_questions import Ask, Rows
@@ -23,16 +23,28 @@ _RECENT = 20_000
 _SPARE = 50
 """More of the dearest than wanted are looked at, since not all of their cost may lie within the window."""
 
-_READ_AT_ONCE = 400
-"""Sessions whose texts are looked for at once."""
+_READ_FIRST, _READ_AT_ONCE = 64, 512
+"""Sessions whose texts are looked for at once: at first, and at most."""
 _PATIENCE = 1.0
 """Seconds that a search for words goes on."""
 
-_COLUMNS = (
-    "session_id, source, first_seen, last_seen, request_count, error_count, prompt_tokens, completion_tokens,"
-    " total_tokens, cached_tokens, cost_pico, unknown_cost_count, agent, user_id, conversation, function_calls,"
-    " cache_hits, total_ms, client_key"
-)
+
+@dataclass(slots=True, frozen=True)
+class Session(SessionTotals):
+    """A session with its totals: the row of `sessions`, its models and its tags."""
+
+    agent: str | None
+    user_id: str | None
+    conversation: str | None
+    function_calls: int
+    cache_hits: int
+    total_ms: int
+    client_key: str | None = None
+    models: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+_COLUMNS = ", ".join(field.name for field in fields(Session) if field.name not in ("models", "tags"))
 _SESSION = f"SELECT {_COLUMNS} FROM sessions WHERE session_id = ?"
 _FACETS = """
 SELECT session_id, kind, value FROM facets
@@ -63,33 +75,6 @@ FROM calls
 WHERE session_id IN (SELECT value FROM json_each(?)) AND received_at >= ? AND received_at < ? AND status <> 'running'
 GROUP BY session_id
 """
-
-
-@dataclass(slots=True)
-class Session:
-    """A session with its totals: the row of `sessions`, its models and its tags. Times are Unix seconds."""
-
-    session_id: str
-    source: SessionSource
-    first_seen: float
-    last_seen: float
-    request_count: int
-    error_count: int
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    cached_tokens: int
-    cost_pico: int
-    unknown_cost_count: int
-    agent: str | None
-    user_id: str | None
-    conversation: str | None
-    function_calls: int
-    cache_hits: int
-    total_ms: int
-    client_key: str | None = None
-    models: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -172,6 +157,16 @@ class SessionQuestions:
         sessions, following = await self._some(filters, facets, total, limit, offset=offset, after=after)
         return SessionPage(await self._named(sessions), total, following)
 
+    async def pages(self, filters: SessionFilters, at_once: int) -> AsyncIterator[list[Session]]:
+        """All sessions that fit, so many at a time."""
+        facets, total = await self._fitting(filters)
+        after: Place | None = None
+        while total:
+            sessions, after = await self._some(filters, facets, total, at_once, after=after)
+            yield await self._named(sessions)
+            if after is None:
+                return
+
     async def _fitting(self, filters: SessionFilters) -> tuple[list[tuple[str, str]], int]:
         """(the facets that are wanted, the rarest first; how many sessions fit)."""
         facets = filters.facets()
@@ -238,7 +233,7 @@ class SessionQuestions:
         if not total:
             return SessionPage([], 0, None)
         found: list[Session] = []
-        at_once = _READ_AT_ONCE if wanted.exact else _READ_AT_ONCE // 4
+        at_once = _READ_FIRST
         while True:
             sessions, following = (
                 await self._some(filters, facets, total, at_once, after=after) if total else ([], None)
@@ -250,7 +245,7 @@ class SessionQuestions:
                 found.append(session)
                 if len(found) == limit:
                     return SessionPage(await self._named(found), None, (session.first_seen, session.session_id))
-            after = following
+            after, at_once = following, min(2 * at_once, _READ_AT_ONCE if wanted.exact else _READ_FIRST)
             if after is None:
                 return SessionPage(await self._named(found), len(found) if first else None, None)
             if now() >= deadline:
@@ -296,9 +291,14 @@ class SessionQuestions:
             names: dict[tuple[str, str], list[str]] = {}
             for row in await self._ask(_FACETS, ids):
                 names.setdefault((row["session_id"], row["kind"]), []).append(row["value"])
-            for session in sessions:
-                session.models = tuple(names.get((session.session_id, "model"), ()))
-                session.tags = tuple(names.get((session.session_id, "tag"), ()))
+            return [
+                replace(
+                    session,
+                    models=tuple(names.get((session.session_id, "model"), ())),
+                    tags=tuple(names.get((session.session_id, "tag"), ())),
+                )
+                for session in sessions
+            ]
         return sessions
 
 

@@ -18,7 +18,7 @@ from llmqd.store.position import BEGINNING, Position
 
 logger = logging.getLogger(__name__)
 
-_MAX_BYTES = 4 * 1024 * 1024
+_MAX_BYTES = 1024 * 1024
 _MAX_ENTRIES = 2400
 """A batch's bounds: large enough for thousands of records a second, small enough for a tenth of a second."""
 _FIRST_PAUSE = 0.1

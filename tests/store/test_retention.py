@@ -74,7 +74,7 @@ def test_no_more_is_asked_for_than_the_excess_needs() -> None:
 
 
 def test_a_file_that_is_too_large_but_empty_inside_is_cut_at_once_and_a_smaller_one_when_it_pays() -> None:
-    step = next_step(TERMS, extent(600, free_pages=50_000, text=1, call=1), NOW)
+    step = next_step(TERMS, extent(500, free_pages=50_000, text=1, call=1), NOW)
     assert step is not None
     assert (step.what, step.for_size) == ("pages", True)
     step = next_step(TERMS, extent(100, free_pages=5_000, text=1, call=1), NOW)
@@ -98,10 +98,11 @@ def test_texts_never_outlive_the_calls(settings: Store, texts: float) -> None:
     assert Terms.of(settings).texts == texts
 
 
-def test_the_cap_holds_the_write_ahead_log_too_and_memory_has_one_of_its_own() -> None:
+def test_the_cap_holds_the_write_ahead_log_and_the_work_on_the_index_too_and_memory_has_one_of_its_own() -> None:
     terms = Terms(max_size=16 << 20)
-    assert (terms.wal, terms.most) == (2 << 20, 14 << 20)
-    assert Terms(max_size=10 << 30).wal == 64 << 20
+    assert (terms.wal, terms.most) == (2 << 20, 10 << 20)
+    large = Terms(max_size=10 << 30)
+    assert (large.wal, large.most) == (64 << 20, (10 << 30) - (64 << 20) - (512 << 20))
     assert Terms.of(Store(backend="memory")).max_size == 256 << 20
     assert Terms.of(Store(backend="memory", max_size=0)).max_size == 256 << 20
     assert Terms.of(Store(backend="memory", max_size=1 << 20)).max_size == 1 << 20

@@ -72,6 +72,7 @@ async def test_other_filters_hold_as_well(ledger: Ledger) -> None:
 async def test_following_next_leads_to_all_of_them_once(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, patience: float
 ) -> None:
+    monkeypatch.setattr(session_questions, "_READ_FIRST", 2)
     monkeypatch.setattr(session_questions, "_READ_AT_ONCE", 2)
     monkeypatch.setattr(text_search, "FEW", 0)
     seen: list[str] = []

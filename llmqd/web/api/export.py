@@ -86,13 +86,8 @@ class Export:
             filters = dataclasses.replace(filters, until=last if filters.until is None else min(last, filters.until))
 
     async def _sessions(self, filters: SessionFilters) -> AsyncIterator[Page]:
-        after = None
-        while True:
-            page = await self._ledger.sessions.search(filters, _PAGE, after=after)
-            yield [SessionSummary.of(session) for session in page.sessions]
-            after = page.next
-            if after is None:
-                return
+        async for page in self._ledger.sessions.pages(filters, _PAGE):
+            yield [SessionSummary.of(session) for session in page]
 
     async def _usage(self, query: inputs.Export, since: float | None, until: float | None) -> AsyncIterator[Page]:
         step = DAY if query.granularity in (UNSET, "day") else HOUR
