@@ -5,7 +5,7 @@ each a real daemon is started, real calls go through it to a fast mock upstream 
 asked `--rounds` times, in turn, over one connection. A ledger that was filled before is used again from `--keep`.
 
 Beside it stand the same questions to the same calls in PostgreSQL (`bench/predecessor.py`), where that is installed,
-and the size of the ledger beside that of the bodies that went by.
+and the size of the ledger beside that of the bodies that went by. All calls and sessions are exported, too.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import uvloop
 from bench import predecessor
 from bench.__main__ import llmqd, started
 from bench.conversations import Recording, fill
+from bench.processes import resident
 from llmqd.config.store import Store
 from tests.postgres import NoPostgres, server
 
@@ -45,6 +46,8 @@ _CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "How l
 _WARM_UP = 3
 _ROUNDS = 3
 """Of PostgreSQL, where some questions take seconds."""
+EXPORTING, _LOOKED_AT = 50, 50
+"""Megabytes above idle that an export may hold; every so many pieces of it that is looked at."""
 SHARE = 8
 """The database may have this part of the bytes of the bodies."""
 _WEIGHT = "weight.json"
@@ -137,8 +140,28 @@ async def questions(http: aiohttp.ClientSession, url: str) -> dict[str, tuple[st
     }
 
 
-async def measured(directory: Path, rounds: int) -> dict[str, float]:
-    """The 95th percentile of each question in seconds."""
+async def exported(http: aiohttp.ClientSession, url: str, pid: int) -> bool:
+    """Prints what exporting every call and session takes; whether the daemon held little memory for it."""
+    idle, good = resident(pid), True
+    for what in ("requests", "sessions"):
+        began, rows, pieces, most = time.perf_counter(), 0, 0, idle
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with http.get(f"{url}/api/v1/export?what={what}&format=jsonl", timeout=timeout) as answer:
+            async for piece in answer.content.iter_any():
+                rows, pieces = rows + piece.count(b"\n"), pieces + 1
+                if pieces % _LOOKED_AT == 0:
+                    most = max(most, resident(pid))
+        above, seconds = (most - idle) / 1e6, time.perf_counter() - began
+        good = good and above <= EXPORTING
+        print(
+            f"{rows:,} {what} exported at {rows / seconds:,.0f}/s, {above:.0f} MB above idle (at most {EXPORTING})",
+            flush=True,
+        )
+    return good
+
+
+async def measured(directory: Path, rounds: int) -> tuple[dict[str, float], bool]:
+    """(the 95th percentile of each question in seconds, whether exports held little memory)."""
     (directory / "notify").unlink(missing_ok=True)
     took: dict[str, list[float]] = {}
     mock_process, mock_port = started("-m", "bench.mock")
@@ -148,6 +171,8 @@ async def measured(directory: Path, rounds: int) -> dict[str, float]:
         processes.insert(0, daemon)
         url = f"http://127.0.0.1:{port}"
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=100)) as http:
+            await asyncio.sleep(2)
+            good = await exported(http, url, daemon.pid)
             asked = await questions(http, url)
             async with writing(http, url) as statuses:
                 await asyncio.sleep(2)
@@ -167,7 +192,7 @@ async def measured(directory: Path, rounds: int) -> dict[str, float]:
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
-    return {name: statistics.quantiles(seconds, n=20)[-1] for name, seconds in took.items()}
+    return {name: statistics.quantiles(seconds, n=20)[-1] for name, seconds in took.items()}, good
 
 
 async def _once(http: aiohttp.ClientSession, url: str, body: dict[str, Any] | None) -> float:
@@ -202,12 +227,14 @@ def weighed(directory: Path) -> bool:
 async def main(keep: Path, calls: int, rounds: int) -> bool:
     """Prints the table; whether every question is quick enough and the database small enough."""
     sizes = (SMALL, calls)
-    results = []
+    results, good = [], True
     for size in sizes:
         directory = keep / str(size)
         await prepared(directory, size)
-        results.append(await measured(directory, rounds))
-    good = weighed(keep / str(calls))
+        took, little = await measured(directory, rounds)
+        results.append(took)
+        good = good and little
+    good = weighed(keep / str(calls)) and good
     rows = await in_postgres(keep / str(calls))
     heads = "".join(f"{f'{size:,} calls':>18}" for size in sizes)
     print(f"{'p95 over HTTP':<32}{heads}{'ratio':>8}{'PostgreSQL':>18}")
