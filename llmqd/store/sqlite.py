@@ -26,9 +26,9 @@ from llmqd.store.columns import record
 from llmqd.store.conversations import Conversations
 from llmqd.store.entries import Entry
 from llmqd.store.fetching import fetched
+from llmqd.store.migrating import migrate
 from llmqd.store.position import Position
 from llmqd.store.retention import Terms
-from llmqd.store.schema import migrate
 from llmqd.store.texts import Texts
 from llmqd.store.tidying import Tidied, Tidying
 from llmqd.usage import LaneUsage, Sample

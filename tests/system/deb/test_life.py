@@ -12,7 +12,8 @@ import aiosqlite
 import pytest
 
 from llmqd import __version__
-from llmqd.store.schema import MIGRATIONS, migrate
+from llmqd.store.migrating import migrate
+from llmqd.store.schema import MIGRATIONS
 from tests.system.deb.conftest import INSTALL, UPSTREAM
 from tests.system.deb.machine import Machine
 from tests.system.deb.packages import newer

@@ -7,7 +7,8 @@ import aiosqlite
 import pytest
 
 from llmqd.errors import NewerDatabase, StoreError
-from llmqd.store.schema import APPLICATION_ID, MIGRATIONS, migrate
+from llmqd.store.migrating import migrate
+from llmqd.store.schema import APPLICATION_ID, MIGRATIONS
 
 
 async def migrated(path: Path, migrations: tuple[str, ...] = MIGRATIONS) -> None:
