@@ -11,10 +11,10 @@ import orjson
 
 from llmqd.store.backend import SessionTotals
 from llmqd.store.cursor import Place
-from llmqd.store.text_search import TextSearch
+from llmqd.store.text_search import FEW, TextSearch
 from llmqd.store.usage_questions import Ask, Rows
 from llmqd.store.window import Window
-from llmqd.store.words import query
+from llmqd.store.words import Query, query
 
 _FEW = 2_000
 """Sessions that are rather sorted than looked for in the order wanted."""
@@ -23,8 +23,11 @@ _RECENT = 20_000
 _SPARE = 50
 """More of the dearest than wanted are looked at, since not all of their cost may lie within the window."""
 
-_READ_FIRST, _READ_AT_ONCE = 64, 512
-"""Sessions whose texts are looked for at once: at first, and at most."""
+_READ_AT_ONCE = 64
+"""Sessions whose texts are read at once."""
+_LOOKED_AT_FIRST = 200
+"""Texts that have the words and are followed to their sessions at once, to begin with."""
+_END = 2**53
 _PATIENCE = 1.0
 """Seconds that a search for words goes on."""
 
@@ -218,38 +221,71 @@ class SessionQuestions:
     async def search_text(
         self, filters: SessionFilters, text: str, limit: int, *, after: Place | None = None, within: float = _PATIENCE
     ) -> SessionPage:
-        """At most `limit` sessions that fit and in which one message has all these words (see words.query).
+        """At most `limit` sessions that fit and in which one message has all these words (see words.query), the one
+        whose message was kept last first.
 
         Gives up after about `within` seconds with what it has found; `next` leads to those that it has not looked at.
-        `total` is known where few sessions have the words, or all were looked at.
+        `total` is known where few messages have the words, or all were looked at.
         """
-        wanted = query(text)
-        saying = await self._texts.sessions(wanted)
-        if saying is not None:
-            return await self.search(replace(filters, among=saying), limit, after=after)
-        now = asyncio.get_running_loop().time
-        first, deadline = after is None, now() + within
+        wanted, deadline = query(text), asyncio.get_running_loop().time() + within
+        if wanted.match is None:
+            return await self._search_read(filters, wanted, limit, after, deadline)
+        place, skipped = (_END, "") if after is None else (int(min(max(after[0], 0.0), _END)), after[1])
+        ids = await self._texts.matching(wanted, place + 1, FEW + 1)
+        last, size = len(ids) <= FEW, FEW if len(ids) <= FEW else _LOOKED_AT_FIRST
+        found: list[tuple[int, Session]] = []
+        seen: set[str] = set()
+        following: Place | None = None
+        while ids:
+            block, ids = ids[:size], ids[size:]
+            latest = await self._texts.sessions_of(wanted, block)
+            new = [one for one, id_ in latest.items() if one not in seen and (id_ < place or one > skipped)]
+            seen.update(new)
+            if after is not None and new:
+                shown = await self._texts.holding(wanted, new, place + 1)
+                new = [one for one in new if one not in shown]
+            fitting = {session.session_id: session for session in await self._among(filters, new)}
+            found += [(latest[one], fitting[one]) for one in new if one in fitting]
+            if len(found) > limit:
+                break
+            if not ids and not last:
+                ids = await self._texts.matching(wanted, block[-1], FEW + 1)
+                last = len(ids) <= FEW
+            if ids and asyncio.get_running_loop().time() >= deadline:
+                following = float(block[-1] - 1), ""
+                break
+            size = min(2 * size, FEW)
+        total = len(found) if after is None and last and not ids else None
+        if len(found) > limit:
+            id_, session = found[limit - 1]
+            following = float(id_), session.session_id
+        return SessionPage(await self._named([session for _, session in found[:limit]]), total, following)
+
+    async def _among(self, filters: SessionFilters, ids: Sequence[str]) -> list[Session]:
+        """Those of some sessions that fit."""
+        wanted = replace(filters, among=ids)
+        sessions, _ = await self._some(wanted, wanted.facets(), _FEW + 1, len(ids)) if ids else ([], None)
+        return sessions
+
+    async def _search_read(
+        self, filters: SessionFilters, wanted: Query, limit: int, after: Place | None, deadline: float
+    ) -> SessionPage:
+        """The same for what no index knows, by reading what was said: the session that began last first."""
+        first, found = after is None, list[Session]()
         facets, total = await self._fitting(filters)
-        if not total:
-            return SessionPage([], 0, None)
-        found: list[Session] = []
-        at_once = _READ_FIRST
-        while True:
-            sessions, following = (
-                await self._some(filters, facets, total, at_once, after=after) if total else ([], None)
-            )
+        while total:
+            sessions, following = await self._some(filters, facets, total, _READ_AT_ONCE, after=after)
             holding = await self._texts.holding(wanted, [session.session_id for session in sessions])
             for session in sessions:
-                if session.session_id not in holding:
-                    continue
-                found.append(session)
-                if len(found) == limit:
-                    return SessionPage(await self._named(found), None, (session.first_seen, session.session_id))
-            after, at_once = following, min(2 * at_once, _READ_AT_ONCE if wanted.exact else _READ_FIRST)
-            if after is None:
-                return SessionPage(await self._named(found), len(found) if first else None, None)
-            if now() >= deadline:
-                return SessionPage(await self._named(found), None, after)
+                if session.session_id in holding:
+                    found.append(session)
+                    if len(found) == limit:
+                        return SessionPage(await self._named(found), None, (session.first_seen, session.session_id))
+            after = following
+            if after is None or asyncio.get_running_loop().time() >= deadline:
+                break
+        known = first and (after is None or not total)
+        return SessionPage(await self._named(found), len(found) if known else None, after if total else None)
 
     async def dearest(self, window: Window, limit: int) -> list[Session]:
         """The sessions on which most was spent within the window; their sums count only the calls in it."""

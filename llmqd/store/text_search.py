@@ -12,14 +12,14 @@ from llmqd.store.packing import Unpacking, dictionaries_of
 from llmqd.store.usage_questions import Ask
 from llmqd.store.words import Query
 
-FEW = 3_000
-"""Texts that are rather followed to the sessions in which they were said than met on the way through the sessions."""
+FEW = 1_500
+"""Texts that are all looked at, so that it is known how many sessions there are."""
 
-_MATCHING = "SELECT rowid AS id FROM words WHERE words MATCH ? ORDER BY rowid DESC LIMIT ?"
+_MATCHING = "SELECT rowid AS id FROM words WHERE words MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
 _SESSIONS_OF = """
 SELECT session_id, texts.id FROM texts JOIN nodes ON nodes.text = texts.key
 JOIN session_numbers ON session_numbers.number = nodes.session
-WHERE texts.id IN (SELECT value FROM json_each(?)) LIMIT ?
+WHERE texts.id IN (SELECT value FROM json_each(?)) ORDER BY texts.id DESC, session_id
 """
 _SAID = """
 SELECT session_id, texts.id
@@ -41,24 +41,26 @@ class TextSearch:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
-    async def sessions(self, wanted: Query) -> list[str] | None:
-        """All sessions in which one message says what is wanted; None where there are too many to tell."""
-        if wanted.match is None:
-            return None
-        ids = [row["id"] for row in await self._ask(_MATCHING, wanted.match, FEW + 1)]
-        if len(ids) > FEW:
-            return None
-        said = await self._ask(_SESSIONS_OF, orjson.dumps(ids).decode(), FEW + 1)
-        if len(said) > FEW:
-            return None
-        ids = [row["id"] for row in said]
-        true = set(ids) if wanted.exact else await self._saying(ids, wanted)
-        return sorted({row["session_id"] for row in said if row["id"] in true})
+    async def matching(self, wanted: Query, before: int, most: int) -> list[int]:
+        """The ids below `before` of texts in which the index has what is wanted, at most so many, the latest first."""
+        rows = await self._ask(_MATCHING, wanted.match, before, most)
+        return [row["id"] for row in rows]
 
-    async def holding(self, wanted: Query, session_ids: Sequence[str]) -> set[str]:
-        """Those of these sessions in which one message says what is wanted."""
+    async def sessions_of(self, wanted: Query, ids: Sequence[int]) -> dict[str, int]:
+        """The sessions in which these texts were said, as far as they say what is wanted, each with the latest of them;
+        in the order of these."""
+        said = await self._ask(_SESSIONS_OF, orjson.dumps(ids).decode())
+        true = set(ids) if wanted.exact else await self._saying(ids, wanted)
+        latest: dict[str, int] = {}
+        for row in said:
+            if row["id"] in true:
+                latest.setdefault(row["session_id"], row["id"])
+        return latest
+
+    async def holding(self, wanted: Query, session_ids: Sequence[str], since: int = 0) -> set[str]:
+        """Those of these sessions in which one message says what is wanted, in a text of the id `since` or later."""
         said = await self._ask(_SAID, orjson.dumps(session_ids).decode())
-        ids = {row["id"] for row in said}
+        ids = {row["id"] for row in said if row["id"] >= since}
         if wanted.match is not None and ids:
             matching = await self._ask(_MATCHING_BETWEEN, wanted.match, min(ids), max(ids))
             ids &= {row["id"] for row in matching}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmqd.config.store import Store
-from llmqd.store import session_questions, text_search
+from llmqd.store import session_questions
 from llmqd.store.ledger import Ledger
 from llmqd.store.session_questions import SessionFilters
 from llmqd.store.words import query, spoken_words
@@ -36,7 +36,7 @@ async def found(ledger: Ledger, text: str, limit: int = 100, agent: str | None =
     return [session.session_id for session in page.sessions]
 
 
-@pytest.mark.parametrize("few", [0, 3000], ids=["through the sessions", "through the index"])
+@pytest.mark.parametrize("few", [1, 5, 1500])
 @pytest.mark.parametrize(
     ("text", "count"),
     [
@@ -59,7 +59,8 @@ async def found(ledger: Ledger, text: str, limit: int = 100, agent: str | None =
 async def test_all_words_must_stand_in_one_message(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, text: str, count: int, few: int
 ) -> None:
-    monkeypatch.setattr(text_search, "FEW", few)
+    monkeypatch.setattr(session_questions, "FEW", few)
+    monkeypatch.setattr(session_questions, "_LOOKED_AT_FIRST", 2)
     assert len(await found(ledger, text)) == count
 
 
@@ -69,24 +70,32 @@ async def test_other_filters_hold_as_well(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("patience", [0.0, 10.0], ids=["gives up at once", "patient"])
+@pytest.mark.parametrize(("few", "wanted"), [(1, "red"), (1500, "red"), (1, "length?"), (1500, "length?"), (1, "!?")])
 async def test_following_next_leads_to_all_of_them_once(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, patience: float
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, patience: float, few: int, wanted: str
 ) -> None:
-    monkeypatch.setattr(session_questions, "_READ_FIRST", 2)
     monkeypatch.setattr(session_questions, "_READ_AT_ONCE", 2)
-    monkeypatch.setattr(text_search, "FEW", 0)
+    monkeypatch.setattr(session_questions, "_LOOKED_AT_FIRST", 1)
+    monkeypatch.setattr(session_questions, "FEW", few)
+    total = (await ledger.sessions.search_text(SessionFilters(), wanted, 100)).total
     seen: list[str] = []
-    after, pages = None, 0
-    while True:
-        page = await ledger.sessions.search_text(SessionFilters(), "red", 4, after=after, within=patience)
+    after = None
+    for _ in range(50):
+        page = await ledger.sessions.search_text(SessionFilters(), wanted, 4, after=after, within=patience)
         assert len(page.sessions) <= 4
-        assert page.total is None
         seen += [session.session_id for session in page.sessions]
-        after, pages = page.next, pages + 1
+        after = page.next
         if after is None:
             break
-    assert len(seen) == len(set(seen)) == 6
-    assert pages == (6 if patience == 0 else 2)
+    assert len(seen) == len(set(seen)) == total == {"red": 6, "length?": 12, "!?": 0}[wanted]
+
+
+async def test_the_latest_that_was_said_comes_first(ledger: Ledger) -> None:
+    page = await ledger.sessions.search_text(SessionFilters(), "kilometre", 3)
+    numbers = [await ledger.messages_of_session(session.session_id, 10) for session in page.sessions]
+    said = [lines.lines[-1].message.text for lines in numbers if lines and lines.lines[-1].message]
+    assert said == [f"Kilometre {number} exactly" for number in (11, 10, 9)]
+    assert page.total == 12
 
 
 @given(
