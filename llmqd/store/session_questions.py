@@ -235,17 +235,20 @@ class SessionQuestions:
         last, size = len(ids) <= FEW, FEW if len(ids) <= FEW else _LOOKED_AT_FIRST
         found: list[tuple[int, Session]] = []
         seen: set[str] = set()
+        new: list[str] = []
         following: Place | None = None
         while ids:
             block, ids = ids[:size], ids[size:]
             latest = await self._texts.sessions_of(wanted, block)
             new = [one for one, id_ in latest.items() if one not in seen and (id_ < place or one > skipped)]
             seen.update(new)
-            if after is not None and new:
-                shown = await self._texts.holding(wanted, new, place + 1)
-                new = [one for one in new if one not in shown]
             fitting = {session.session_id: session for session in await self._among(filters, new)}
-            found += [(latest[one], fitting[one]) for one in new if one in fitting]
+            new = [one for one in new if one in fitting]
+            while new and len(found) <= limit:
+                some, new = new[:_READ_AT_ONCE], new[_READ_AT_ONCE:]
+                # What a former page has shown for a later message is not shown again.
+                shown = await self._texts.holding(wanted, some, place + 1) if after is not None else ()
+                found += [(latest[one], fitting[one]) for one in some if one not in shown]
             if len(found) > limit:
                 break
             if not ids and not last:
@@ -255,7 +258,7 @@ class SessionQuestions:
                 following = float(block[-1] - 1), ""
                 break
             size = min(2 * size, FEW)
-        total = len(found) if after is None and last and not ids else None
+        total = len(found) + len(new) if after is None and last and not ids else None
         if len(found) > limit:
             id_, session = found[limit - 1]
             following = float(id_), session.session_id
