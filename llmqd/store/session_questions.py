@@ -241,7 +241,7 @@ class SessionQuestions:
             block, ids = ids[:size], ids[size:]
             latest = await self._texts.sessions_of(wanted, block)
             new = [one for one, id_ in latest.items() if one not in seen and (id_ < place or one > skipped)]
-            seen.update(new)
+            seen.update(latest)
             fitting = {session.session_id: session for session in await self._among(filters, new)}
             new = [one for one in new if one in fitting]
             while new and len(found) <= limit:

@@ -90,6 +90,22 @@ async def test_following_next_leads_to_all_of_them_once(
     assert len(seen) == len(set(seen)) == total == {"red": 6, "length?": 12, "!?": 0}[wanted]
 
 
+async def test_pages_may_end_within_what_many_have_said_in_the_same_words(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_questions, "_LOOKED_AT_FIRST", 1)
+    monkeypatch.setattr(session_questions, "FEW", 2)
+    seen: list[str] = []
+    after = None
+    for _ in range(20):
+        page = await ledger.sessions.search_text(SessionFilters(), "of", 2, after=after)
+        seen += [session.session_id for session in page.sessions]
+        after = page.next
+        if after is None:
+            break
+    assert len(seen) == len(set(seen)) == 12
+
+
 async def test_the_latest_that_was_said_comes_first(ledger: Ledger) -> None:
     page = await ledger.sessions.search_text(SessionFilters(), "kilometre", 3)
     numbers = [await ledger.messages_of_session(session.session_id, 10) for session in page.sessions]
