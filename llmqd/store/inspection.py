@@ -60,7 +60,7 @@ def inspect_database(path: Path, step: Callable[[], object] = lambda: None) -> D
             (owner,) = connection.execute("PRAGMA application_id").fetchone()
             if version and owner != APPLICATION_ID:
                 raise StoreError(f"{path} is a database of another program")
-            complaints = [str(row[0]) for row in connection.execute(f"PRAGMA quick_check({_COMPLAINTS})")]
+            complaints = _complaints(connection)
             newest = None
             if version and complaints == ["ok"]:
                 (newest,) = connection.execute("SELECT max(received_at) FROM calls").fetchone()
@@ -75,6 +75,16 @@ def inspect_database(path: Path, step: Callable[[], object] = lambda: None) -> D
         size=size,
         wal=wal.stat().st_size if wal.exists() else 0,
     )
+
+
+def _complaints(connection: sqlite3.Connection) -> list[str]:
+    """What SQLite says of the database: "ok", or what is broken. That may be all where it is broken badly."""
+    try:
+        return [str(row[0]) for row in connection.execute(f"PRAGMA quick_check({_COMPLAINTS})")]
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+            raise
+        return [str(error)]
 
 
 def inspect_journal(directory: Path, database: Path) -> JournalFound:
