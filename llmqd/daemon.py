@@ -62,6 +62,7 @@ from llmqd.web.door import Door
 from llmqd.web.event_stream import EventStream
 from llmqd.web.listening import Listening
 from llmqd.web.own import Own
+from llmqd.web.patience import Patience
 from llmqd.web.proxy import Proxy
 from llmqd.web.queue_api import QueueApi
 from llmqd.web.relay import Relay
@@ -161,7 +162,7 @@ class Daemon:
             clock=clock,
             wall=time.time,
         )
-        others = self.onlookers.faults, self.alerts.faults, self.budget_recall.faults
+        others = self.onlookers.faults, self.alerts.faults, self.budget_recall.faults, self.patience.faults
         self.own = Own(self.in_force, self.lanes, self.ledger, metrics, self.keyring, others, wall=time.time)
         queue, events = QueueApi(self.lanes, clock=clock), EventStream(self.events)
         api = Api(self.ledger, self.conversations, self.keyring, self.budgets, wall=time.time)
@@ -222,7 +223,9 @@ class Daemon:
         self._parts.callback(self.handover.leave)
 
     async def _build_door(self, config: Config, clock: Callable[[], float]) -> Door:
-        """What decides who may call."""
+        """What decides who may call, and how long callers are waited for."""
+        timeout = config.server.client_timeout
+        self.patience = Patience(lambda: self.listening.connections, timeout, clock=clock)
         start = self._parts.enter_async_context
         _check_sockets(config, self._sockets)
         self.callers = Callers(config.auth, self.keyring, clock=clock, wall=time.time)
@@ -235,17 +238,19 @@ class Daemon:
     async def _listen(self, queue: QueueApi, events: EventStream, api: Api, door: Door, server: Server) -> None:
         app = build_app(self.proxy, self.own, queue, events, api, Cors(self.in_force), door)
         self.tls = ServerTls.of(server)
-        self.listening = await self._parts.enter_async_context(
+        self.listening: Listening = await self._parts.enter_async_context(
             Listening(
                 app,
                 server.addresses,
                 grace=server.shutdown_grace,
                 max_header=server.max_header,
+                client_timeout=server.client_timeout,
                 notifier=self.notifier,
                 passed=self._sockets,
                 tls=self.tls,
             )
         )
+        await self._parts.enter_async_context(self.patience)
 
     def _following(self, config: Config, digests: Digests, clock: Callable[[], float]) -> Follower:
         importing = Import(self.ledger, self._transcripts, digests, config, wall=time.time, calm=True)
@@ -314,9 +319,8 @@ async def serve(config: Config, load: Load, environ: Mapping[str, str]) -> None:
         signals = Signals()
         addresses = ", ".join(daemon.listening.addresses)
         logger.info("llmqd %s ready on %s; upstreams: %s", __version__, addresses, daemon.upstreams)
-        store = daemon.ledger.health()
-        if not store.ok:
-            logger.warning("store: %s", store.reason)
+        if (store := daemon.ledger.health().reason) is not None:
+            logger.warning("store: %s", store)
         daemon.notifier.ready()
         _steady()
         # The price list is large; the first call must not wait for it, nor the start.

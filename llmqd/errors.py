@@ -167,6 +167,12 @@ class BodyTooLarge(CallRefused):
     status, code = 413, "body_too_large"
 
 
+class RequestTimeout(CallRefused):
+    """The client fell silent in the middle of its request for longer than `[server] client_timeout`."""
+
+    status, code = 408, "request_timeout"
+
+
 class TooLargeForLimit(CallRefused):
     """The call needs more tokens than a limit ever allows, so waiting could not help."""
 

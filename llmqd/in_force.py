@@ -32,7 +32,14 @@ class InForce:
         self.config, self.routing = config, Routing(config)
 
 
-_FIXED_SERVER = ("listen", "max_header", "shutdown_grace", "proxy_from_environment", "state_directory")
+_FIXED_SERVER = (
+    "listen",
+    "max_header",
+    "client_timeout",
+    "shutdown_grace",
+    "proxy_from_environment",
+    "state_directory",
+)
 
 
 def keep_fixed(running: Config, changed: Config) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -263,6 +264,13 @@ class Metrics:
         return model
 
 
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return 0  # there is no event loop here
+
+
 class _Watched(Collector):
     """Figures whose owners are asked at the moment of the scrape."""
 
@@ -278,6 +286,7 @@ class _Watched(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("llmqd_build", "The running version", {"version": __version__})
+        yield GaugeMetricFamily("llmqd_tasks", "Tasks of the event loop", value=_tasks())
         # Two keys may bear one name for a while when a reload renames them; a sample must not stand there twice.
         by_name: dict[str, list[LaneFigures]] = {}
         for lane in self._lanes:

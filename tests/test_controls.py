@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from llmqd.controls import Controls, parse_priority, parse_tags, patience, read_controls
@@ -109,3 +111,31 @@ def test_who_names_no_timer_may_wait_for_ever() -> None:
 def test_bytes_in_time_start_a_client_s_timer_anew() -> None:
     assert patient(45.0, x_stainless_read_timeout="600") is None
     assert patient(700.0, x_stainless_read_timeout="600") == 598, "they would come too late"
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "X-LLMQD-Priority",
+                "X-LLMQD-Deadline",
+                "X-LLMQD-No-Queue",
+                "X-LLMQD-Tags",
+                "X-LLMQD-Store",
+                "X-LLMQD-Session",
+                "X-LLMQD-Agent",
+                "x-stainless-timeout",
+                "X-Server-Timeout",
+            ]
+        ),
+        st.text(max_size=40) | st.sampled_from(["1e999", "-1", "nan", "inf", "0", "٣", "1" * 400]),
+    )
+)
+def test_any_header_is_understood_or_refused_by_name(headers: dict[str, str]) -> None:
+    try:
+        found = read_controls(CIMultiDict(headers), default_priority=5)
+    except BadHeader:
+        return
+    assert 0 <= found.priority <= 9
+    waits = patience(CIMultiDict(headers))
+    assert waits is None or waits >= 0

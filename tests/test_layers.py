@@ -47,7 +47,17 @@ LAYERS = (
     ("web.passage", "web.queue_input", "web.queue_shapes"),
     ("web.late_answer",),
     ("web.fingerprint",),
-    ("web.tls", "web.scope", "web.body", "web.rename", "web.headers", "web.heartbeat", "web.refusal", "web.tunnel"),
+    (
+        "web.tls",
+        "web.scope",
+        "web.body",
+        "web.rename",
+        "web.headers",
+        "web.heartbeat",
+        "web.patience",
+        "web.refusal",
+        "web.tunnel",
+    ),
     ("web.form", "web.splice"),
     ("web", "web.api"),
     ("admission",),
@@ -107,7 +117,7 @@ LAYERS = (
     ("plugins",),
     ("budgets.charge",),
     ("budgets",),
-    ("usage", "errors", "background"),
+    ("usage", "errors", "background", "private"),
     ("",),
 )
 """From the top down; within a line nobody imports a neighbour, except inside one package (`x.*`)."""

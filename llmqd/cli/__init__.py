@@ -303,8 +303,8 @@ def _add_configuration(command: argparse.ArgumentParser) -> None:
     upstream.add_argument(
         "--api-key",
         metavar="K",
-        help="its key: env:NAME, file:/path, credential:NAME or the key itself; WARNING: the key itself shows in the"
-        " process list to every user of this machine",
+        help="its key: env:NAME, file:/path, credential:NAME or the key itself; WARNING: the key itself stays in"
+        " the shell's history, and shows in the process list until the daemon has wiped it from there",
     )
     command.add_argument("--state-directory", metavar="D", help="where the database and the journal lie")
     command.add_argument("--log-level", metavar="L", help="least important level shown: debug, info, warning or error")

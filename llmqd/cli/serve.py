@@ -15,14 +15,19 @@ import uvloop
 from llmqd import log
 from llmqd.cli.codes import DONE, FAILED
 from llmqd.cli.options import load_config
+from llmqd.config.secret import SCHEMES
 from llmqd.daemon import serve
 from llmqd.errors import ConfigError, LlmqdError
+from llmqd.private import close_memory, wipe_from_command_line
 
 logger = logging.getLogger(__name__)
 
 
 def run(args: argparse.Namespace) -> int:
     """Loads the configuration and serves until a stop signal; 1 when it cannot start, with the reason on stderr."""
+    close_memory()
+    if args.api_key and not args.api_key.startswith(tuple(f"{scheme}:" for scheme in SCHEMES)):
+        wipe_from_command_line(args.api_key)
     try:
         config = load_config(args, os.environ)
     except ConfigError as error:

@@ -76,6 +76,12 @@ class Server:
         Size(), "1MiB", "Request bodies larger than this wait for their turn on disk, not in memory."
     )
     max_header: int = setting(Size(least=8192), "64KiB", "Largest header field accepted, and the longest request line.")
+    client_timeout: float = setting(
+        Duration(),
+        "5m",
+        "How long a client may be silent in the middle of a request or before its first one, and how long it may take\n"
+        "nothing of its answer (not on unix sockets); then its connection is closed. 0: for ever.",
+    )
     shutdown_grace: float = setting(
         Duration(), "90s", "How long running calls may go on after a stop was asked for; then they are cut."
     )

@@ -24,6 +24,13 @@ class Unavailable(StoreError):
         self.reopen = reopen
 
 
+class Damaged(Unavailable):
+    """The database is malformed: no later attempt can succeed, but one with a new database can."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reopen=True)
+
+
 class Unacceptable(StoreError):
     """The database is well but refuses these entries, now and for ever."""
 
@@ -54,7 +61,8 @@ class SessionTotals:
 class Backend(Protocol):
     """A database that follows one journal.
 
-    `open` and `apply` raise Unavailable when a later attempt may succeed. Questions raise Unavailable likewise.
+    `open` and `apply` raise Unavailable when a later attempt may succeed, Damaged where only a new database can help.
+    Questions raise Unavailable likewise.
     """
 
     async def open(self, journal: str) -> Position | None:
@@ -71,6 +79,15 @@ class Backend(Protocol):
 
     async def tidy(self, now: float) -> Tidied:
         """Take one small step towards what may be kept, by age (`now` in Unix seconds) and size. Raises Unavailable."""
+
+    async def set_aside(self, now: float) -> str | None:
+        """Moves a damaged database out of the way, disconnected, so that `open` makes a new one; says where it is now.
+
+        None for nothing to move. Raises Unavailable.
+        """
+
+    def aside(self) -> list[str]:
+        """The damaged databases that were set aside and are still there."""
 
     async def close(self) -> None:
         """Disconnect."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from llmqd.errors import StoreError
+from llmqd.store.database_file import found_aside
 from llmqd.store.schema import APPLICATION_ID, MIGRATIONS
 
 STEPS = 100_000
@@ -96,7 +97,7 @@ def inspect_journal(directory: Path, database: Path) -> JournalFound:
             size=sum(segments),
             holder=_holder(directory / "lock"),
             bad=sorted(directory.glob("*.bad")),
-            corrupt=sorted(database.parent.glob(f"{database.name}.corrupt-*")),
+            corrupt=found_aside(database),
         )
     except OSError as error:
         raise StoreError(f"{directory}: {error.strerror}") from error

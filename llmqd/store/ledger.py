@@ -118,6 +118,7 @@ class Ledger:
                 state_directory / settings.path,
                 query_timeout=settings.query_timeout or None,
                 terms=Terms.of(settings),
+                owned=not settings.path.is_absolute(),
             )
         self._backend = backend
         self.usage = UsageQuestions(backend.ask)
@@ -327,6 +328,11 @@ class Ledger:
             )
         if reason is None and self._over_cap():
             reason = f"the journal holds {behind_bytes} bytes that the database has not taken: it is too slow or stuck"
+        if reason is None and (aside := self._backend.aside()):
+            reason = (
+                f"a damaged database was set aside as {aside[-1]}: see what can be read from it (llmqd doctor), then"
+                " move it away"
+            )
         return StoreHealth(
             ok=reason is None,
             reason=reason,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -20,10 +19,11 @@ from llmqd.call import Record
 from llmqd.errors import StoreError
 from llmqd.store import history, regrouping, rolling, spending
 from llmqd.store import statements as sql
-from llmqd.store.backend import SessionTotals, Unacceptable, Unavailable
+from llmqd.store.backend import Damaged, SessionTotals, Unacceptable, Unavailable
 from llmqd.store.changes import Changes, changes
 from llmqd.store.columns import record
 from llmqd.store.conversations import Conversations
+from llmqd.store.database_file import check_file, found_aside, identity, set_aside
 from llmqd.store.entries import Entry
 from llmqd.store.fetching import fetched
 from llmqd.store.migrating import migrate
@@ -33,8 +33,6 @@ from llmqd.store.texts import Texts
 from llmqd.store.tidying import Tidied, Tidying
 from llmqd.usage import LaneUsage, Sample
 
-_OLDEST_SQLITE = (3, 37, 0)
-"""STRICT tables."""
 _READERS = 2
 _CACHE_KIB = 16 * 1024
 """Of the connection that writes: what a large batch changes, keys by digest all over their index, should fit."""
@@ -49,18 +47,18 @@ _ADVICE = {
     sqlite3.SQLITE_READONLY: "check its permissions and those of its directory",
     sqlite3.SQLITE_CANTOPEN: "check its path and its permissions",
     sqlite3.SQLITE_IOERR: "check its disk and the space left on it",
-    sqlite3.SQLITE_CORRUPT: "restore it from a backup or move it away; a new one is made then",
-    sqlite3.SQLITE_NOTADB: "restore it from a backup or move it away; a new one is made then",
 }
 """What the operator can do, by SQLite's result code."""
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class SQLite:
     """A backend on one SQLite file in WAL mode; with `path` None, in memory and keeping `keep` calls at most.
 
     A statement that meets a lock waits `busy_timeout` seconds, in its own thread. A question that is not answered
-    within `query_timeout` seconds is given up; None: never. `terms` say for how long and up to which size things are
-    kept; without, all is.
+    within `query_timeout` seconds is given up; None: never. What is no database at all is taken for a damaged one where
+    the place is llmqd's own (`owned`), and for somebody else's file where it is not. `terms` say for how long and up
+    to which size things are kept; without, all is.
     """
 
     def __init__(
@@ -71,7 +69,11 @@ class SQLite:
         busy_timeout: float = 2.0,
         query_timeout: float | None = None,
         terms: Terms | None = None,
+        owned: bool = True,
     ) -> None:
+        self._owned = owned
+        self._damaged: Damaged | None = None
+        self._aside = [] if path is None else found_aside(path)
         self._path = path
         self._terms = terms or Terms()
         self._tidying = Tidying(self._terms, perf_counter)
@@ -95,11 +97,11 @@ class SQLite:
         """Connect and migrate; see Backend.open."""
         self._journal = journal
         if self._path is not None:
-            _check_file(self._path)
-        with _translated(self._path, opening=True):
+            check_file(self._path)
+        with _translated(self._path, foreign=not self._owned):
             if self._writer is None:
                 self._writer = await self._connect()
-                self._file = _identity(self._path)
+                self._file = identity(self._path)
             [*found] = await self._writer.execute_fetchall(sql.GET_META, ("journal",))
             if not found or found[0][0] != journal:
                 return None
@@ -130,12 +132,33 @@ class SQLite:
             with _translated(self._path):
                 await connection.close()
 
+    async def set_aside(self, now: float) -> str | None:
+        """See Backend.set_aside."""
+        self._damaged = None
+        if self._path is None:
+            return None
+        try:
+            aside = await asyncio.to_thread(set_aside, self._path, now)
+        except OSError as error:
+            raise Unavailable(
+                f"the damaged database {self._path} cannot be set aside: {error.strerror}", reopen=True
+            ) from error
+        self._aside.append(aside)
+        return str(aside)
+
+    def aside(self) -> list[str]:
+        """See Backend.aside."""
+        self._aside = [path for path in self._aside if path.exists()]
+        return [str(path) for path in self._aside]
+
     async def apply(self, entries: Sequence[Entry], position: Position, *, durable: bool) -> None:
         """One transaction; see Backend.apply."""
         with _translated(self._path):
+            if self._damaged is not None:
+                raise self._damaged  # a question has met it
             if self._writer is None:
                 raise Unavailable(f"the database {self._path} is not open", reopen=True)
-            if _identity(self._path) != self._file:
+            if identity(self._path) != self._file:
                 # SQLite itself would go on writing to the file that no longer has a name.
                 raise Unavailable(f"the database {self._path} was moved or deleted; it is opened anew", reopen=True)
             try:
@@ -254,13 +277,21 @@ class SQLite:
 
     async def ask(self, statement: str, *values: Any) -> list[Mapping[str, Any]]:
         """The rows that a statement reads; see Backend.ask."""
-        with _translated(self._path):
+        with self._noticing_damage(), _translated(self._path):
             try:
                 async with asyncio.timeout(self._query_timeout), self._reader() as connection:
                     return await fetched(connection, statement, values)
             except TimeoutError:
                 limit = f"{self._query_timeout:g} s ([store] query_timeout)"
                 raise Unavailable(f"the answer was not found within {limit}: ask for less", reopen=False) from None
+
+    @contextmanager
+    def _noticing_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except Damaged as damaged:
+            self._damaged = damaged
+            raise
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[aiosqlite.Connection]:
@@ -340,35 +371,8 @@ async def _transaction(connection: aiosqlite.Connection, *, durable: bool) -> As
             await connection.execute_fetchall("PRAGMA synchronous = NORMAL")
 
 
-def _check_file(path: Path) -> None:
-    """Create the database file for this user alone. Raises StoreError where that can never work."""
-    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-        raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: version 3.37 or newer is needed")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Never opened here when it exists: closing such a descriptor would drop the locks that SQLite holds on the
-        # file in this process (POSIX advisory locks belong to the process, not to the descriptor).
-        if not path.exists():
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    except (NotADirectoryError, FileExistsError, PermissionError) as error:
-        raise StoreError(f"the database {path} cannot be opened: {error.strerror}; see [store] path") from error
-    except OSError as error:
-        raise Unavailable(f"the database {path} cannot be opened: {error.strerror}", reopen=True) from error
-    if not path.is_file() or not os.access(path, os.R_OK | os.W_OK):
-        raise StoreError(f"the database {path} is no file that may be read and written; see [store] path")
-
-
-def _identity(path: Path | None) -> tuple[int, int] | None:
-    """Which file the path names now; None for none."""
-    try:
-        status = path.stat() if path else None
-    except OSError:
-        return None
-    return (status.st_dev, status.st_ino) if status else None
-
-
 @contextmanager
-def _translated(path: Path | None, *, opening: bool = False) -> Iterator[None]:
+def _translated(path: Path | None, *, foreign: bool = False) -> Iterator[None]:
     """Turn SQLite's errors into the ledger's own, at the one border between them."""
     where = f"the database {path or 'in memory'}"
     try:
@@ -379,8 +383,10 @@ def _translated(path: Path | None, *, opening: bool = False) -> Iterator[None]:
         if isinstance(error, sqlite3.ProgrammingError) and "binding" in str(error):
             raise Unacceptable(f"{where} refuses a record: {error}") from error
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if opening and code == sqlite3.SQLITE_NOTADB:
+        if foreign and code == sqlite3.SQLITE_NOTADB:
             raise StoreError(f"{path} is not a database: name another file in [store] path") from error
+        if code in _DAMAGE and path is not None:
+            raise Damaged(f"{where} is damaged: {error}") from error
         advice = _ADVICE.get(code, "see the log of the system")
         raise Unavailable(f"{where} cannot be used: {error}: {advice}", reopen=code not in _TRANSIENT) from error
     except ValueError as error:

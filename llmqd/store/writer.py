@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from llmqd.errors import StoreError
-from llmqd.store.backend import Backend, Unacceptable, Unavailable
+from llmqd.store.backend import Backend, Damaged, Unacceptable, Unavailable
 from llmqd.store.entries import Entry, Run, decode
 from llmqd.store.intake import Intake
 from llmqd.store.journal import Journal
@@ -93,7 +93,11 @@ class Writer:
         """Connect. Raises StoreError where that can never succeed; what may pass is left to the task."""
         self._began = self._journal.end
         try:
-            await self._connect()
+            try:
+                await self._connect()
+            except Damaged as damaged:
+                await self._start_anew(damaged)
+                await self._connect()
         except Unavailable as error:
             self._failed(error)
 
@@ -174,6 +178,9 @@ class Writer:
                 return more and not self._stop.is_set()
             await self._apply(self._held)
             await self._tidy()
+        except Damaged as damaged:
+            self._failed(damaged)
+            return await self._start_anew(damaged)
         except (StoreError, OSError) as error:
             self._failed(error)
             if isinstance(error, StoreError) and getattr(error, "reopen", True):
@@ -182,6 +189,17 @@ class Writer:
         finally:
             self._attempt_began = None
         self._recovered()
+        return True
+
+    async def _start_anew(self, damaged: Damaged) -> bool:
+        """Puts a damaged database out of the way; whether that could be done. What the journal still has is kept."""
+        await self._disconnect()
+        try:
+            aside = await self._backend.set_aside(self._wall())
+        except Unavailable as error:
+            self._failed(error)
+            return False
+        logger.critical("%s; it was set aside as %s, and a new one is made", damaged, aside)
         return True
 
     async def _connect(self) -> None:

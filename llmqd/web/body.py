@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import mmap
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import IO, Any, Self
 import orjson
 from aiohttp import web
 
-from llmqd.errors import BodyTooLarge, QueueFull
+from llmqd.errors import BodyTooLarge, CallRefused, QueueFull, RequestTimeout
 from llmqd.lane.estimate import BodySize, measure
 from llmqd.tap.decoding import decode_all
 from llmqd.web.form import boundary_of, field_values
@@ -107,10 +108,18 @@ def check_length(request: web.BaseRequest, max_body: int) -> None:
         raise BodyTooLarge(f"the body has {request.content_length} bytes; [server] max_body is {max_body}")
 
 
-async def receive(request: web.BaseRequest, *, max_body: int, spool_above: int, directory: Path | None = None) -> Body:
+async def receive(
+    request: web.BaseRequest,
+    *,
+    max_body: int,
+    spool_above: int,
+    directory: Path | None = None,
+    silence: float = 0.0,
+) -> Body:
     """Reads a request body whole; the caller must close what it gets. Large ones go into a file in `directory`.
 
-    Raises BodyTooLarge, and QueueFull where there is no room for the file.
+    Raises BodyTooLarge, RequestTimeout after `silence` seconds (0: never) without a byte, and QueueFull where there is
+    no room for the file.
     """
     check_length(request, max_body)
     if not request.can_read_body:
@@ -119,7 +128,7 @@ async def receive(request: web.BaseRequest, *, max_body: int, spool_above: int, 
     spool: IO[bytes] | None = None
     size = 0
     try:
-        async for piece in request.content.iter_any():
+        async for piece in _arriving(request, silence):
             size += len(piece)
             if max_body and size > max_body:
                 raise BodyTooLarge(f"the body has more than {max_body} bytes, which is [server] max_body")
@@ -135,6 +144,25 @@ async def receive(request: web.BaseRequest, *, max_body: int, spool_above: int, 
     if spool is not None:
         return Body(None, spool, size)
     return Body(pieces[0] if len(pieces) == 1 else b"".join(pieces), None, size)
+
+
+async def _arriving(request: web.BaseRequest, silence: float) -> AsyncIterator[bytes]:
+    """The body piece by piece. Raises RequestTimeout."""
+    content = request.content
+    while True:
+        piece = content.read_nowait()  # nearly every body has come together with its head
+        if not piece:
+            if content.at_eof():
+                return
+            try:
+                async with asyncio.timeout(silence or None):
+                    piece = await content.readany()
+            except TimeoutError:
+                raise RequestTimeout(
+                    f"nothing more of the request came for {silence:g} s, which is [server] client_timeout"
+                ) from None
+        if piece:
+            yield piece
 
 
 def _spool(directory: Path | None) -> IO[bytes]:
@@ -164,25 +192,28 @@ def _no_room(error: OSError) -> QueueFull:
 class Passing:
     """A request body that goes upstream as it arrives, for calls that need not wait. Iterable once.
 
-    `too_large` is set when the body turned out to be larger than `max_body`; the iteration then raises it.
+    `refusal` is set when the body turned out to be larger than `max_body`, or its client was silent for `silence`
+    seconds; the iteration then raises it.
     """
 
-    def __init__(self, request: web.BaseRequest, *, max_body: int) -> None:
+    def __init__(self, request: web.BaseRequest, *, max_body: int, silence: float = 0.0) -> None:
         check_length(request, max_body)
         self._request = request
         self._max_body = max_body
+        self._silence = silence
         self.size = 0
-        self.too_large: BodyTooLarge | None = None
+        self.refusal: CallRefused | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._request.content.iter_any():
-            self.size += len(piece)
-            if self._max_body and self.size > self._max_body:
-                self.too_large = BodyTooLarge(
-                    f"the body has more than {self._max_body} bytes, which is [server] max_body"
-                )
-                raise self.too_large
-            yield piece
+        try:
+            async for piece in _arriving(self._request, self._silence):
+                self.size += len(piece)
+                if self._max_body and self.size > self._max_body:
+                    raise BodyTooLarge(f"the body has more than {self._max_body} bytes, which is [server] max_body")
+                yield piece
+        except CallRefused as refusal:
+            self.refusal = refusal
+            raise
 
 
 KEPT_FIELDS = ("conversation", "labels", "metadata", "prompt_cache_key", "safety_identifier", "tags", "user")

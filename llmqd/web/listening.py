@@ -19,8 +19,11 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from llmqd.errors import ListenError
+from llmqd.web.patience import let_stalled_go
 
 if TYPE_CHECKING:
+    from aiohttp.web_protocol import RequestHandler
+
     from llmqd.config.address import Address
     from llmqd.systemd import Notifier, PassedSocket
     from llmqd.web.tls import ServerTls
@@ -55,6 +58,8 @@ class Listening:
     process before this one has left there for the address that it was opened for. Every other address is opened and
     then left with `notifier`, so that a restart refuses nobody.
 
+    Clients that take nothing of what they are sent for `client_timeout` seconds are cut (0: never).
+
     Leaving it closes the listeners first, then waits up to `grace` seconds for running calls, then cuts them.
     """
 
@@ -65,11 +70,13 @@ class Listening:
         *,
         grace: float,
         max_header: int,
+        client_timeout: float = 0.0,
         notifier: Notifier,
         passed: Sequence[PassedSocket] = (),
         tls: ServerTls | None = None,
     ) -> None:
         self._tls = tls
+        self._client_timeout = client_timeout
         self._secure: set[str] = set()
         self._of_unit = [each.listener for each in passed if not each.name.startswith(_OURS)]
         self._kept: dict[str, list[socket.socket]] = {}
@@ -100,6 +107,12 @@ class Listening:
             scheme = "https" if str(address) in self._secure else "http"
             found.append(f"unix:{address}" if host is None else f"{scheme}://{shown}:{port}")
         return found
+
+    @property
+    def connections(self) -> list[RequestHandler]:
+        """Every connection that is open now."""
+        server = self._runner.server
+        return [] if server is None else server.connections
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
@@ -146,6 +159,7 @@ class Listening:
         context = self._tls.context if tls and self._tls is not None else None
         if context is not None:
             self._secure.add(str(listener.getsockname()))
+        let_stalled_go(listener, self._client_timeout)
         await web.SockSite(self._runner, listener, backlog=_BACKLOG, ssl_context=context).start()
 
     def _let_go(self) -> None:

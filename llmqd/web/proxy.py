@@ -147,9 +147,10 @@ class Proxy:
                 max_body=config.server.max_body,
                 spool_above=config.server.spool_above,
                 directory=config.server.state_directory,
+                silence=config.server.client_timeout,
             )
         elif request.can_read_body:
-            passing = Passing(request, max_body=config.server.max_body)
+            passing = Passing(request, max_body=config.server.max_body, silence=config.server.client_timeout)
         with body:
             if body.size:
                 facts = read_facts(

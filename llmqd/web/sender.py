@@ -39,8 +39,8 @@ class Sender:
         """Sends the call, awaiting `poised` before its request goes and telling `leaves` when it does; the caller must
         close the answer.
 
-        Raises StaleConnection, UpstreamUnreachable, UpstreamTimeout, or BodyTooLarge for a body that turned out so
-        while it passed.
+        Raises StaleConnection, UpstreamUnreachable, UpstreamTimeout, or BodyTooLarge or RequestTimeout for a
+        body that turned out so while it passed.
         """
         request, upstream, key = passage.request, passage.upstream, passage.lane.key
         query = request.raw_path.partition("?")[2]
@@ -72,8 +72,8 @@ class Sender:
                 upgrade=passage.upgrade,
             )
         except CallRefused:
-            if passage.passing is not None and passage.passing.too_large is not None:
-                raise passage.passing.too_large from None
+            if passage.passing is not None and passage.passing.refusal is not None:
+                raise passage.passing.refusal from None
             raise
         if answer.status == 101 and not passage.upgrade:
             answer.close()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmqd.auth.guessing import Guesses
 from llmqd.auth.key import ClientKey, NewToken, new_token, parse_token
@@ -37,6 +41,25 @@ def test_a_token_is_long_random_and_masked_in_every_log() -> None:
     assert redact(f"key {one.text} was shown") == "key [secret] was shown"
     for broken in ("", "sk-llmqd-", one.text[:-1], one.text + "a", one.text.upper(), "sk-proj-abc"):
         assert parse_token(broken) is None
+
+
+@given(st.text(max_size=80) | st.text("sk-lmqdabc0-_", max_size=80).map(lambda text: f"sk-llmqd-{text}"))
+def test_any_text_is_a_token_or_none(text: str) -> None:
+    found = parse_token(text)
+    assert found is None or all(isinstance(part, str) for part in found)
+
+
+@given(
+    st.binary(max_size=100) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(repr).map(str.encode)
+)
+def test_any_file_of_keys_is_read_or_refused(data: bytes) -> None:
+    with TemporaryDirectory() as directory:
+        file = KeyFile(Path(directory))
+        file.path.write_bytes(data)
+        file.uses_path.write_bytes(data)
+        with contextlib.suppress(KeyFileError):
+            file.read()
+        file.read_uses()
 
 
 def test_the_file_holds_no_token_and_is_for_its_owner_alone(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmqd.config.load import Overrides, load
 from llmqd.config.model import Config, Limits
@@ -423,3 +426,48 @@ def test_a_number_is_a_priority_too(written: Path) -> None:
 def test_a_byte_order_mark_and_dos_line_ends_do_no_harm(written: Path) -> None:
     written.write_bytes(b"\xef\xbb\xbf[queue]\r\nburst = 4\r\n")
     assert load(written, {}).queue.burst == 4
+
+
+PIECES = st.sampled_from(
+    [
+        "[server]\n",
+        "[[upstream]]\n",
+        "[[upstream.key]]\n",
+        "[queue]\n",
+        "[auth]\n",
+        "listen = [",
+        '"127.0.0.1:0"',
+        "]\n",
+        'name = "openai"\n',
+        'api_key = "env:X"\n',
+        "requests_per_minute = ",
+        "1e400\n",
+        "-5\n",
+        '"9d"\n',
+        "true\n",
+        "{ a = 1 }\n",
+        "[[route]]\n",
+        'model = "*"\n',
+        "upstreams = [[]]\n",
+        "[store]\n",
+        "redact = ['(']\n",
+        "\x00",
+        "\ufeff",
+        "= =\n",
+        "a.b.c = 1\n",
+    ]
+)
+
+
+@given(st.lists(PIECES | st.text(max_size=20), max_size=12).map("".join) | st.text(max_size=200))
+def test_any_text_is_a_configuration_or_has_faults_that_are_told(text: str) -> None:
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "llmqd.toml"
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        faults = ["none"]
+        try:
+            load(path, {})
+        except ConfigError as error:
+            faults = error.faults
+        assert faults
+        assert all(faults)

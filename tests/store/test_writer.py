@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmqd.errors import StoreError
+from llmqd.store.backend import Damaged
 from llmqd.store.entries import Entry, encode_closed, encode_opened, encode_run
 from llmqd.store.intake import Intake
 from llmqd.store.journal import FileJournal
@@ -206,23 +207,79 @@ async def test_a_database_deleted_under_the_daemon_is_made_anew(tmp_path: Path) 
         assert await parts.requests() == 40
 
 
-async def test_a_database_that_is_no_longer_one_is_waited_for(tmp_path: Path) -> None:
-    path, kept = tmp_path / "llmqd.db", tmp_path / "kept.db"
+async def test_what_is_no_database_any_more_is_set_aside_and_a_new_one_has_what_the_journal_has(tmp_path: Path) -> None:
+    path = tmp_path / "llmqd.db"
     async with rig(tmp_path) as parts:
         parts.add(20)
         await parts.settle()
-    path.rename(kept)
+    path.unlink()
+    path.write_bytes(b"rubbish" * 1000)
     async with rig(tmp_path, "r2") as parts:
         parts.add(20)
-        path.unlink()
-        path.write_bytes(b"rubbish" * 1000)
-        for _ in range(3):
-            assert not await parts.writer.step()
-        assert "not a database" in str(parts.writer.error)
-        path.unlink()
-        kept.rename(path)
         await parts.settle()
         assert await parts.requests() == 40
+        [aside] = parts.database.aside()
+        assert aside.startswith(f"{path}.corrupt-")
+        assert Path(aside).read_bytes() == b"rubbish" * 1000
+        Path(aside).unlink()
+        assert parts.database.aside() == []
+
+
+async def test_damage_that_is_met_while_writing_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "llmqd.db"
+    async with rig(tmp_path) as parts:
+        parts.add(20)
+        await parts.settle()
+    overwrite(path, but=4096)  # it opens, as its first page is whole
+    async with rig(tmp_path, "r2") as parts:
+        parts.add(20)
+        await parts.settle()
+        assert str(parts.writer.error) == "None"
+        assert await parts.requests() == 40
+        [aside] = parts.database.aside()
+    assert f"set aside as {aside}" in caplog.text
+
+
+async def test_damage_that_a_question_meets_is_dealt_with_by_the_next_batch(tmp_path: Path) -> None:
+    async with rig(tmp_path) as parts:
+        parts.add(20)
+        await parts.settle()
+        overwrite(tmp_path / "llmqd.db")
+        with pytest.raises(Damaged):
+            await parts.requests()
+        parts.add(20)
+        await parts.settle()
+        assert await parts.requests() == 40
+
+
+async def test_a_damaged_database_that_cannot_be_moved_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    async with rig(tmp_path) as parts:
+        parts.add(20)
+        await parts.settle()
+        overwrite(tmp_path / "llmqd.db")
+        with pytest.raises(Damaged):
+            await parts.requests()
+        parts.add(1)
+        with monkeypatch.context() as patched:
+            patched.setattr("os.rename", refused)
+            assert not await parts.writer.step()
+            assert "cannot be set aside: Read-only file system" in str(parts.writer.error)
+        await parts.settle()
+        assert await parts.requests() == 21
+
+
+def overwrite(path: Path, *, but: int = 0) -> None:
+    """Damages every page behind the first `but` bytes, and the copies in the WAL where there is one."""
+    for each in (path, path.with_name(f"{path.name}-wal")):
+        if each.exists():
+            with each.open("r+b") as file:
+                file.seek(but)
+                file.write(b"\xff" * (each.stat().st_size - but))
 
 
 async def test_entries_that_nobody_understands_are_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from llmqd.config.model import Key, Upstream
 from llmqd.config.secret import Secret
+from llmqd.exchange import request_head
 from llmqd.providers.presets import PRESETS
 from llmqd.web.headers import request_headers, response_headers, websocket_headers, without_key
 
@@ -32,6 +35,20 @@ def test_unknown_headers_pass_with_order_case_and_duplicates() -> None:
         ("Session_Id", "s"),
     ]
     assert passed(headers) == headers
+
+
+@given(st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=30)), max_size=6))
+def test_what_leaves_never_holds_a_line_break(headers: list[tuple[bytes, bytes]]) -> None:
+    upstream, key = Upstream(name="u", preset=PRESETS["openai"]), Key(name="k", api_key=Secret("own"))
+    parsed = CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+    sent = request_headers(parsed, headers, upstream, key, "https://u.test/v1/x")
+    assert sent.getall("Authorization") == ["Bearer own"]
+    try:
+        head = request_head("POST", "/v1/x", "u.test", sent, 0)
+    except (ValueError, UnicodeEncodeError):
+        return
+    assert head.count(b"\n") == head.count(b"\r") == head.count(b"\r\n")
+    assert b"\0" not in head
 
 
 @pytest.mark.parametrize(
