@@ -32,7 +32,7 @@ export async function sessions(place, { signal, params, go }) {
       number(one.request_count + one.error_count), number(one.error_count), number(one.total_tokens), money(one.total_cost)]));
     const caption = some.total === null ? `${rows.length} sessions found so far` : `${number(rows.length)} of ${number(some.total)} sessions`;
     found.replaceChildren(table(caption, HEADS, rows,
-      cursor ? "None so far; More goes on searching." : "No session fits. Clear a filter, or make a call: programs that name no session are recognised by what they say."));
+      cursor ? "None so far; More goes on searching." : "No session fits. Words are found whole: kangaroo* finds kangaroos. Clear a filter, or make a call: programs that name no session are recognised by what they say."));
     more.hidden = !cursor;
   }
   more.addEventListener("click", () => page().catch((error) => toast(error.message)));
