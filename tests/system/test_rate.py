@@ -34,5 +34,5 @@ async def test_a_hundred_clients_share_600_a_minute_without_one_refusal(tmp_path
             await asyncio.gather(*(sdk.close() for sdk in clients))
             assert sum(answered) == 300
             assert upstream.refused == 0
-            # The rate itself, not a speed of this machine: 299 intervals of 0.1 s.
-            assert 29 <= took <= 31
+            # The rate itself, not a speed of this machine: 299 intervals of 0.1 s, and a little for a busy one.
+            assert 29.9 <= took <= 34
