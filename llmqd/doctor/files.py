@@ -16,6 +16,10 @@ _LITTLE, _TOO_LITTLE = 1 << 30, 256 << 20
 _FEW_FILES = 1000
 
 
+_INSTANCES = "instances"
+"""Where systemd keeps the state of llmqd@NAME.service: the directory is root's, each instance is looked at apart."""
+
+
 def look_at_configuration(path: Path, sources: Iterable[tuple[str, SecretSource]]) -> Iterator[Finding]:
     """The file itself, and the files of the secrets that it names (each with the setting's name)."""
     status = _status(path)
@@ -91,6 +95,8 @@ def look_at_state(directory: Path) -> Iterator[Finding]:
 def _wrong(directory: Path, owner: int) -> Iterator[Finding]:
     """Files of the daemon that others may use, or that it may not."""
     for path in sorted(directory.rglob("*")):
+        if path.relative_to(directory).parts[0] == _INSTANCES:
+            continue
         try:
             status = path.lstat()
         except OSError:

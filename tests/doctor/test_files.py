@@ -80,6 +80,17 @@ def test_a_file_of_another_user(tmp_path: Path) -> None:
     assert (found.level, "belongs to 4242 instead of root" in found.text) == ("fault", True)
 
 
+@AS_ROOT
+def test_the_places_of_further_instances_are_theirs(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    (state / "instances" / "team").mkdir(parents=True)
+    state.chmod(0o750)
+    for path in (state, state / "instances" / "team"):
+        os.chown(path, 4242, 4242)
+    [well] = look_at_state(state)
+    assert well.level == "ok"
+
+
 def test_a_file_in_place_of_the_directory(tmp_path: Path) -> None:
     (tmp_path / "state").touch()
     [found] = look_at_state(tmp_path / "state")

@@ -30,7 +30,9 @@ def test_every_command_of_the_page_works(machine: Machine, package: Path) -> Non
     shutil.copy(package, machine.root / "root")
     *life, remove, purge = scripts()
     for script in life:
-        machine.run(f"cd /root\nset -e\n{AS_ROOT_ALREADY}{script}", typed="sk-typed\n")
+        looks = "llmqd doctor" in script  # it finds that nothing can be reached: the machine has no network
+        told = machine.run(f"cd /root\nset -e\n{AS_ROOT_ALREADY}{script}", typed="sk-typed\n", check=not looks)
+        assert not looks or {line.split()[0] for line in told.splitlines() if line[:1].isalpha()} >= {"ok", "FAULT"}
     machine.run("systemctl disable --now llmqd@team llmqd.socket; rm /etc/llmqd/team.toml")
     assert prop(machine, "ActiveState") == "active"
     assert health(machine)["status"] == "ok"
