@@ -8,7 +8,7 @@ from llmqd.lane.meters import HEADROOM, Meter
 from llmqd.lane.windows import SlidingWindow, slice_of
 
 _CLOSEST = 0.002
-"""Share by which a call always stays farther from the one before than the strict interval. A little less than HEADROOM:
+"""Share by which a call always stays farther from the one before than the strict interval. Less than HEADROOM:
 the difference is how fast the lateness of timers is made up for."""
 
 LUMP = 0.02
@@ -28,7 +28,7 @@ them, and is let through so much earlier."""
 _LATE = 0.002
 """Seconds more, as timers come late."""
 
-_MOST_LEAD, _LEAST_OF_INTERVAL = 0.01, 0.25
+_MOST_LEAD, _MOST_OF_INTERVAL = 0.01, 0.25
 """The most seconds, and the largest share of the interval, that a call is let through ahead of its moment: who comes
 later than it, but is more urgent, has to find the turn still there."""
 
@@ -66,7 +66,7 @@ class Even(Meter):
         interval = seconds / amount
         self._spacing = interval * (1 + HEADROOM)
         self._closest = interval * (1 + _CLOSEST)
-        self._most_lead = min(_MOST_LEAD, interval * _LEAST_OF_INTERVAL)
+        self._most_lead = min(_MOST_LEAD, interval * _MOST_OF_INTERVAL)
         self._patience = min(interval, _PATIENCE)
         if interval > LUMP:
             self._second = None
