@@ -47,6 +47,7 @@ from llmqd.recall import Recall
 from llmqd.recorder import Recorder
 from llmqd.sim import Simulator
 from llmqd.store.ledger import Ledger
+from llmqd.store.names_redaction import NamesRedaction
 from llmqd.store.redaction import Redaction
 from llmqd.store.secret import installation_secret
 from llmqd.store.transcripts import Transcripts
@@ -117,8 +118,10 @@ class Daemon:
         self.simulator = await start(Simulator())
         self.in_force = InForce.of(self.simulator.placed(config))
         digests = Digests(_secret(config), 8 * config.sessions.max)
-        redaction = _redaction(config)
+        redaction = Redaction.of(config)
+        log.redact_also(Redaction.for_log(config).text)
         self._transcripts = Transcripts(config.store, redaction, digests)
+        names = self._names = NamesRedaction(redaction, digests)
         self.ledger = await start(Ledger(config.store, server.state_directory, transcripts=self._transcripts))
         self.events = EventBus(wall=time.time)
         announce, metrics = self.events.publish, Metrics()
@@ -137,6 +140,7 @@ class Daemon:
             self.ledger,
             self.prices,
             metrics,
+            names,
             clock=clock,
             announce=announce,
             closed=(self.budgets.closed, self.guards.closed),
@@ -159,6 +163,7 @@ class Daemon:
             door,
             self.admission,
             self.onlookers,
+            names,
             clock=clock,
             wall=time.time,
         )
@@ -253,7 +258,7 @@ class Daemon:
         await self._parts.enter_async_context(self.patience)
 
     def _following(self, config: Config, digests: Digests, clock: Callable[[], float]) -> Follower:
-        importing = Import(self.ledger, self._transcripts, digests, config, wall=time.time, calm=True)
+        importing = Import(self.ledger, self._transcripts, self._names, digests, config, wall=time.time, calm=True)
         return Follower(config.litellm, importing, clock=clock)
 
     def stop(self) -> None:
@@ -289,14 +294,16 @@ class Daemon:
         self.budgets.replace(config.budgets, config.queue.max_waiting)
         self.guards.replace(config.guards, config.queue.max_waiting)
         self.conversations.replace(config)
-        redaction = _redaction(config)
+        redaction = Redaction.of(config)
         self._transcripts.replace(config.store, redaction)
+        self._names.replace(redaction)
         self.following.replace(config.litellm)
         self.client.forget_certificates()
         self.onlookers.replace(config.middlewares, redaction)
         self.alerts.replace(config.alerts)
         self.in_force.replace(config)
         log.set_level(config.log.level)
+        log.redact_also(Redaction.for_log(config).text)
         self.own.reloaded(None)
         logger.info("reloaded; upstreams: %s", self.upstreams)
 
@@ -354,17 +361,6 @@ def _secret(config: Config) -> bytes:
         except StoreError as error:
             logger.warning("%s", error)
     return secrets.token_bytes(32)
-
-
-def _redaction(config: Config) -> Redaction:
-    """What must never be written: known kinds of secrets, the operator's patterns, and every key of ours."""
-    keys = [key.api_key for upstream in config.upstreams for key in upstream.keys if key.api_key is not None]
-    if config.litellm.dsn is not None:
-        keys.append(config.litellm.dsn)
-    headers = [value for upstream in config.upstreams for _, value in upstream.headers]
-    alerts = [one for one in (config.alerts.webhook, config.alerts.webhook_secret) if one is not None]
-    own = [secret.reveal() for secret in (*keys, *headers, *alerts)]
-    return Redaction(config.store.redact, shapes=config.store.redact_secrets, own=own)
 
 
 def _steady() -> None:

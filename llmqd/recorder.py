@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmqd.metrics import Metrics
     from llmqd.prices import Prices
     from llmqd.store.ledger import Ledger
+    from llmqd.store.names_redaction import NamesRedaction
     from llmqd.tap.tap import Reading
 
 logger = logging.getLogger("llmqd.calls")
@@ -32,6 +33,7 @@ class Recorder:
         ledger: Ledger,
         prices: Prices,
         metrics: Metrics,
+        names: NamesRedaction,
         *,
         clock: Callable[[], float],
         announce: Callable[[Event], object],
@@ -40,6 +42,7 @@ class Recorder:
         self._ledger = ledger
         self._prices = prices
         self._metrics = metrics
+        self._names = names
         self._clock = clock
         self._announce = announce
         self._closed = closed
@@ -61,6 +64,7 @@ class Recorder:
         outcome.total_ms = self.since(record.call)
         if reading is not None:
             self._read(record, reading, provider)
+        self._names.answered(outcome)
         self._ledger.closed(record)
         for hears in self._closed:
             hears(record)

@@ -18,6 +18,7 @@ from llmqd.litellm.importing import Import, Imported
 from llmqd.litellm.spend_logs import SpendLogs
 from llmqd.messages.digest import Digests
 from llmqd.store.ledger import Ledger
+from llmqd.store.names_redaction import NamesRedaction
 from llmqd.store.redaction import Redaction
 from llmqd.store.secret import installation_secret
 from llmqd.store.transcripts import Transcripts
@@ -60,11 +61,12 @@ async def _import(config: Config, dsn: str) -> Imported:
     digests = Digests(installation_secret(config.server.state_directory), 8 * config.sessions.max)
     redaction = Redaction(config.store.redact, shapes=config.store.redact_secrets, own=[dsn])
     transcripts = Transcripts(config.store, redaction, digests)
+    names = NamesRedaction(redaction, digests)
     async with (
         SpendLogs.connect(dsn) as source,
         Ledger(config.store, config.server.state_directory, transcripts=transcripts) as ledger,
     ):
-        importing = Import(ledger, transcripts, digests, config, wall=time.time)
+        importing = Import(ledger, transcripts, names, digests, config, wall=time.time)
         after = await importing.place(source)
         with Progress(await source.count(after), "calls imported") as progress:
             imported = await importing.run(source, after, progress=progress.step)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llmqd.messages.digest import Digests
     from llmqd.messages.request import Said
     from llmqd.store.ledger import Ledger
+    from llmqd.store.names_redaction import NamesRedaction
     from llmqd.store.transcripts import Transcripts
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Import:
         self,
         ledger: Ledger,
         transcripts: Transcripts,
+        names: NamesRedaction,
         digests: Digests,
         config: Config,
         *,
@@ -83,6 +85,7 @@ class Import:
     ) -> None:
         self._ledger = ledger
         self._transcripts = transcripts
+        self._names = names
         self._config = config
         self._wall = wall
         self._calm = calm
@@ -157,6 +160,7 @@ class Import:
     def _record(self, row: SpendLog) -> Record:
         """The record with its session and what was said in it."""
         call, now = row.record.call, row.ended
+        self._names.asked(call)
         said = read_request(call.dialect, call.operation, row.request)
         assignment = self._assigned(row, said)
         if assignment.session is not None:
@@ -181,6 +185,7 @@ class Import:
         if transcript is not None:
             self._transcripts.answered(transcript, assignment, learned, now, others=others, provider_id=provider_id)
             row.record.transcript = transcript
+        self._names.answered(row.record.outcome)
         return row.record
 
     def _assigned(self, row: SpendLog, said: Said) -> Assignment:

@@ -2,6 +2,6 @@
 
 from llmqd.log.calls import call_line
 from llmqd.log.redact import RedactSecrets
-from llmqd.log.setup import configure, set_level
+from llmqd.log.setup import configure, redact_also, set_level
 
-__all__ = ["RedactSecrets", "call_line", "configure", "set_level"]
+__all__ = ["RedactSecrets", "call_line", "configure", "redact_also", "set_level"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from typing import Any
 
 MASK = "[secret]"
@@ -35,14 +36,22 @@ def redact(text: str) -> str:
 
 
 class RedactSecrets(logging.Filter):
-    """Rewrites a record before it is formatted: message, fields and traceback. Lets every record pass."""
+    """Rewrites a record before it is formatted: message, fields and traceback. Lets every record pass.
+
+    `also` takes out what only the configuration knows: keys of no known shape, the operator's patterns.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.also: Callable[[str], str] | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Changes `record` in place, as a record may be handled by several handlers."""
+        redact = self._redact
         record.msg, record.args = redact(_message(record)), None
         fields: dict[str, Any] | None = getattr(record, "fields", None)
         if fields:
-            record.__dict__["fields"] = {name: _field(name, value) for name, value in fields.items()}
+            record.__dict__["fields"] = {name: self._field(name, value) for name, value in fields.items()}
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         if record.exc_text:
@@ -51,15 +60,17 @@ class RedactSecrets(logging.Filter):
             record.stack_info = redact(record.stack_info)
         return True
 
+    def _redact(self, text: str) -> str:
+        return redact(text) if self.also is None else self.also(redact(text))
+
+    def _field(self, name: str, value: Any) -> Any:
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        return MASK if _NAMES.search(name) else self._redact(str(value))
+
 
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except (TypeError, ValueError):
         return f"{record.msg} {record.args}"
-
-
-def _field(name: str, value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    return MASK if _NAMES.search(name) else redact(str(value))

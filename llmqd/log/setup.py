@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, TextIO
 
 from llmqd.log.formats import JsonFormatter, TextFormatter
@@ -53,6 +53,14 @@ def set_level(level: str) -> None:
         raise ValueError(f"log level {level!r} is none of debug, info, warning, error")
     logging.getLogger().setLevel(max(number, logging.INFO))
     logging.getLogger("llmqd").setLevel(number)
+
+
+def redact_also(clean: Callable[[str], str]) -> None:
+    """From now on this is done to every text that is logged, too."""
+    for handler in logging.getLogger().handlers:
+        for each in handler.filters:
+            if isinstance(each, RedactSecrets):
+                each.also = clean
 
 
 def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:

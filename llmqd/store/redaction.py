@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 import orjson
 
 from llmqd.messages.message import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
+
+if TYPE_CHECKING:
+    from llmqd.config.model import Config
 
 _SLICE = 1 << 20
 """Characters that a pattern of the operator's sees at once: what it costs grows with the text and not faster."""
@@ -128,6 +132,16 @@ class Redaction:
         self._own = tuple(sorted({key for key in own if len(key) >= _SHORTEST_OWN}, key=len, reverse=True))
         self._own_written = tuple((key.encode(), _written(key)) for key in self._own)
 
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Known kinds of secrets, the operator's patterns, and every key of the configuration."""
+        return cls(config.store.redact, shapes=config.store.redact_secrets, own=_own(config))
+
+    @classmethod
+    def for_log(cls, config: Config) -> Self:
+        """The same without known kinds of secrets, which the log knows by itself."""
+        return cls(config.store.redact, shapes=False, own=_own(config))
+
     def __repr__(self) -> str:
         return f"<Redaction of {len(self._own)} keys, {len(self._families)} families, {len(self._patterns)} patterns>"
 
@@ -163,6 +177,14 @@ class Redaction:
             elif plain in entry:
                 entry = entry.replace(plain, b"[redacted:own-key]")
         return entry
+
+
+def _own(config: Config) -> list[str]:
+    upstreams, alerts, auth = config.upstreams, config.alerts, config.auth
+    found = [key.api_key for upstream in upstreams for key in upstream.keys]
+    found += [value for upstream in upstreams for _, value in upstream.headers]
+    found += [config.litellm.dsn, alerts.webhook, alerts.webhook_secret, auth.admin_token]
+    return [secret.reveal() for secret in found if secret is not None]
 
 
 def _redacted(part: Part, clean: Callable[[str], str]) -> Part:

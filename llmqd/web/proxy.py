@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from llmqd.lane.places import Places
     from llmqd.middleware.onlookers import Onlookers
     from llmqd.recorder import Recorder
+    from llmqd.store.names_redaction import NamesRedaction
     from llmqd.web.attempts import Attempts
     from llmqd.web.door import Door
 
@@ -63,6 +64,7 @@ class Proxy:
         door: Door,
         admission: Admission,
         onlookers: Onlookers,
+        names: NamesRedaction,
         *,
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -76,6 +78,7 @@ class Proxy:
         self._door = door
         self._admission = admission
         self._onlookers = onlookers
+        self._names = names
         self._clock = clock
         self._wall = wall
         self._stopping = False
@@ -162,6 +165,7 @@ class Proxy:
             first, *fallbacks = allowed_hops(hops, caller, model, asks_model=asks)
             upstream = first.upstream
             call = self._describe(request, target, operation, controls, facts, first, arrived, config)
+            self._names.asked(call)
             call.key, call.weight = caller.name, 1.0 if caller.key is None else caller.key.weight
             fields, facts = facts.json, replace(facts, json=None)
             call.request_bytes, (call.text_bytes, call.media) = body.size, facts.size

@@ -19,6 +19,7 @@ from llmqd.litellm.importing import LATE, Import, Imported
 from llmqd.litellm.spend_logs import BEGINNING, SpendLogs
 from llmqd.messages.digest import Digests
 from llmqd.store.ledger import Ledger
+from llmqd.store.names_redaction import NamesRedaction
 from llmqd.store.redaction import Redaction
 from llmqd.store.transcripts import Transcripts
 from tests.litellm.spend_table import LATER, answer, create, insert, row
@@ -42,8 +43,9 @@ async def table(postgres: Postgres) -> AsyncIterator[tuple[asyncpg.Connection, s
 async def importing(directory: Path, config: Config = CONFIG) -> AsyncIterator[tuple[Ledger, Import]]:
     digests = Digests(b"0123456789abcdef", 1000)
     transcripts = Transcripts(config.store, Redaction(), digests)
+    names = NamesRedaction(Redaction(), digests)
     async with Ledger(config.store, directory, transcripts=transcripts) as ledger:
-        yield ledger, Import(ledger, transcripts, digests, config, wall=time.time)
+        yield ledger, Import(ledger, transcripts, names, digests, config, wall=time.time)
 
 
 async def imported(dsn: str, ledger: Ledger, one: Import, late: float | None = None) -> Imported:

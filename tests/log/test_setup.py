@@ -87,3 +87,15 @@ def test_unknown_level_or_format_is_said() -> None:
     with pytest.raises(ValueError, match="log level 'loud'"):
         log.configure("loud", "text")
     assert ours() == []
+
+
+def test_what_only_the_configuration_knows_is_taken_out_of_message_fields_and_traceback() -> None:
+    out = io.StringIO()
+    log.configure("info", "text", stream=out)
+    log.redact_also(lambda text: text.replace("TICKET-7", "[redacted:1]"))
+    try:
+        raise ValueError("TICKET-7")
+    except ValueError:
+        logging.getLogger("llmqd").exception("about %s", "TICKET-7", extra={"fields": {"user": "TICKET-7"}})
+    assert "TICKET-7" not in out.getvalue()
+    assert out.getvalue().count("[redacted:1]") >= 3
