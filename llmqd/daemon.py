@@ -121,7 +121,7 @@ class Daemon:
         redaction = Redaction.of(config)
         log.redact_also(Redaction.for_log(config).text)
         self._transcripts = Transcripts(config.store, redaction, digests)
-        names = self._names = NamesRedaction(redaction, digests)
+        self._names = NamesRedaction(redaction, digests)
         self.ledger = await start(Ledger(config.store, server.state_directory, transcripts=self._transcripts))
         self.events = EventBus(wall=time.time)
         announce, metrics = self.events.publish, Metrics()
@@ -136,15 +136,7 @@ class Daemon:
         self.recall = await start(Recall(self.ledger, self.lanes, wall=time.time))
         self.following = await start(self._following(config, digests, clock))
         metrics.watch(self.lanes, self.ledger.health, self.conversations.statistics)
-        recorder = Recorder(
-            self.ledger,
-            self.prices,
-            metrics,
-            names,
-            clock=clock,
-            announce=announce,
-            closed=(self.budgets.closed, self.guards.closed),
-        )
+        recorder = self._recorder(metrics, clock)
         disconnects = self.disconnects = await start(Disconnects())
         relay, sender = Relay(recorder, self.conversations, disconnects), Sender(client)
         attempts = Attempts(
@@ -163,7 +155,7 @@ class Daemon:
             door,
             self.admission,
             self.onlookers,
-            names,
+            self._names,
             clock=clock,
             wall=time.time,
         )
@@ -175,6 +167,18 @@ class Daemon:
             Watch(self.notifier, self.lanes, self.key_lanes, self.ledger, self.own.faults, wall=time.time)
         )
         await self._listen(queue, events, api, door, server)
+
+    def _recorder(self, metrics: Metrics, clock: Callable[[], float]) -> Recorder:
+        """What writes the record of each call."""
+        return Recorder(
+            self.ledger,
+            self.prices,
+            metrics,
+            self._names,
+            clock=clock,
+            announce=self.events.publish,
+            closed=(self.budgets.closed, self.guards.closed),
+        )
 
     async def _build_conversations(self, config: Config, digests: Digests) -> None:
         """What knows which conversation a call is part of."""
