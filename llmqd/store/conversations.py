@@ -33,14 +33,14 @@ WITH RECURSIVE path (key, parent, text, at, place, depth) AS (
     UNION ALL
     SELECT nodes.key, nodes.parent, nodes.text, nodes.at, nodes.place, depth + 1
     FROM path JOIN nodes ON nodes.session = ?1 AND nodes.key = path.parent
-    LIMIT {LONGEST_PATH}
+    WHERE depth < {LONGEST_PATH - 1}
 )
-SELECT key, parent, text, at FROM path ORDER BY depth DESC
+SELECT key, parent, text, at FROM path ORDER BY depth DESC LIMIT {LONGEST_PATH}
 """
 
 _NUMBERS = "SELECT number FROM session_numbers WHERE session_id = ? ORDER BY number"
 
-_OF_SESSION = """
+OF_SESSION = """
 SELECT key, text, at, place, coalesce((
         SELECT other.parent FROM nodes AS other
         WHERE other.session = nodes.session AND other.key = nodes.parent AND other.text IS NULL
@@ -64,7 +64,7 @@ _HELD_BY = """
 SELECT * FROM (
     SELECT mark, session_id, at FROM marks JOIN session_numbers ON number = session
     WHERE mark = ? ORDER BY session DESC LIMIT ?
-)
+) AS held
 """
 _LATEST_MARKS = """
 SELECT mark, session_id, at
@@ -149,7 +149,7 @@ class Conversations:
         after = _position(cursor)
         if session_id.encode("utf-8", "ignore").decode() != session_id or not await self._ask(_NUMBERS, session_id):
             return None
-        rows = await self._ask(_OF_SESSION, session_id, *after, min(limit, LONGEST_PATH) + 1)
+        rows = await self._ask(OF_SESSION, session_id, *after, min(limit, LONGEST_PATH) + 1)
         more, rows = len(rows) > limit, rows[:limit]
         [count] = await self._ask(_COUNT_OF_SESSION, session_id)
         if not count["nodes"]:

@@ -21,11 +21,11 @@ SAMPLES = 50
 
 _MERGE = """
 ON CONFLICT (slot, lane, model) DO UPDATE SET
-    last_sent = max(last_sent, excluded.last_sent),
-    calls = calls + excluded.calls,
-    input_tokens = input_tokens + excluded.input_tokens,
-    output_tokens = output_tokens + excluded.output_tokens,
-    cached_tokens = cached_tokens + excluded.cached_tokens
+    last_sent = max(lane_usage.last_sent, excluded.last_sent),
+    calls = lane_usage.calls + excluded.calls,
+    input_tokens = lane_usage.input_tokens + excluded.input_tokens,
+    output_tokens = lane_usage.output_tokens + excluded.output_tokens,
+    cached_tokens = lane_usage.cached_tokens + excluded.cached_tokens
 """
 
 ADD_LANE_USAGE = f"""
@@ -40,7 +40,7 @@ FROM (
     SELECT received_at + queued_ms / 1000 AS sent, lane, coalesce(sent_model, model, '') AS model,
         coalesce(text_bytes, 0) AS text_bytes
     FROM calls WHERE status = 'running' AND lane IS NOT NULL AND queued_ms IS NOT NULL
-)
+) AS running
 WHERE true GROUP BY 1, 2, 3 {_MERGE}
 """
 """Calls that were running when the daemon died: the provider has them. Text has about four bytes a token."""
@@ -63,9 +63,9 @@ FROM (
         SELECT id, upstream, coalesce(sent_model, model) AS model, text_bytes, media, usage_source,
             input_tokens, output_tokens, cached_tokens
         FROM calls ORDER BY id DESC LIMIT ?
-    )
+    ) AS latest
     WHERE usage_source = 'exact' AND text_bytes > 0 AND model IS NOT NULL
-)
+) AS samples
 WHERE age <= ? ORDER BY id
 """
 

@@ -1,4 +1,4 @@
-"""Carries out in SQLite that calls belong to another session than was thought: merges and splits, kept for ever.
+"""Carries out that calls belong to another session than was thought: merges and splits, kept for ever.
 
 A row of `moves` says that the calls of one session, from one id on and before another, belong to another session. A
 merge moves all of them, those yet to come too; a split moves those from one call on that had begun until then. What the
@@ -12,13 +12,13 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import aiosqlite
 import orjson
 
 from llmqd.store import spending
 from llmqd.store import statements as sql
 from llmqd.store.changes import Changes
 from llmqd.store.columns import CALL_COLUMNS
+from llmqd.store.connection import Connection, write_rows
 from llmqd.store.entries import Closed, Opened, Regrouped
 from llmqd.store.rollups import READ, Ended
 from llmqd.store.traits import ADD_FACET, ADD_TRAITS, ADD_VISIT, Began, facet_rows, trait_rows, visit_rows
@@ -53,17 +53,17 @@ _MERGE_TOTALS = f"""
 INSERT INTO sessions (session_id, source, first_seen, last_seen, {", ".join((*_NAMES, *_SUMS))})
 SELECT ?, source, first_seen, last_seen, {", ".join((*_NAMES, *_SUMS))} FROM sessions WHERE session_id = ?
 ON CONFLICT (session_id) DO UPDATE SET
-    source = CASE WHEN excluded.first_seen < first_seen THEN excluded.source ELSE source END,
+    source = CASE WHEN excluded.first_seen < sessions.first_seen THEN excluded.source ELSE sessions.source END,
     {
     ", ".join(
-        f"{name} = CASE WHEN excluded.first_seen < first_seen"
-        f" THEN coalesce(excluded.{name}, {name}) ELSE coalesce({name}, excluded.{name}) END"
+        f"{name} = CASE WHEN excluded.first_seen < sessions.first_seen"
+        f" THEN coalesce(excluded.{name}, sessions.{name}) ELSE coalesce(sessions.{name}, excluded.{name}) END"
         for name in _NAMES
     )
 },
-    first_seen = min(first_seen, excluded.first_seen),
-    last_seen = max(last_seen, excluded.last_seen),
-    {", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)}
+    first_seen = min(sessions.first_seen, excluded.first_seen),
+    last_seen = max(sessions.last_seen, excluded.last_seen),
+    {", ".join(f"{name} = sessions.{name} + excluded.{name}" for name in _SUMS)}
 """
 _FIRST_NAME = "(SELECT {0} FROM calls WHERE session_id = ?1 AND {0} <> '' ORDER BY id LIMIT 1)"
 _FIRST_NAMES = f"""
@@ -88,15 +88,16 @@ _MOVE_NUMBERS = "UPDATE session_numbers SET session_id = ? WHERE session_id = ?"
 _NODES = "SELECT key, parent, text, at, place FROM nodes WHERE session = ?"
 _ADD_NODE = """
 INSERT INTO nodes (session, key, parent, text, at, place) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (session, key) DO UPDATE SET at = min(at, excluded.at)
+ON CONFLICT (session, key) DO UPDATE SET at = min(nodes.at, excluded.at)
 """
 _DELETE_NODES = "DELETE FROM nodes WHERE session = ?"
 _DELETE_NODE = "DELETE FROM nodes WHERE session = ? AND key = ?"
-_MOVE_MARKS = """
-UPDATE OR REPLACE marks SET session = ?1 WHERE session = ?2 AND at >= ?3
-    AND id > coalesce((SELECT id FROM marks WHERE at < ?3 - 60 ORDER BY id DESC LIMIT 1), 0)
+_MARKS_SINCE = """
+session = ?2 AND at >= ?3 AND id > coalesce((SELECT id FROM marks WHERE at < ?3 - 60 ORDER BY id DESC LIMIT 1), 0)
 """
 """Marks stand in the order of time, to within a minute: those before are not read."""
+_REPLACE_MARKS = f"DELETE FROM marks WHERE session = ?1 AND mark IN (SELECT mark FROM marks WHERE {_MARKS_SINCE})"
+_MOVE_MARKS = f"UPDATE marks SET session = ?1 WHERE {_MARKS_SINCE}"
 
 _CALLS = f"SELECT session_source, tip, answer, {', '.join(READ)} FROM calls WHERE session_id = ? ORDER BY id"
 _SPLIT_CALLS = "UPDATE calls SET session_id = ? WHERE session_id = ? AND id >= ? AND id < ?"
@@ -110,7 +111,7 @@ _SESSION_NAMES = f"SELECT {', '.join(_NAMES)} FROM sessions WHERE session_id = ?
 _DELETE_FACET = "DELETE FROM facets WHERE session_id = ? AND kind = ? AND value = ?"
 
 
-async def follow(connection: aiosqlite.Connection, stretch: Changes) -> None:
+async def follow(connection: Connection, stretch: Changes) -> None:
     """Lead the entries of a stretch to the sessions that their calls belong to by now, within a transaction."""
     entries: list[Opened | Closed] = [*stretch.opened.values(), *stretch.closed.values()]
     moves = await _moves(connection, {entry.seen.session for entry in entries if entry.seen is not None})
@@ -126,7 +127,7 @@ async def follow(connection: aiosqlite.Connection, stretch: Changes) -> None:
             stretch.closed[id_] = _led(closed, closed.seen.session, into)
 
 
-async def regroup(connection: aiosqlite.Connection, entry: Regrouped) -> None:
+async def regroup(connection: Connection, entry: Regrouped) -> None:
     """Move calls with all that belongs to them, within a transaction. What was moved already changes nothing."""
     for session in entry.sessions:
         move = session, entry.into, entry.first, entry.at
@@ -139,7 +140,7 @@ async def regroup(connection: aiosqlite.Connection, entry: Regrouped) -> None:
             await _merge(connection, session, entry.into)
 
 
-async def _moves(connection: aiosqlite.Connection, sessions: set[str]) -> Sequence[Sequence[Any]]:
+async def _moves(connection: Connection, sessions: set[str]) -> Sequence[Sequence[Any]]:
     """All moves that calls of these sessions may have made, one after the other, in their order."""
     found: dict[int, Sequence[Any]] = {}
     asked: set[str] = set()
@@ -174,7 +175,7 @@ def _led(closed: Closed, session: str, into: str) -> Closed:
     )
 
 
-async def _merge(connection: aiosqlite.Connection, gone: str, into: str) -> None:
+async def _merge(connection: Connection, gone: str, into: str) -> None:
     await connection.execute_fetchall(_MOVE_CALLS, (into, gone))
     await connection.execute_fetchall(_MERGE_TOTALS, (into, gone))
     await connection.execute_fetchall(_FIRST_NAMES, (into,))
@@ -189,11 +190,11 @@ async def _merge(connection: aiosqlite.Connection, gone: str, into: str) -> None
     *others, newest = await _numbers(connection, into) or [0]
     for number in others:
         nodes = await connection.execute_fetchall(_NODES, (number,))
-        await _many(connection, _ADD_NODE, [(newest, *node) for node in nodes])
+        await write_rows(connection, _ADD_NODE, [(newest, *node) for node in nodes])
         await connection.execute_fetchall(_DELETE_NODES, (number,))
 
 
-async def _split(connection: aiosqlite.Connection, session: str, entry: Regrouped) -> None:
+async def _split(connection: Connection, session: str, entry: Regrouped) -> None:
     rows = [*await connection.execute_fetchall(_CALLS, (session,))]
     until = entry.until or "~"
     taken = [row for row in rows if entry.first <= row[3] < until]
@@ -201,7 +202,7 @@ async def _split(connection: aiosqlite.Connection, session: str, entry: Regroupe
     if not taken:
         return
     spent = await connection.execute_fetchall(spending.ENDED, (session, entry.first, until))
-    await _many(connection, spending.ADD, spending.moved(spent, session, entry.into))
+    await write_rows(connection, spending.ADD, spending.moved(spent, session, entry.into))
     await connection.execute_fetchall(_SPLIT_CALLS, (entry.into, session, entry.first, until))
     await _split_totals(connection, session, entry.into, taken, left)
     await _split_visits(connection, session, entry.into, taken, left)
@@ -212,11 +213,12 @@ async def _split(connection: aiosqlite.Connection, session: str, entry: Regroupe
         since = min(row[3 + READ.index("received_at")] for row in taken)
         for number in numbers:
             await _split_nodes(connection, number, new, taken, left)
+            await connection.execute_fetchall(_REPLACE_MARKS, (new, number, since))
             await connection.execute_fetchall(_MOVE_MARKS, (new, number, since))
 
 
 async def _split_totals(
-    connection: aiosqlite.Connection, session: str, into: str, taken: Sequence[Any], left: Sequence[Any]
+    connection: Connection, session: str, into: str, taken: Sequence[Any], left: Sequence[Any]
 ) -> None:
     calls, kept = _calls(taken), _calls(left)
     ended = [call for call in calls if isinstance(call, Ended)]
@@ -227,9 +229,9 @@ async def _split_totals(
     [traits] = trait_rows(calls)
     await connection.execute_fetchall(ADD_TRAITS, (*traits[:-1], into))
     facets = {(kind, value) for _, kind, value in facet_rows(calls)}
-    await _many(connection, ADD_FACET, [(into, *facet) for facet in sorted(facets)])
+    await write_rows(connection, ADD_FACET, [(into, *facet) for facet in sorted(facets)])
     only = facets - {(kind, value) for _, kind, value in facet_rows(kept)}
-    await _many(connection, _DELETE_FACET, [(session, *facet) for facet in sorted(only)])
+    await write_rows(connection, _DELETE_FACET, [(session, *facet) for facet in sorted(only)])
     [(last_seen,)] = await connection.execute_fetchall(_LAST_SEEN, (session,))
     [*before] = await connection.execute_fetchall(_SESSION_NAMES, (session,))
     own: Sequence[Any] = next(iter(trait_rows(kept)), (None,) * len(_NAMES))
@@ -247,7 +249,7 @@ async def _split_totals(
 
 
 async def _split_visits(
-    connection: aiosqlite.Connection, session: str, into: str, taken: Sequence[Any], left: Sequence[Any]
+    connection: Connection, session: str, into: str, taken: Sequence[Any], left: Sequence[Any]
 ) -> None:
     theirs, mine = _hours(taken), _hours(left)
     before = await _take_visits(connection, session)
@@ -255,31 +257,31 @@ async def _split_visits(
     await _add_visits(connection, into, sorted(theirs))
 
 
-async def _take_visits(connection: aiosqlite.Connection, session: str) -> list[_Visit]:
+async def _take_visits(connection: Connection, session: str) -> list[_Visit]:
     """The visits of a session, which counts nowhere any more."""
     visits = [(row[0], row[1], row[2]) for row in await connection.execute_fetchall(_VISITS, (session,))]
     previous = [
         before[2] if before[:2] == visit[:2] else 0
         for before, visit in zip([("", "", 0), *visits], visits, strict=False)
     ]
-    await _many(connection, _TAKE_RETURN, [(*visit, hour) for visit, hour in zip(visits, previous, strict=True)])
+    await write_rows(connection, _TAKE_RETURN, [(*visit, hour) for visit, hour in zip(visits, previous, strict=True)])
     await connection.execute_fetchall(_DELETE_VISITS, (session,))
     return visits
 
 
-async def _add_visits(connection: aiosqlite.Connection, session: str, visits: Iterable[_Visit]) -> None:
-    await _many(connection, ADD_VISIT, [(by, value, session, hour) for by, value, hour in visits])
+async def _add_visits(connection: Connection, session: str, visits: Iterable[_Visit]) -> None:
+    await write_rows(connection, ADD_VISIT, [(by, value, session, hour) for by, value, hour in visits])
 
 
 async def _split_nodes(
-    connection: aiosqlite.Connection, number: int, new: int, taken: Sequence[Any], left: Sequence[Any]
+    connection: Connection, number: int, new: int, taken: Sequence[Any], left: Sequence[Any]
 ) -> None:
     """The new session has all that its calls said, their history too; the old one what its own calls said."""
     rows = await connection.execute_fetchall(_NODES, (number,))
     nodes: dict[int, _Node] = {row[0]: (row[0], row[1], row[2], row[3], row[4]) for row in rows}
     copied, gone = await asyncio.to_thread(_parted, nodes, taken, left)
-    await _many(connection, _ADD_NODE, [(new, *node) for node in copied])
-    await _many(connection, _DELETE_NODE, [(number, key) for key in gone])
+    await write_rows(connection, _ADD_NODE, [(new, *node) for node in copied])
+    await write_rows(connection, _DELETE_NODE, [(number, key) for key in gone])
 
 
 def _parted(nodes: Mapping[int, _Node], taken: Sequence[Any], left: Sequence[Any]) -> tuple[list[_Node], list[int]]:
@@ -302,7 +304,7 @@ def _reached(nodes: Mapping[int, _Node], calls: Iterable[Any]) -> set[int]:
     return reached
 
 
-async def _numbers(connection: aiosqlite.Connection, session: str) -> list[int]:
+async def _numbers(connection: Connection, session: str) -> list[int]:
     return [row[0] for row in await connection.execute_fetchall(_NUMBERS, (session,))]
 
 
@@ -338,9 +340,3 @@ def _sums(calls: Iterable[Ended]) -> list[int]:
         )
         sums = [one + other for one, other in zip(sums, figures, strict=True)]
     return sums
-
-
-async def _many(connection: aiosqlite.Connection, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-    if rows:
-        async with connection.executemany(statement, rows):
-            pass

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import aiosqlite
 
 from llmqd.store import histogram
+from llmqd.store.connection import Connection, write_rows
 from llmqd.store.rollups import ADD_USAGE, DAY, READ, Ended, ended, usage_rows
 from llmqd.store.traits import ADD_FACET, ADD_TRAITS, ADD_VISIT, Began, began, facet_rows, trait_rows, visit_rows
 
@@ -25,7 +26,7 @@ _ROWS_PER_CALL = 10
 """Rows of roll-ups in memory for each call kept there: they outlive the calls, but not for ever."""
 _DAYS_IN_MEMORY = 400
 
-_RUNNING = f"SELECT {', '.join(READ)} FROM calls WHERE status = 'running'"
+RUNNING = f"SELECT {', '.join(READ)} FROM calls WHERE status = 'running'"
 _ROLLED_UP_TO = "SELECT value FROM meta WHERE key = 'rolled_up_to'"
 _NOW_UP_TO = "UPDATE meta SET value = ? WHERE key = 'rolled_up_to'"
 _ALL_ROLLED_UP = "DELETE FROM meta WHERE key = 'rolled_up_to'"
@@ -40,7 +41,7 @@ async def prepare(connection: aiosqlite.Connection) -> None:
     await connection.create_function("add_histograms", 2, histogram.added, deterministic=True)
 
 
-async def roll_up(connection: aiosqlite.Connection, stretch: Changes, known: set[str]) -> None:
+async def roll_up(connection: Connection, stretch: Changes, known: set[str]) -> None:
     """Add the calls of a stretch, but for those that are `known` to have ended before, within a transaction."""
     opened = [entry.row for entry in stretch.opened.values() if entry.seen is not None]
     closed = stretch.rows_to_close(known)
@@ -48,9 +49,9 @@ async def roll_up(connection: aiosqlite.Connection, stretch: Changes, known: set
         await _write(connection, await asyncio.to_thread(_rows, opened, closed))
 
 
-async def roll_up_running(connection: aiosqlite.Connection) -> None:
+async def roll_up_running(connection: Connection) -> None:
     """Add the calls that are running, as calls under which the daemon died, within a transaction."""
-    found = await connection.execute_fetchall(_RUNNING)
+    found = await connection.execute_fetchall(RUNNING)
     dead = [Ended(*row)._replace(status="interrupted") for row in found]
     if dead:
         await _write(connection, await asyncio.to_thread(_statements, (), dead))
@@ -102,8 +103,6 @@ def _statements(running: Sequence[Began], calls: Sequence[Ended]) -> list[tuple[
     ]
 
 
-async def _write(connection: aiosqlite.Connection, statements: Iterable[tuple[str, list[Row]]]) -> None:
+async def _write(connection: Connection, statements: Iterable[tuple[str, list[Row]]]) -> None:
     for statement, rows in statements:
-        if rows:
-            async with connection.executemany(statement, rows):
-                pass
+        await write_rows(connection, statement, rows)

@@ -48,14 +48,20 @@ _KEY = ("by", "step", "start", "value", "part")
 _HISTOGRAMS = ("latency", "ttft")
 COLUMNS = (*_KEY, *SUMS, "shortest_ms", "longest_ms", *_HISTOGRAMS)
 
+
+def _extreme(column: str, of: str) -> str:
+    """The least or the greatest of both; of one of them where the other is not known."""
+    return f"{of}(coalesce(usage.{column}, excluded.{column}), coalesce(excluded.{column}, usage.{column}))"
+
+
 ADD_USAGE = f"""
 INSERT INTO usage ({", ".join(COLUMNS)}) VALUES ({", ".join("?" * len(COLUMNS))})
 ON CONFLICT ({", ".join(_KEY)}) DO UPDATE SET
-    {", ".join(f"{column} = {column} + excluded.{column}" for column in SUMS)},
-    shortest_ms = min(coalesce(shortest_ms, excluded.shortest_ms), coalesce(excluded.shortest_ms, shortest_ms)),
-    longest_ms = max(coalesce(longest_ms, excluded.longest_ms), coalesce(excluded.longest_ms, longest_ms)),
-    latency = add_histograms(latency, excluded.latency),
-    ttft = add_histograms(ttft, excluded.ttft)
+    {", ".join(f"{column} = usage.{column} + excluded.{column}" for column in SUMS)},
+    shortest_ms = {_extreme("shortest_ms", "min")},
+    longest_ms = {_extreme("longest_ms", "max")},
+    latency = add_histograms(usage.latency, excluded.latency),
+    ttft = add_histograms(usage.ttft, excluded.ttft)
 """
 """`add_histograms` is `histogram.added`, which the connection must have been given."""
 

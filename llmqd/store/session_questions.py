@@ -60,19 +60,19 @@ _WITH_FACET = (
 )
 _IN_FACET = "s.session_id IN (SELECT session_id FROM facets WHERE kind = ? AND value = ?)"
 
-_COUNT_RECENT = f"SELECT count(*) AS found FROM (SELECT 1 FROM sessions WHERE last_seen >= ? LIMIT {_RECENT + 1})"
+_COUNT_RECENT = f"SELECT count(*) AS found FROM (SELECT 1 FROM sessions WHERE last_seen >= ? LIMIT {_RECENT + 1}) AS s"
 _DEAREST = f"""
 SELECT {_COLUMNS} FROM sessions INDEXED BY {{index}} WHERE last_seen >= ? AND first_seen < ?
 ORDER BY cost_pico DESC LIMIT ?
 """
 _WITHIN = """
 SELECT session_id, coalesce(sum(cost_pico), 0) AS cost_pico,
-    coalesce(sum(http_status BETWEEN 200 AND 299), 0) AS request_count,
-    count(*) - coalesce(sum(http_status BETWEEN 200 AND 299), 0) AS error_count,
+    count(*) FILTER (WHERE http_status BETWEEN 200 AND 299) AS request_count,
+    count(*) - count(*) FILTER (WHERE http_status BETWEEN 200 AND 299) AS error_count,
     coalesce(sum(input_tokens), 0) AS prompt_tokens, coalesce(sum(output_tokens), 0) AS completion_tokens,
     coalesce(sum(input_tokens), 0) + coalesce(sum(output_tokens), 0) AS total_tokens,
     coalesce(sum(cached_tokens), 0) AS cached_tokens,
-    coalesce(sum(usage_source IS NOT NULL AND cost_pico IS NULL), 0) AS unknown_cost_count,
+    count(*) FILTER (WHERE usage_source IS NOT NULL AND cost_pico IS NULL) AS unknown_cost_count,
     coalesce(sum(function_calls), 0) AS function_calls
 FROM calls
 WHERE session_id IN (SELECT value FROM json_each(?)) AND received_at >= ? AND received_at < ? AND status <> 'running'

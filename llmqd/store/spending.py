@@ -19,17 +19,17 @@ ALL_TIME = 0
 ADD = """
 INSERT INTO spending (slot, by, value, calls, tokens, cost_pico, last) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (slot, by, value) DO UPDATE SET
-    calls = calls + excluded.calls,
-    tokens = tokens + excluded.tokens,
-    cost_pico = cost_pico + excluded.cost_pico,
-    last = max(last, excluded.last)
+    calls = spending.calls + excluded.calls,
+    tokens = spending.tokens + excluded.tokens,
+    cost_pico = spending.cost_pico + excluded.cost_pico,
+    last = max(spending.last, excluded.last)
 """
 
 TRIM = f"DELETE FROM spending WHERE slot > {ALL_TIME} AND slot < ?"
 
 RUNNING = f"""
 SELECT received_at, client_key, user_id, agent, session_id, reserved_tokens, reserved_pico
-FROM calls WHERE status = 'running' AND queued_ms IS NOT NULL AND lane IS NOT '{IMPORTED}'
+FROM calls WHERE status = 'running' AND queued_ms IS NOT NULL AND coalesce(lane, '') <> '{IMPORTED}'
 """
 """Calls under which the daemon died: the upstream has them, so they count as they were expected to."""
 
@@ -39,13 +39,13 @@ DELETE FROM spending WHERE by = 'session' AND value NOT IN (SELECT session_id FR
 
 _ASK = """
 SELECT position, value, calls, tokens, cost_pico
-FROM (SELECT value AS position FROM meta WHERE key = 'position')
+FROM (SELECT value AS position FROM meta WHERE key = 'position') AS reached
 LEFT JOIN (
     SELECT value, CAST(total(calls) AS INTEGER) AS calls, CAST(total(tokens) AS INTEGER) AS tokens,
         CAST(total(cost_pico) AS INTEGER) AS cost_pico, max(last) AS last
     FROM spending WHERE slot {which} AND by = ?
     GROUP BY value ORDER BY last DESC LIMIT ?
-) ON true
+) AS spent ON true
 ORDER BY last DESC
 """
 WITHIN = _ASK.format(which=">= ? AND slot < ?")
@@ -62,7 +62,7 @@ GONE = "DELETE FROM spending WHERE by = 'session' AND value = ?"
 ENDED = f"""
 SELECT received_at, status, error, http_status, queued_ms, attempts, usage_source, input_tokens, output_tokens,
     cost_pico, reserved_tokens, reserved_pico
-FROM calls WHERE session_id = ? AND id >= ? AND id < ? AND status <> 'running' AND lane IS NOT '{IMPORTED}'
+FROM calls WHERE session_id = ? AND id >= ? AND id < ? AND status <> 'running' AND coalesce(lane, '') <> '{IMPORTED}'
 """
 """The calls of a session in a range of ids, as far as they have ended."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -13,15 +12,14 @@ from typing import Any
 from urllib.parse import quote
 
 import aiosqlite
-import orjson
 
-from llmqd.call import Record
 from llmqd.errors import StoreError
-from llmqd.store import history, regrouping, rolling, spending
+from llmqd.store import rolling, spending
 from llmqd.store import statements as sql
-from llmqd.store.backend import Damaged, SessionTotals, Unacceptable, Unavailable
-from llmqd.store.changes import Changes, changes
-from llmqd.store.columns import record
+from llmqd.store.answering import Answering
+from llmqd.store.applying import Applying
+from llmqd.store.backend import Damaged, Unacceptable, Unavailable
+from llmqd.store.connection import write_rows
 from llmqd.store.conversations import Conversations
 from llmqd.store.database_file import check_file, found_aside, identity, set_aside
 from llmqd.store.entries import Entry
@@ -29,9 +27,7 @@ from llmqd.store.fetching import fetched
 from llmqd.store.migrating import migrate
 from llmqd.store.position import Position
 from llmqd.store.retention import Terms
-from llmqd.store.texts import Texts
 from llmqd.store.tidying import Tidied, Tidying
-from llmqd.usage import LaneUsage, Sample
 
 _READERS = 2
 _CACHE_KIB = 16 * 1024
@@ -52,7 +48,7 @@ _ADVICE = {
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-class SQLite:
+class SQLite(Answering):
     """A backend on one SQLite file in WAL mode; with `path` None, in memory and keeping `keep` calls at most.
 
     A statement that meets a lock waits `busy_timeout` seconds, in its own thread. A question that is not answered
@@ -77,7 +73,7 @@ class SQLite:
         self._path = path
         self._terms = terms or Terms()
         self._tidying = Tidying(self._terms, perf_counter)
-        self._texts: Texts | None = None
+        self._applying = Applying()
         self.conversations = Conversations(self.ask)
         self._keep = keep
         self._busy_timeout = busy_timeout
@@ -126,7 +122,8 @@ class SQLite:
         """Disconnect; the last connection to close folds the WAL into the database."""
         connections = [*self._readers, *([] if self._writer is None else [self._writer])]
         self._readers.clear()
-        self._writer = self._file = self._texts = None
+        self._writer = self._file = None
+        self._applying.rolled_back()
         self._tidying.reopened()
         for connection in connections:
             with _translated(self._path):
@@ -163,19 +160,12 @@ class SQLite:
                 raise Unavailable(f"the database {self._path} was moved or deleted; it is opened anew", reopen=True)
             try:
                 async with self._whole, _transaction(self._writer, durable=durable):
-                    for stretch in changes(entries):
-                        await regrouping.follow(self._writer, stretch)
-                        await self._write(self._writer, stretch)
-                        if stretch.regrouped is not None:
-                            await regrouping.regroup(self._writer, stretch.regrouped)
-                        if stretch.run is not None:
-                            await self._begin_run(self._writer, stretch.run)
+                    await self._applying.apply(self._writer, entries)
                     await self._trim(self._writer)
                     meta = [("journal", self._journal), ("position", str(position))]
-                    async with self._writer.executemany(sql.SET_META, meta):
-                        pass
+                    await write_rows(self._writer, sql.SET_META, meta)
             except BaseException:
-                self._texts = None
+                self._applying.rolled_back()
                 raise
 
     async def tidy(self, now: float) -> Tidied:
@@ -186,94 +176,12 @@ class SQLite:
             async with self._whole:
                 return await self._tidying.step(self._writer, now)
 
-    async def _write(self, connection: aiosqlite.Connection, stretch: Changes) -> None:
-        known: set[str] = set()
-        if stretch.closed:
-            ids = orjson.dumps(list(stretch.closed)).decode()
-            known = {id_ for (id_,) in await connection.execute_fetchall(sql.ALREADY_CLOSED, (ids,))}
-        for statement, rows in (
-            (sql.OPEN_CALL, stretch.rows_to_open()),
-            (sql.CLOSE_CALL, stretch.rows_to_close(known)),
-            (sql.ADD_TO_SESSION, stretch.session_rows(known)),
-            (history.ADD_LANE_USAGE, sent := stretch.lane_rows(known)),
-            (spending.ADD, spent := stretch.spending_rows(known)),
-            (sql.SET_META, stretch.note_rows()),
-        ):
-            if rows:
-                async with connection.executemany(statement, rows):
-                    pass
-        await rolling.roll_up(connection, stretch, known)
-        if said := stretch.spoken(known):
-            self._texts = self._texts or await Texts.of(connection)
-            await self._texts.write(connection, said)
-        if sent:
-            await connection.execute_fetchall(history.TRIM_LANE_USAGE, (max(row[0] for row in sent) - history.KEPT,))
-        if spent:
-            await connection.execute_fetchall(spending.TRIM, (max(row[0] for row in spent) - spending.KEPT,))
-
-    async def _begin_run(self, connection: aiosqlite.Connection, run: str) -> None:
-        [*found] = await connection.execute_fetchall(sql.GET_META, ("run",))
-        if found and found[0][0] == run:
-            return
-        await connection.execute_fetchall(sql.INTERRUPT_SESSIONS)
-        await rolling.roll_up_running(connection)
-        await connection.execute_fetchall(history.ADD_INTERRUPTED)
-        running = await connection.execute_fetchall(spending.RUNNING)
-        async with connection.executemany(spending.ADD, spending.interrupted(running)):
-            pass
-        await connection.execute_fetchall(sql.INTERRUPT_CALLS)
-        await connection.execute_fetchall(sql.SET_META, ("run", run))
-
     async def _trim(self, connection: aiosqlite.Connection) -> None:
         if self._keep is not None:
             await connection.execute_fetchall(sql.TRIM_CALLS, (self._keep,))
             await connection.execute_fetchall(sql.TRIM_SESSIONS, (self._keep * _SESSIONS_PER_CALL,))
             await connection.execute_fetchall(spending.TRIM_SESSIONS)
             await rolling.trim(connection, self._keep)
-
-    async def call(self, call_id: str) -> Record | None:
-        """The record of one call."""
-        rows = await self.ask(sql.CALL, call_id) if call_id.isascii() else []
-        return record(rows[0]) if rows else None
-
-    async def noted(self, name: str) -> str | None:
-        """What was to be remembered; see Backend.noted."""
-        rows = await self.ask(sql.GET_META, f"note:{name}")
-        return rows[0]["value"] if rows else None
-
-    async def session_totals(
-        self, limit: int, ids: Sequence[str] | None = None, key: str | None = None
-    ) -> list[SessionTotals]:
-        """The sessions seen last; see Backend.session_totals."""
-        if key is not None:
-            rows = await self.ask(sql.SESSIONS_OF_KEY, key, limit)
-        elif ids is None:
-            rows = await self.ask(sql.SESSIONS, limit)
-        else:
-            # An id that UTF-8 cannot hold was never written.
-            wanted = [id_ for id_ in ids if id_.encode("utf-8", "ignore").decode() == id_]
-            rows = await self.ask(sql.SESSIONS_BY_ID, orjson.dumps(wanted).decode(), limit)
-        return [SessionTotals(**row) for row in rows]
-
-    async def count_by_status(self) -> dict[str, int]:
-        """How many calls ended in which way."""
-        return {row["status"]: row["calls"] for row in await self.ask(sql.COUNT_BY_STATUS)}
-
-    async def lane_usage(self, since: float, fine_since: float) -> list[LaneUsage]:
-        """What each lane has let through; see Backend.lane_usage."""
-        rows = await self.ask(history.LANE_USAGE, int(since), int(fine_since))
-        return [history.lane_usage(row) for row in rows]
-
-    async def spending(self, by: str, since: float, until: float, limit: int) -> spending.Spending:
-        """What was spent; see Backend.spending."""
-        if math.isinf(until):
-            return spending.spending(await self.ask(spending.OF_ALL_TIME, by, limit))
-        return spending.spending(await self.ask(spending.WITHIN, int(since), int(until), by, limit))
-
-    async def samples(self) -> list[Sample]:
-        """The latest calls of each model; see Backend.samples."""
-        rows = await self.ask(history.LATEST_SAMPLES, history.SAMPLED, history.SAMPLES)
-        return [history.sample(row) for row in rows]
 
     async def ask(self, statement: str, *values: Any) -> list[Mapping[str, Any]]:
         """The rows that a statement reads; see Backend.ask."""

@@ -32,16 +32,16 @@ INSERT INTO sessions (
     prompt_tokens, completion_tokens, total_tokens, cached_tokens, cost_pico, unknown_cost_count
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (session_id) DO UPDATE SET
-    first_seen = min(first_seen, excluded.first_seen),
-    last_seen = max(last_seen, excluded.last_seen),
-    request_count = request_count + excluded.request_count,
-    error_count = error_count + excluded.error_count,
-    prompt_tokens = prompt_tokens + excluded.prompt_tokens,
-    completion_tokens = completion_tokens + excluded.completion_tokens,
-    total_tokens = total_tokens + excluded.total_tokens,
-    cached_tokens = cached_tokens + excluded.cached_tokens,
-    cost_pico = cost_pico + excluded.cost_pico,
-    unknown_cost_count = unknown_cost_count + excluded.unknown_cost_count
+    first_seen = min(sessions.first_seen, excluded.first_seen),
+    last_seen = max(sessions.last_seen, excluded.last_seen),
+    request_count = sessions.request_count + excluded.request_count,
+    error_count = sessions.error_count + excluded.error_count,
+    prompt_tokens = sessions.prompt_tokens + excluded.prompt_tokens,
+    completion_tokens = sessions.completion_tokens + excluded.completion_tokens,
+    total_tokens = sessions.total_tokens + excluded.total_tokens,
+    cached_tokens = sessions.cached_tokens + excluded.cached_tokens,
+    cost_pico = sessions.cost_pico + excluded.cost_pico,
+    unknown_cost_count = sessions.unknown_cost_count + excluded.unknown_cost_count
 """
 
 INTERRUPT_SESSIONS = """

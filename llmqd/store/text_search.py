@@ -15,7 +15,7 @@ from llmqd.store.words import Query
 FEW = 1_500
 """Texts that are all looked at, so that it is known how many sessions there are."""
 
-_MATCHING = "SELECT rowid AS id FROM words WHERE words MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
+MATCHING = "SELECT rowid AS id FROM words WHERE words MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
 _SESSIONS_OF = """
 SELECT session_id, texts.id FROM texts JOIN nodes ON nodes.text = texts.key
 JOIN session_numbers ON session_numbers.number = nodes.session
@@ -26,7 +26,7 @@ SELECT session_id, texts.id
 FROM session_numbers JOIN nodes ON nodes.session = number JOIN texts ON texts.key = nodes.text
 WHERE session_id IN (SELECT value FROM json_each(?))
 """
-_MATCHING_BETWEEN = "SELECT rowid AS id FROM words WHERE words MATCH ? AND rowid BETWEEN ? AND ?"
+MATCHING_BETWEEN = "SELECT rowid AS id FROM words WHERE words MATCH ? AND rowid BETWEEN ? AND ?"
 _TEXTS = "SELECT id, content FROM texts WHERE id IN (SELECT value FROM json_each(?))"
 _DICTIONARIES = "SELECT id, content FROM dictionaries WHERE id IN (SELECT value FROM json_each(?))"
 
@@ -43,7 +43,7 @@ class TextSearch:
 
     async def matching(self, wanted: Query, before: int, most: int) -> list[int]:
         """The ids below `before` of texts in which the index has what is wanted, at most so many, the latest first."""
-        rows = await self._ask(_MATCHING, wanted.match, before, most)
+        rows = await self._ask(MATCHING, wanted.match, before, most)
         return [row["id"] for row in rows]
 
     async def sessions_of(self, wanted: Query, ids: Sequence[int]) -> dict[str, int]:
@@ -62,7 +62,7 @@ class TextSearch:
         said = await self._ask(_SAID, orjson.dumps(session_ids).decode())
         ids = {row["id"] for row in said if row["id"] >= since}
         if wanted.match is not None and ids:
-            matching = await self._ask(_MATCHING_BETWEEN, wanted.match, min(ids), max(ids))
+            matching = await self._ask(MATCHING_BETWEEN, wanted.match, min(ids), max(ids))
             ids &= {row["id"] for row in matching}
         true = ids if wanted.exact else await self._saying(sorted(ids), wanted)
         return {row["session_id"] for row in said if row["id"] in true}

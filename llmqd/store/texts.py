@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import aiosqlite
 import orjson
 
 from llmqd.store import indexing
+from llmqd.store.connection import Connection, write_rows
 from llmqd.store.known import LIFETIME
 from llmqd.store.packing import Packing
 from llmqd.store.spoken import Spoken
@@ -21,11 +21,11 @@ NodeRow = tuple[int, int, int, int | None, int, int]
 _DICTIONARIES = "SELECT id, content FROM dictionaries ORDER BY id"
 _ADD_DICTIONARY = "INSERT INTO dictionaries (id, content) VALUES (?, ?)"
 
-_WRITTEN_LATELY = "SELECT key FROM texts WHERE key IN (SELECT value FROM json_each(?)) AND at > ?"
+WRITTEN_LATELY = "SELECT key FROM texts WHERE key IN (SELECT value FROM json_each(?)) AND at > ?"
 
 _SAID_BEFORE = "SELECT id, content FROM texts WHERE key IN (SELECT value FROM json_each(?))"
 _DELETE_TEXTS = "DELETE FROM texts WHERE id IN (SELECT value FROM json_each(?))"
-_NEXT_ID = "SELECT coalesce(max(id), 0) + 1 FROM texts"
+_NEXT_ID = "SELECT max(coalesce(max(id), 0) + 1, ?) FROM texts"
 _PUT_TEXT = "INSERT INTO texts (id, key, at, content) VALUES (?, ?, ?, ?)"
 
 _NUMBER_SESSIONS = """
@@ -43,7 +43,7 @@ INSERT INTO nodes (session, key, parent, text, at, place) VALUES (?, ?, ?, ?, ?,
 
 _ADD_MARK = """
 INSERT INTO marks (mark, session, at) VALUES (?, ?, ?)
-ON CONFLICT (mark, session) DO UPDATE SET id = (SELECT max(id) + 1 FROM marks), at = max(at, excluded.at)
+ON CONFLICT (mark, session) DO UPDATE SET id = (SELECT max(id) + 1 FROM marks), at = max(marks.at, excluded.at)
 """
 
 
@@ -51,57 +51,51 @@ class Texts:
     """The tables of what was said, for the one connection that writes. Made anew with each connection, and after each
     transaction that was rolled back, as the dictionary that texts are packed with may have gone with it."""
 
-    def __init__(self, packing: Packing) -> None:
+    def __init__(self, packing: Packing, first_text: Callable[[float], int]) -> None:
         self._packing = packing
+        self._first_text = first_text
 
     def __repr__(self) -> str:
         return f"<Texts, {self._packing!r}>"
 
     @classmethod
-    async def of(cls, connection: aiosqlite.Connection) -> Texts:
-        """The tables of this database. Raises sqlite3.Error."""
+    async def of(cls, connection: Connection, first_text: Callable[[float], int]) -> Texts:
+        """The tables of this database; `first_text` gives the least id of a text of some time (Unix seconds)."""
         rows = await connection.execute_fetchall(_DICTIONARIES)
-        return cls(Packing({row[0]: row[1] for row in rows}))
+        return cls(Packing({row[0]: row[1] for row in rows}), first_text)
 
-    async def write(self, connection: aiosqlite.Connection, batch: Sequence[Spoken]) -> None:
-        """Adds what these calls have said, within the transaction at hand. What is there already changes nothing.
-
-        Raises sqlite3.Error.
-        """
+    async def write(self, connection: Connection, batch: Sequence[Spoken]) -> None:
+        """Adds what these calls have said, within the transaction at hand. What is there already changes nothing."""
         numbers = await _numbers(connection, batch)
         nodes = list(_node_rows(batch, numbers))
-        if nodes:
-            async with connection.executemany(_ADD_NODE, nodes):
-                pass
+        await write_rows(connection, _ADD_NODE, nodes)
         marks = [(mark, numbers[session], at) for one in batch for mark, session, at in one.marks]
-        if marks:
-            async with connection.executemany(_ADD_MARK, marks):
-                pass
+        await write_rows(connection, _ADD_MARK, marks)
         await self._write_texts(connection, batch)
 
-    async def _write_texts(self, connection: aiosqlite.Connection, batch: Sequence[Spoken]) -> None:
+    async def _write_texts(self, connection: Connection, batch: Sequence[Spoken]) -> None:
         texts = {key: (int(one.at), content) for one in batch for key, content in one.texts.items()}
         if not texts:
             return
         since = min(int(at) for at, _ in texts.values()) - LIFETIME / 2
         keys = orjson.dumps(list(texts)).decode()
-        for (known,) in await connection.execute_fetchall(_WRITTEN_LATELY, (keys, since)):
+        for (known,) in await connection.execute_fetchall(WRITTEN_LATELY, (keys, since)):
             del texts[known]
         if not texts:
             return
-        first = await self._make_room(connection, orjson.dumps(list(texts)).decode())
+        earliest = min(at for at, _ in texts.values())
+        first = await self._make_room(connection, orjson.dumps(list(texts)).decode(), earliest)
         rows, said, dictionary = await asyncio.to_thread(self._packed, texts, first)
         if dictionary is not None:
             await connection.execute_fetchall(_ADD_DICTIONARY, dictionary)
-        async with connection.executemany(_PUT_TEXT, rows):
-            pass
+        await write_rows(connection, _PUT_TEXT, rows)
         await indexing.add(connection, said)
 
-    async def _make_room(self, connection: aiosqlite.Connection, keys: str) -> int:
+    async def _make_room(self, connection: Connection, keys: str, earliest: float) -> int:
         """The id of the first of some new texts. What is said again moves to the end, and is packed anew: so
         dictionaries grow old with their texts."""
         before = [(row[0], row[1]) for row in await connection.execute_fetchall(_SAID_BEFORE, (keys,))]
-        [(first,)] = await connection.execute_fetchall(_NEXT_ID)
+        [(first,)] = await connection.execute_fetchall(_NEXT_ID, (self._first_text(earliest),))
         if before:
             await indexing.remove(connection, before)
             await connection.execute_fetchall(_DELETE_TEXTS, (orjson.dumps([id_ for id_, _ in before]).decode(),))
@@ -120,7 +114,7 @@ class Texts:
         return rows, indexing.documents(said), dictionary
 
 
-async def _numbers(connection: aiosqlite.Connection, batch: Iterable[Spoken]) -> dict[str, int]:
+async def _numbers(connection: Connection, batch: Iterable[Spoken]) -> dict[str, int]:
     """The short name of each session that is spoken of; new ones get theirs."""
     ids = {one.session for one in batch if one.session is not None and one.nodes}
     ids.update(session for one in batch for _, session, _ in one.marks)

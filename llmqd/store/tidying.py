@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import takewhile
-from typing import Any
 
 import aiosqlite
 import orjson
@@ -15,7 +13,7 @@ from llmqd.store import indexing
 from llmqd.store.known import LIFETIME
 from llmqd.store.packing import dictionary_of
 from llmqd.store.retention import Extent, Pace, Step, Terms, next_step
-from llmqd.store.texts import nobodys
+from llmqd.store.sweeping import ROWS_PER_SESSION, Swept, oldest, read_swept, sweep_marks, sweep_nodes
 
 logger = logging.getLogger(__name__)
 
@@ -36,25 +34,6 @@ _OLDEST_PACKED = "SELECT substr(content, 1, 5) FROM texts WHERE substr(content, 
 _DELETE_DICTIONARIES = "DELETE FROM dictionaries WHERE id < ?"
 _OLDEST_CALLS = "SELECT id, received_at FROM calls WHERE status <> 'running' ORDER BY id LIMIT ?"
 _DELETE_CALLS = "DELETE FROM calls WHERE id IN (SELECT value FROM json_each(?))"
-_OLDEST_MARKS = "SELECT id, at FROM marks ORDER BY id LIMIT ?"
-_DELETE_MARKS = "DELETE FROM marks WHERE id <= ?"
-_NEXT_SESSIONS = """
-SELECT session_id, last_seen FROM sessions WHERE (last_seen, session_id) > (?, ?)
-ORDER BY last_seen, session_id LIMIT ?
-"""
-_DELETE_NODES = """
-DELETE FROM nodes WHERE session IN (
-    SELECT number FROM session_numbers WHERE session_id IN (SELECT value FROM json_each(?))
-)
-"""
-_DELETE_NUMBERS = "DELETE FROM session_numbers WHERE session_id IN (SELECT value FROM json_each(?))"
-_DELETE_NOBODYS = "DELETE FROM nodes WHERE session > ? AND session < 0"
-_GET_SWEPT = "SELECT value FROM meta WHERE key = 'nodes_swept'"
-_SET_SWEPT = """
-INSERT INTO meta (key, value) VALUES ('nodes_swept', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
-"""
-
-Swept = tuple[float, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +102,7 @@ class Tidying:
 
     async def _extent(self, connection: aiosqlite.Connection) -> Extent:
         if self._swept is None:
-            self._swept = await _read_swept(connection)
+            self._swept = await read_swept(connection)
         [row] = await connection.execute_fetchall(_EXTENT, self._swept)
         return Extent(*row)
 
@@ -137,7 +116,7 @@ class Tidying:
                 case "calls":
                     done = await _calls(connection, step.before, limit)
                 case "marks":
-                    done = await _marks(connection, step.before, limit)
+                    done = await sweep_marks(connection, step.before, limit), 0.0
                 case _:
                     done = await self._nodes(connection, step.before, limit)
             await connection.execute_fetchall("COMMIT")
@@ -149,7 +128,7 @@ class Tidying:
         return done
 
     async def _texts(self, connection: aiosqlite.Connection, before: float, limit: int) -> tuple[int, float]:
-        rows = await _oldest(connection, _OLDEST_TEXTS, before, limit)
+        rows = await oldest(connection, _OLDEST_TEXTS, before, limit)
         if not rows:
             return 0, 0.0
         await indexing.remove(connection, [(id_, content) for id_, _, key, content in rows if key >= 0])
@@ -177,18 +156,9 @@ class Tidying:
         return taken
 
     async def _nodes(self, connection: aiosqlite.Connection, before: float, limit: int) -> tuple[int, float]:
-        swept = self._swept or (0.0, "")
-        found = await connection.execute_fetchall(_NEXT_SESSIONS, (*swept, max(1, limit // 8)))
-        rows = list(takewhile(lambda row: row[1] < before, found))
-        if not rows:
-            return 0, 0.0
-        ids = orjson.dumps([row[0] for row in rows]).decode()
-        await connection.execute_fetchall(_DELETE_NODES, (ids,))
-        await connection.execute_fetchall(_DELETE_NUMBERS, (ids,))
-        await connection.execute_fetchall(_DELETE_NOBODYS, (nobodys(before),))
-        self._swept = rows[-1][1], rows[-1][0]
-        await connection.execute_fetchall(_SET_SWEPT, (orjson.dumps(self._swept).decode(),))
-        return len(rows) * 8, before
+        first = self._swept or (0.0, "")
+        sessions, self._swept = await sweep_nodes(connection, first, before, max(1, limit // ROWS_PER_SESSION))
+        return sessions * ROWS_PER_SESSION, before if sessions else 0.0
 
     def _say(self, step: Step, now: float) -> None:
         if now - self._said_at < _SAID_EVERY:
@@ -202,27 +172,7 @@ class Tidying:
 
 
 async def _calls(connection: aiosqlite.Connection, before: float, limit: int) -> tuple[int, float]:
-    rows = await _oldest(connection, _OLDEST_CALLS, before, limit)
+    rows = await oldest(connection, _OLDEST_CALLS, before, limit)
     if rows:
         await connection.execute_fetchall(_DELETE_CALLS, (orjson.dumps([row[0] for row in rows]).decode(),))
     return len(rows), 0.0
-
-
-async def _marks(connection: aiosqlite.Connection, before: float, limit: int) -> tuple[int, float]:
-    rows = await _oldest(connection, _OLDEST_MARKS, before, limit)
-    if rows:
-        await connection.execute_fetchall(_DELETE_MARKS, (rows[-1][0],))
-    return len(rows), 0.0
-
-
-async def _oldest(connection: aiosqlite.Connection, statement: str, before: float, limit: int) -> list[Any]:
-    """Rows (id, time) from the beginning of a table as far as they are old enough."""
-    found: Iterable[Any] = await connection.execute_fetchall(statement, (limit,))
-    return list(takewhile(lambda row: row[1] < before, found))
-
-
-async def _read_swept(connection: aiosqlite.Connection) -> Swept:
-    for (value,) in await connection.execute_fetchall(_GET_SWEPT):
-        last_seen, session = orjson.loads(value)
-        return last_seen, session
-    return 0.0, ""

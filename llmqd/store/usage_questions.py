@@ -35,16 +35,16 @@ def _within(*columns: str) -> str:
 
 _SUMS = _sums(SUMS)
 _ALL_SUMS = _within("value", "part", *SUMS, "shortest_ms", "longest_ms")
-_TOTALS = f"SELECT {_SUMS}, {_EXTREMES} FROM ({_ALL_SUMS})"
-_SPENT = f"SELECT {_sums(['cost_pico'])} FROM ({_within('cost_pico')})"
-_BY_VALUE = f"SELECT value, {_SUMS}, {_EXTREMES} FROM ({_ALL_SUMS}) GROUP BY value"
-_BY_PART = f"SELECT value, part, {_SUMS}, {_EXTREMES} FROM ({_ALL_SUMS}) GROUP BY value, part"
-_SPENT_BY_VALUE = f"SELECT value, {_sums(_SPENDING)} FROM ({_within('value', *_SPENDING)}) GROUP BY value"
+_TOTALS = f"SELECT {_SUMS}, {_EXTREMES} FROM ({_ALL_SUMS}) AS pieces"
+_SPENT = f"SELECT {_sums(['cost_pico'])} FROM ({_within('cost_pico')}) AS pieces"
+_BY_VALUE = f"SELECT value, {_SUMS}, {_EXTREMES} FROM ({_ALL_SUMS}) AS pieces GROUP BY value"
+_BY_PART = f"SELECT value, part, {_SUMS}, {_EXTREMES} FROM ({_ALL_SUMS}) AS pieces GROUP BY value, part"
+_SPENT_BY_VALUE = f"SELECT value, {_sums(_SPENDING)} FROM ({_within('value', *_SPENDING)}) AS pieces GROUP BY value"
 _HISTOGRAMS = f"""
-SELECT value, part, latency, ttft FROM ({_within("value", "part", "latency", "ttft")})
+SELECT value, part, latency, ttft FROM ({_within("value", "part", "latency", "ttft")}) AS pieces
 WHERE value IN (SELECT value FROM json_each(?11))
 """
-_VALUES = f"SELECT count(DISTINCT value) AS found FROM ({_within('value')}) WHERE value <> ''"
+_VALUES = f"SELECT count(DISTINCT value) AS found FROM ({_within('value')}) AS pieces WHERE value <> ''"
 
 _OVER_TIME = f"""
 SELECT start, value, {_SUMS}, {_EXTREMES} FROM usage

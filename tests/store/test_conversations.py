@@ -8,7 +8,7 @@ import pytest
 
 from llmqd.config.store import Store
 from llmqd.messages.message import Media, Message, Text, ToolCall, ToolResult
-from llmqd.store import conversations, tidying
+from llmqd.store import conversations, sweeping, tidying
 from llmqd.store.ledger import Ledger
 from llmqd.store.schema import MIGRATIONS
 from tests.store.conversing import Scribe, Talk, words
@@ -30,7 +30,7 @@ async def ledger(request: pytest.FixtureRequest, tmp_path: Path, scribe: Scribe)
 
 STATEMENTS = {
     name: text
-    for module in (conversations, tidying)
+    for module in (conversations, sweeping, tidying)
     for name, text in vars(module).items()
     if isinstance(text, str) and text.lstrip().startswith(("SELECT", "WITH", "DELETE"))
 }
