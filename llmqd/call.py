@@ -109,6 +109,25 @@ class Call:
         return self.model if self.sent_model is None else self.sent_model
 
 
+@dataclass(slots=True, frozen=True)
+class Attempt:
+    """An attempt that was not the last one: after it the call was tried again, later or with another upstream.
+
+    `at_ms` is when its turn came, None where the lane had none for it and nothing was sent; `ended_ms` when it was
+    over, both in milliseconds since the call arrived. `http_status` is None where no answer came. `verdict` says what
+    was made of it: `wait` and `slower` for another turn, `retry` at once or after a moment, `permanent` for no more of
+    it there.
+    """
+
+    upstream: str
+    lane: str
+    verdict: str
+    reason: str
+    at_ms: float | None = None
+    ended_ms: float = 0.0
+    http_status: int | None = None
+
+
 @dataclass(slots=True)
 class Outcome:
     """How a call went: filled while it runs, written when its record closes. Times are milliseconds since arrival.
@@ -117,7 +136,7 @@ class Outcome:
     `usage` is None where the answer carries none by nature (a model list, a file). `sent_ms` is when the last attempt
     left after its turn; `counted` whether the provider counts that one against its limits. `function_calls` is how many
     calls of tools the answer holds. `on_disconnect` is what was done when the client left a call that ran; None where
-    it stayed. `usage.source` says then whether tokens and cost are exact.
+    it stayed. `usage.source` says then whether tokens and cost are exact. `tried` are the attempts before the last one.
     """
 
     status: Status = "running"
@@ -138,6 +157,7 @@ class Outcome:
     usage: Usage | None = None
     cost: Cost | None = None
     on_disconnect: OnDisconnect | None = None
+    tried: tuple[Attempt, ...] = ()
 
 
 @dataclass(slots=True)

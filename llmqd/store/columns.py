@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from llmqd.call import Call, Outcome, Record, SessionRef
+from llmqd.call import Attempt, Call, Outcome, Record, SessionRef
 from llmqd.usage import Cost, Usage
 
 _CALL = {
@@ -85,7 +85,7 @@ CALL_COLUMNS = (*_CALL.values(), *_APART)
 """Known when a call is opened."""
 OPENED_COLUMNS = (*CALL_COLUMNS, "lane", "queued_ms")
 """What is written when a call is opened: of its outcome, only which lane sends it and after what wait."""
-OUTCOME_COLUMNS = (*_OUTCOME.values(), *_USAGE.values(), *_COST.values())
+OUTCOME_COLUMNS = (*_OUTCOME.values(), *_USAGE.values(), *_COST.values(), "tried")
 """Known when it closes; NULL before, but for `status` and what OPENED_COLUMNS has."""
 
 Json = dict[str, Any]
@@ -143,11 +143,12 @@ def call_row(call: Json) -> Row:
 
 def outcome_row(outcome: Json) -> Row:
     """The values of OUTCOME_COLUMNS, from an Outcome as JSON."""
-    usage, cost = outcome.get("usage"), outcome.get("cost")
+    usage, cost, tried = outcome.get("usage"), outcome.get("cost"), outcome.get("tried")
     return (
         *_outcome_fields(outcome),
         *(_usage_fields(usage) if usage else _NO_USAGE),
         *(_cost_fields(cost) if cost else _NO_COST),
+        orjson.dumps(tried).decode() if tried else None,
     )
 
 
@@ -166,6 +167,7 @@ def record(row: Mapping[str, Any]) -> Record:
     call.stream, call.no_queue = bool(call.stream), bool(call.no_queue)
     usage = None if row["usage_source"] is None else _rebuild(Usage, _USAGE, row)
     cost = None if row["cost_pico"] is None else _rebuild(Cost, _COST, row)
-    outcome = _rebuild(Outcome, _OUTCOME, row, usage=usage, cost=cost)
+    tried = tuple([Attempt(**each) for each in orjson.loads(row["tried"])]) if row["tried"] else ()
+    outcome = _rebuild(Outcome, _OUTCOME, row, usage=usage, cost=cost, tried=tried)
     outcome.counted = bool(outcome.counted)
     return Record(call, outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -68,6 +69,9 @@ class NamesRedaction:
             outcome.finish_reason = clean(outcome.finish_reason)
         if outcome.provider_id is not None:
             outcome.provider_id = self._found(outcome.provider_id)  # each has its own: not to be remembered
+        if outcome.tried:
+            text = self._redaction.text
+            outcome.tried = tuple([replace(each, reason=text(each.reason)) for each in outcome.tried])
 
     def _clean(self, name: str) -> str:
         known = self._known.get(name)

@@ -337,6 +337,10 @@ CREATE INDEX nodes_by_text ON nodes (text) WHERE text IS NOT NULL;
 INSERT INTO meta (key, value) SELECT 'words_from', max(id) + 1 FROM texts HAVING count(*) > 0;
 """
 
+_TRIED = """
+ALTER TABLE calls ADD COLUMN tried TEXT /* JSON array of the attempts before the last one; NULL: it was the only one */;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _CALLS_SESSIONS_META,
     _LANE_USAGE,
@@ -349,5 +353,6 @@ MIGRATIONS: tuple[str, ...] = (
     _ON_DISCONNECT,
     _SPENDING,
     _WORDS,
+    _TRIED,
 )
 """Append only: number n brings a database from `user_version` n - 1 to n."""

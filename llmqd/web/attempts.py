@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp import web
 
-from llmqd.call import Outcome, Record
+from llmqd.call import Attempt, Outcome, Record
 from llmqd.errors import (
     CallRefused,
     DeadlineExceeded,
@@ -49,6 +49,8 @@ _JUDGED_WITHIN = 5.0
 _BACK_OFF, _LONGEST_BACK_OFF = 0.5, 8.0
 """Seconds before the first repetition after a failure, doubled with each: what official SDKs do."""
 
+_LONGEST_REASON = 300
+"""Characters of what an upstream said that are kept of an attempt."""
 
 _MOST_REFUSALS, _MOST_UNEXPLAINED = 8, 4
 """How often one call may be refused for want of quota before it gets the refusal itself: an upstream that refuses it
@@ -65,6 +67,7 @@ class _Failed:
 
     verdict: Verdict
     at_once: bool = False
+    status: int | None = None
 
 
 @dataclass(slots=True)
@@ -160,6 +163,7 @@ class Attempts:
         tries = _Tries()
         turn = Turn(passage.lane, passage.call, demand, passage.standing)
         while True:
+            began: float | None = None
             try:
                 async with turn:
                     if turn.waited and passage.finish_by is None and has_left(passage.request):
@@ -168,7 +172,7 @@ class Attempts:
                     passage.heartbeat.hold()
                     if passage.queued_ms is None:
                         passage.queued_ms = record.outcome.queued_ms = self._recorder.since(passage.call)
-                    self._open(passage, record)
+                    began = self._open(passage, record)
                     result = await self._attempt(passage, record, turn, tries)
             except _NO_TURN as error:
                 if not passage.fallbacks:
@@ -177,6 +181,7 @@ class Attempts:
             if not isinstance(result, _Failed):
                 return result
             record.outcome.counted = False
+            self._tried(passage, record, began, result)
             if passage.finish_by is not None:
                 raise asyncio.CancelledError  # nobody is there who would want it to be tried again
             passage.heartbeat.release()
@@ -221,13 +226,13 @@ class Attempts:
             if verdict is not None and verdict.kind in ("wait", "slower"):
                 turn.refused(verdict, observed)
                 if passage.repeatable and not passage.call.no_queue and (may_move or tries.may_wait(verdict)):
-                    return _Failed(verdict)
+                    return _Failed(verdict, status=sent.answer.status)
             else:
                 turn.answered(observed)
             if verdict is not None and verdict.kind in ("retry", "permanent"):
                 turn.failed()
                 if passage.repeatable and (may_move or (may_fail and verdict.kind == "retry")):
-                    return _Failed(verdict)
+                    return _Failed(verdict, status=sent.answer.status)
             record.outcome.counted = turn.counted
             hopeless = {"x-should-retry": "false"} if verdict is not None and verdict.kind == "permanent" else {}
             try:
@@ -266,11 +271,26 @@ class Attempts:
         asyncio.get_running_loop().call_soon(turn.flushed)
         record.outcome.sent_ms, record.outcome.counted = self._recorder.since(record.call), True
 
-    def _open(self, passage: Passage, record: Record) -> None:
+    def _open(self, passage: Passage, record: Record) -> float:
+        """An attempt begins. Gives its time, in milliseconds since the call arrived."""
         passage.attempts += 1
         if passage.attempts == 1:
             self._recorder.open(record)
         record.outcome.attempts = passage.attempts
+        return self._recorder.since(passage.call)
+
+    def _tried(self, passage: Passage, record: Record, began: float | None, failed: _Failed) -> None:
+        """Takes down an attempt after which the call is tried again."""
+        attempt = Attempt(
+            passage.upstream.name,
+            passage.lane.name,
+            failed.verdict.kind,
+            failed.verdict.reason[:_LONGEST_REASON],
+            began,
+            self._recorder.since(passage.call),
+            failed.status,
+        )
+        record.outcome.tried += (attempt,)
 
     def _back_off(self, failures: int, asked: float | None) -> float:
         """Seconds to stay away after a failure, with jitter so that calls that failed together do not return so."""

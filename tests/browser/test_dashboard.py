@@ -20,7 +20,10 @@ from llmqd.auth.key import ClientKey, new_token
 from llmqd.auth.key_file import KeyFile
 from tests.browser.chromium import MISSING, Page, chromium
 from tests.browser.screenshots import png
+from tests.fake_upstream import FakeUpstream
+from tests.fake_upstream import openai_answers as openai
 from tests.process import LlmqdProcess, llmqd
+from tests.under_test import upstream_toml
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
@@ -136,6 +139,27 @@ async def test_a_session_is_found_by_text_and_its_transcript_read(
     await visitor(page.shows, "All fields")
     assert "usage_source" in await visitor.text()
     assert await visitor.calm()
+
+
+async def test_a_call_shows_each_of_its_attempts(tmp_path: Path) -> None:
+    slow = openai.error(429, "slow <b>down</b>", "requests", "rate_limit_exceeded").with_headers(("retry-after", "0.1"))
+    async with FakeUpstream() as upstream, llmqd(tmp_path, upstream_toml("openai", upstream.url)) as daemon:
+        upstream.play(slow, openai.error(503, "out of order", "server_error"))
+        async with aiohttp.ClientSession(daemon.url) as client:
+            call_id = await call(client, "Hello")
+        lent = chromium(daemon.url, tmp_path)
+        page = await asyncio.to_thread(lent.__enter__)
+        try:
+            await asyncio.to_thread(page.open, f"calls/{call_id}")
+            await asyncio.to_thread(page.shows, "Attempts, times since the call came")
+            shown = await asyncio.to_thread(lambda: page.text)
+            assert "waited for another turn" in shown
+            assert "HTTP 429: slow <b>down</b>" in shown
+            assert "HTTP 503: out of order" in shown
+            assert "[object" not in shown
+            assert await asyncio.to_thread(page.complaints) == []
+        finally:
+            await asyncio.to_thread(lent.__exit__, None, None, None)
 
 
 async def test_tools_are_folded_branches_marked_and_pictures_shown(

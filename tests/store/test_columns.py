@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmqd.call import Call, Outcome, Record, SessionRef
+from llmqd.call import Attempt, Call, Outcome, Record, SessionRef
 from llmqd.store.columns import CALL_COLUMNS, OUTCOME_COLUMNS, bounded, call_row, outcome_row, record
 from llmqd.store.schema import MIGRATIONS
 from llmqd.store.spoken import SPOKEN_COLUMNS
@@ -53,6 +53,18 @@ def test_a_record_comes_back_as_it_was(usage: Usage | None, cost: Cost | None, f
     assert through_columns(answer(written, usage=usage, cost=cost)) == written
 
 
+def test_the_attempts_before_the_last_come_back() -> None:
+    tried = (
+        Attempt("openai", "openai/a", "wait", 'HTTP 429: "slow"', 1.5, 20.0, 429),
+        Attempt("groq", "groq", "permanent", "the queue is full", None, 21.0),
+    )
+    written = answer(make_record("s"), attempts=2, tried=tried)
+    assert through_columns(written) == written
+    without = as_json(answer(make_record("s")).outcome)
+    del without["tried"]
+    assert outcome_row(without)[-1] is None, "an older writer knew of none"
+
+
 def test_an_entry_of_an_older_writer_lacks_fields_and_is_understood() -> None:
     call, outcome = as_json(make_record("s").call), as_json(answer(make_record()).outcome)
     del call["client_retry"], call["agent"], outcome["usage"]["web_searches"], outcome["lane"]
@@ -72,5 +84,5 @@ def test_no_field_of_a_record_is_forgotten() -> None:
     assert {field.name for field in dataclasses.fields(Call)} - without <= {*CALL_COLUMNS, "user", "key"}
     assert {field.name for field in dataclasses.fields(Outcome)} - {"usage", "cost"} <= {*OUTCOME_COLUMNS}
     assert {field.name for field in dataclasses.fields(SessionRef)} == {"id", "source"}
-    assert len(dataclasses.fields(Usage)) == sum(1 for c in OUTCOME_COLUMNS if "pico" not in c) - 16 + 1
+    assert len(dataclasses.fields(Usage)) == sum(1 for c in OUTCOME_COLUMNS if "pico" not in c) - 17 + 1
     assert len(dataclasses.fields(Cost)) == sum(1 for c in OUTCOME_COLUMNS if "pico" in c) - 1

@@ -16,7 +16,7 @@ MIDNIGHT = 1_800_057_600
 """Unix seconds: 2027-01-16 in UTC."""
 _OUTCOME = {
     "prompt", "completion", "usage", "cost", "total_ms", "first_byte_ms", "http_status", "status", "queued_ms",
-    "function_calls",
+    "function_calls", "attempts", "tried",
 }  # fmt: skip
 
 

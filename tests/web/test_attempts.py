@@ -241,3 +241,39 @@ async def test_a_call_that_may_not_wait_goes_to_the_fallback_that_has_a_turn(tmp
             daemon.lanes.pick("openai").pause(None, "test")
             assert (await ask(daemon, **{"X-LLMQD-No-Queue": "1"})).json() == {"at": "groq"}
     assert not first.requests
+
+
+async def test_each_attempt_is_recorded_with_its_lane_its_status_and_why(tmp_path: Path) -> None:
+    async with FakeUpstream() as first, FakeUpstream(json_answer({"at": "groq"})) as second:
+        toml = upstream_toml("openai", first.url, "retries = 1") + upstream_toml("groq", second.url) + ROUTE
+        async with running(tmp_path, toml) as daemon:
+            first.play(limited(), *[openai.error(503, "sk-proj-" + "aB3" * 16, "server_error") for _ in range(2)])
+            response = await ask(daemon)
+            assert (response.status, response.header("X-LLMQD-Attempts")) == (200, "4")
+            outcome = (await daemon.record(response.header("X-LLMQD-Request-Id") or "")).outcome
+        assert outcome.lane == "groq"
+        tried = outcome.tried
+        assert [(each.upstream, each.lane, each.http_status, each.verdict) for each in tried] == [
+            ("openai", "openai", 429, "wait"),
+            ("openai", "openai", 503, "retry"),
+            ("openai", "openai", 503, "retry"),
+        ]
+        assert tried[0].reason == "HTTP 429: slow down"
+        assert "aB3aB3" not in tried[1].reason, "what an upstream says may hold a key"
+        times = [at for each in tried for at in (each.at_ms or -1, each.ended_ms)] + [outcome.sent_ms or 0]
+        assert times == sorted(times)
+        assert times[0] >= 0
+
+
+async def test_a_lane_that_had_no_turn_is_recorded_as_an_attempt_that_never_began(tmp_path: Path) -> None:
+    async with FakeUpstream() as first, FakeUpstream(json_answer({"at": "groq"})) as second:
+        small = "[[upstream.limit]]\nmodels = ['*']\ntokens_per_minute = 10\n"
+        toml = upstream_toml("openai", first.url) + small + upstream_toml("groq", second.url) + ROUTE
+        async with running(tmp_path, toml) as daemon:
+            body = orjson.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "word " * 400}]})
+            response = await call(daemon.port, "POST", CHAT, body, JSON)
+            outcome = (await daemon.record(response.header("X-LLMQD-Request-Id") or "")).outcome
+        assert (response.status, outcome.attempts, len(first.requests)) == (200, 1, 0)
+        [tried] = outcome.tried
+        assert (tried.upstream, tried.at_ms, tried.http_status, tried.verdict) == ("openai", None, None, "permanent")
+        assert "tokens" in tried.reason

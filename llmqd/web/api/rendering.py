@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -56,6 +56,9 @@ def _columns(row: type[msgspec.Struct]) -> Iterator[str]:
 
 
 def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
+    """The parts that a field is made of; None where it is one value, or any number of things."""
+    if get_origin(kind) in (list, tuple):
+        return None
     for each in get_args(kind) or (kind,):
         if isinstance(each, type) and issubclass(each, msgspec.Struct):
             return each
@@ -70,7 +73,8 @@ def _cells(row: msgspec.Struct) -> list[Any]:
         if inner is not None:
             cells += [""] * len(list(_columns(inner))) if value is None else _cells(value)
         elif isinstance(value, list | tuple):
-            cells.append(",".join(map(str, value)))
+            deep = any(isinstance(each, msgspec.Struct) for each in value)
+            cells.append(encoded(value).decode().strip() if deep else ",".join(map(str, value)))
         elif isinstance(value, bool):
             cells.append("true" if value else "false")
         else:

@@ -31,6 +31,23 @@ class Tokens(Struct):
     output_audio: int
 
 
+class FailedAttempt(Struct, kw_only=True):
+    """An attempt after which the call was tried again. Times are seconds since the call arrived.
+
+    `begin` is when its turn came, null where the lane had none for it and nothing was sent. `http_status` is null where
+    no answer came, `reason` what was said. `verdict` says what was made of it: `wait` and `slower` wait for another
+    turn, `retry` tries again after a moment, `permanent` gives this upstream up.
+    """
+
+    provider: str
+    lane: str
+    begin: float | None
+    end: float | None
+    http_status: int | None
+    verdict: str
+    reason: str
+
+
 class Request(Struct, kw_only=True):
     """One call. Times are seconds since it arrived, money is US dollars; what is not known is null.
 
@@ -40,7 +57,8 @@ class Request(Struct, kw_only=True):
     `time_to_first_token` when the first byte of the answer came. `model` is what the client asked for, `sent_model`
     what the upstream was asked for, `response_model` what it says it is. `usage_source` says how far to trust tokens
     and cost. `on_disconnect` says of a call whose client left while it ran whether its upstream was stopped (`cancel`)
-    or its answer was read to the end all the same (`finish`).
+    or its answer was read to the end all the same (`finish`). `failed_attempts` are those of its `attempts` after which
+    it was tried again; of the last one the call itself tells.
     """
 
     request_id: str
@@ -66,6 +84,7 @@ class Request(Struct, kw_only=True):
     error: str | None
     on_disconnect: OnDisconnect | None
     attempts: int
+    failed_attempts: list[FailedAttempt]
     client_retry: int
     request_start: str
     completion_start: str | None
@@ -102,7 +121,7 @@ class Request(Struct, kw_only=True):
             agent_name=call.agent,
             conversation_name=call.conversation,
             request_tags=list(call.tags),
-            key=call.client,
+            key=call.client if call.key is None else call.key,
             call_type=call.operation,
             method=call.method,
             path=call.path,
@@ -118,6 +137,7 @@ class Request(Struct, kw_only=True):
             error=outcome.error,
             on_disconnect=outcome.on_disconnect,
             attempts=outcome.attempts,
+            failed_attempts=_failed_attempts(record),
             client_retry=call.client_retry,
             request_start=rfc3339(at),
             completion_start=None if first is None else rfc3339(at + first / 1000),
@@ -140,6 +160,21 @@ class Request(Struct, kw_only=True):
             request_bytes=call.request_bytes,
             response_bytes=outcome.response_bytes,
         )
+
+
+def _failed_attempts(record: Record) -> list[FailedAttempt]:
+    return [
+        FailedAttempt(
+            provider=each.upstream,
+            lane=each.lane,
+            begin=seconds(each.at_ms),
+            end=seconds(each.ended_ms),
+            http_status=each.http_status,
+            verdict=each.verdict,
+            reason=each.reason,
+        )
+        for each in record.outcome.tried
+    ]
 
 
 def _tokens(record: Record) -> Tokens | None:

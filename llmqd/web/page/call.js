@@ -35,8 +35,22 @@ export async function call(place, { signal, id }) {
   if (one.error) place.append(h("p", { class: "bad" }, one.error));
   place.append(bar(one, one.total_time || 0.001), h("p", { class: "key note" }, h("span", { class: "queued" }), " waited for its turn ", h("span", { class: "first" }), " to the first byte ", h("span", { class: "stream" }), " to the end"),
     h("p", {}, h("button", { type: "button", onclick: () => copy(curl(one, said)) }, "Copy as curl")),
+    ...attempts(one),
     h("div", { class: "columns" }, h("section", {}, h("h2", {}, "Said"), words(said)),
       h("section", {}, h("h2", {}, "Tokens and cost by kind"), kinds(one), h("h2", {}, "All fields"), fields(one))));
+}
+
+const VERDICTS = { wait: "waited for another turn", slower: "waited, and the lane slowed down", retry: "tried again", permanent: "gave this upstream up" };
+const TRIED = [["Upstream"], ["Lane"], ["Began", "num"], ["Took", "num"], ["Answer", "num"], ["Then"], ["Why", "wide"]];
+
+// Where a call was tried: those attempts that were not the last one, and the last one.
+function attempts(one) {
+  if (!one.failed_attempts.length) return [];
+  const rows = one.failed_attempts.map((each) => [each.provider, each.lane, each.begin === null ? "no turn" : span(each.begin), span(each.begin === null ? null : each.end - each.begin),
+    each.http_status, VERDICTS[each.verdict] ?? each.verdict, each.reason]);
+  const begun = one.failed_attempts.filter((each) => each.begin !== null).length;
+  if (one.attempts > begun) rows.push([one.provider, one.lane, null, null, one.http_status, one.status, one.error]);
+  return [h("h2", {}, "Attempts"), table("Attempts, times since the call came", TRIED, rows)];
 }
 
 function words(said) {
@@ -52,7 +66,7 @@ function kinds(one) {
 }
 
 function fields(one) {
-  const shown = Object.entries(one).filter(([, value]) => value === null || typeof value !== "object" || Array.isArray(value));
+  const shown = Object.entries(one).filter(([, value]) => value === null || typeof value !== "object" || (Array.isArray(value) && typeof value[0] !== "object"));
   return [facts(shown.map(([name, value]) => [name, value === null || value.length === 0 ? "–" : name === "session_id" ? sessionLink(value) : Array.isArray(value) ? value.join(", ") : String(value)])),
     note("Headers and keys are not in the ledger, so none can be shown.")];
 }

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from llmqd.call import Attempt
 from llmqd.usage import Cost
 from tests.store.usage_records import MIDNIGHT, ended_call
 from tests.web.api.asking import Asked, asking
@@ -32,7 +33,8 @@ async def test_calls_come_as_the_api_shows_them_the_latest_first(tmp_path: Path)
 
 
 async def test_a_csv_has_a_column_for_each_field_and_money_with_all_its_digits(tmp_path: Path) -> None:
-    call = ended_call(MIDNIGHT, 's,"1"', cost=Cost(total=150_001, input=150_000, output=1))
+    tried = (Attempt("openai", "openai/a", "wait", "slow, please", 1.0, 2.0, 429),)
+    call = ended_call(MIDNIGHT, 's,"1"', attempts=2, tried=tried, cost=Cost(total=150_001, input=150_000, output=1))
     async with asking(tmp_path, call) as asked:
         response = await asked.response("/api/v1/export?format=csv")
         assert response.header("content-type") == "text/csv"
@@ -41,6 +43,8 @@ async def test_a_csv_has_a_column_for_each_field_and_money_with_all_its_digits(t
         assert Decimal(row["cost"]) == Decimal("0.000000150001")
         assert row["costs.output"] == "0.000000000001"
         assert (row["stream"], row["error"], row["tokens.input"]) == ("false", "", row["prompt_tokens"])
+        [attempt] = orjson.loads(row["failed_attempts"])
+        assert (attempt["http_status"], attempt["reason"]) == (429, "slow, please")
 
 
 async def test_more_than_a_page_is_neither_cut_nor_repeated_whatever_is_filtered(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from llmqd.call import Attempt
 from llmqd.usage import Cost, Usage
 from tests.fake_upstream import FakeUpstream
 from tests.store.usage_records import MIDNIGHT, ended_call
@@ -38,6 +39,35 @@ async def test_everything_that_is_known_of_a_call(tmp_path: Path) -> None:
         assert pick(shown["tokens"], "input", "output", "cached", "reasoning") == [100, 20, 60, 5]
         [listed] = (await asked.json("/requests"))["requests"]
         assert listed == shown
+
+
+async def test_a_call_shows_the_key_by_which_it_is_found(tmp_path: Path) -> None:
+    record = ended_call(MIDNIGHT, "s", client="127.0.0.1", key="team-a")
+    async with asking(tmp_path, record) as asked:
+        assert (await asked.json(f"/requests/{record.call.id}"))["key"] == "team-a"
+        [found] = (await asked.json("/requests?key=team-a"))["requests"]
+        assert found["request_id"] == record.call.id
+
+
+async def test_the_attempts_of_a_call_and_why_they_were_not_the_last(tmp_path: Path) -> None:
+    tried = (
+        Attempt("openai", "openai/a", "wait", 'HTTP 429: "slow", please', 250.0, 300.0, 429),
+        Attempt("groq", "groq", "permanent", "full", None, 301.0),
+    )
+    record = ended_call(MIDNIGHT, "s", attempts=2, tried=tried)
+    async with asking(tmp_path, record) as asked:
+        shown = await asked.json(f"/requests/{record.call.id}")
+        assert shown["attempts"] == 2
+        assert shown["failed_attempts"] == [
+            {
+                "provider": "openai", "lane": "openai/a", "begin": 0.25, "end": 0.3, "http_status": 429,
+                "verdict": "wait", "reason": 'HTTP 429: "slow", please',
+            },
+            {
+                "provider": "groq", "lane": "groq", "begin": None, "end": 0.301, "http_status": None,
+                "verdict": "permanent", "reason": "full",
+            },
+        ]  # fmt: skip
 
 
 async def test_a_call_without_usage_or_price_has_nulls(tmp_path: Path) -> None:
