@@ -83,6 +83,7 @@ class Gate:
     def __init__(self, limits: Limits, *, wall_offset: float = 0.0) -> None:
         self._wall_offset = wall_offset
         self._limits = limits
+        self._share = 1.0
         self._gauges: dict[str, dict[Dimension, Gauge]] = {}
         self._in_force: dict[str, tuple[tuple[Gauge, Meter], ...]] = {}
         """What calls of a group count against, for as long as no limit changes."""
@@ -176,6 +177,15 @@ class Gate:
                 charge.meter.correct(used - charge.amount, now, reservation.taken)
             charge.meter.finish(charge.amount, used, now)
 
+    def adopt(self, ask: Ask, taken: float) -> Reservation:
+        """Holds what a call was given that was let through elsewhere at `taken`, is counted already, and runs."""
+        charges = tuple(_Charge(gauge, meter, self._need(gauge, meter, ask)) for gauge, meter in self._metered(ask))
+        for charge in charges:
+            charge.meter.adopt(charge.amount)
+        reservation = Reservation(ask, taken, charges)
+        reservation.sent = True
+        return reservation
+
     def give_back(self, reservation: Reservation, now: float) -> None:
         """The call was never sent: everything is as if it had never been let through."""
         if reservation.sent:
@@ -237,6 +247,22 @@ class Gate:
             gauge.recall(meter, now)
         self._in_force.clear()
 
+    def count(self, sent: LaneUsage, now: float) -> None:
+        """Counts what others have sent with the same key a short while ago, as if it had gone now."""
+        ask = Ask(sent.model, self.group_of(sent.model))
+        for gauge, meter in self._metered(ask):
+            meter.seed(min(_amount(sent, ask, gauge), meter.capacity), now)
+            gauge.first = min(gauge.first, now)
+
+    def share(self, part: float, now: float) -> None:
+        """Keeps to this part of every limit from now on: the rest is for others with the same key."""
+        self._share = part
+        for gauges in self._gauges.values():
+            for gauge in gauges.values():
+                gauge.share = part
+                gauge.fit(now, self._wall_offset, anew=False)
+        self._in_force.clear()
+
     def limit(self, dimension: Dimension, group: str = "") -> float:
         """The limit in force; 0 means none."""
         gauge = self._gauges.get(group, {}).get(dimension)
@@ -279,7 +305,10 @@ class Gate:
         self._in_force.clear()
 
     def _new_gauges(self, group: str, limits: Limits) -> dict[Dimension, Gauge]:
-        return {dimension: Gauge(dimension, group, limits) for dimension in DIMENSIONS}
+        gauges = {dimension: Gauge(dimension, group, limits) for dimension in DIMENSIONS}
+        for gauge in gauges.values():
+            gauge.share = self._share
+        return gauges
 
     def _of(self, ask: Ask) -> Iterator[Gauge]:
         own = self._gauges.get(ask.group, {}) if ask.group else {}

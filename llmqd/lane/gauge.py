@@ -25,6 +25,7 @@ class Gauge:
         "limits",
         "meter",
         "recalled",
+        "share",
     )
 
     def __init__(self, dimension: Dimension, group: str, limits: Limits) -> None:
@@ -35,6 +36,8 @@ class Gauge:
         self.meter: Meter | None = None
         self.first = math.inf
         """When the meter has counted for the first time: what was sent before that it does not know by itself."""
+        self.share = 1.0
+        """Part of the limit that is ours to use."""
         self.recalled = 0.0
         """How much of that it has been told."""
         self.configure(limits)
@@ -47,6 +50,12 @@ class Gauge:
     @property
     def in_force(self) -> float:
         """0 means none."""
+        limit = self._limit()
+        if self.share == 1.0 or not limit:
+            return limit
+        return max(math.floor(limit * self.share), 1.0) if self.dimension == "max_concurrent" else limit * self.share
+
+    def _limit(self) -> float:
         if self.learned is None:
             return self.configured
         ceiling = self.configured if self.configured and not self.assumed else math.inf

@@ -27,18 +27,25 @@ _MAX_RETIRED = 32
 class Lanes:
     """Owns every lane and its worker task. An async context manager: leaving it ends the workers.
 
-    `clock` is monotonic, `wall` Unix time, both in seconds; `announce` is told every event.
+    `clock` is monotonic, `wall` Unix time, both in seconds; `announce` is told every event. `make` takes what Lane
+    does; where several daemons share their lanes, it makes such that do.
 
     A lane whose key disappears from the configuration gets no new calls; should the key come back, so does its lane,
     with all that it has used up.
     """
 
     def __init__(
-        self, *, clock: Callable[[], float], wall: Callable[[], float], announce: Callable[[Event], object]
+        self,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        announce: Callable[[Event], object],
+        make: Callable[..., Lane] = Lane,
     ) -> None:
         self._clock = clock
         self._wall = wall
         self._announce = announce
+        self._make = make
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._retired: dict[tuple[str, str], Lane] = {}
         self._workers: dict[Lane, asyncio.Task[None]] = {}
@@ -104,7 +111,9 @@ class Lanes:
         name = upstream.name if len(upstream.keys) == 1 else f"{upstream.name}/{key.name}"
         offset = self._wall() - self._clock()
         throttle = Throttle(key.limits, learns=upstream.learn, noise=random.random, wall_offset=offset)
-        lane = Lane(name, upstream.name, key, queue, throttle=throttle, clock=self._clock, announce=self._announce)
+        lane = self._make(
+            name, upstream.name, key, queue, throttle=throttle, clock=self._clock, announce=self._announce
+        )
         worker = asyncio.get_running_loop().create_task(lane.work(), name=f"lane {name}")
         worker.add_done_callback(obituary(logger, f"the worker loop of {worker.get_name()} has died", logging.CRITICAL))
         self._workers[lane] = worker

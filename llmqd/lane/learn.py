@@ -57,6 +57,14 @@ class Learned:
         return _SETTINGS.get((self.dimension, self.window))
 
 
+class Found(NamedTuple):
+    """What a Learner has found: rates searched for (`Search.export`), calls in flight, limits of long windows."""
+
+    searched: dict[Dimension, tuple[float, float, float, str]]
+    in_flight: float
+    windows: tuple[Learned, ...]
+
+
 class Change(NamedTuple):
     """A limit in force has changed by what was learned; `before` is what was in force, 0 for none."""
 
@@ -167,6 +175,21 @@ class Learner:
                 search.slow_down(_SLOWER, now)
             if verdict.limit and verdict.window is not None and 0 < verdict.window <= MINUTE:
                 search.know(verdict.limit * MINUTE / verdict.window, f"text of a 429: {verdict.limit:g}", now)
+
+    def export(self) -> Found:
+        """What was found, for another Learner to go on with."""
+        searched = {
+            dimension: found for dimension, one in self._searches.items() if (found := one.export()) is not None
+        }
+        return Found(searched, self._in_flight, tuple(self._windows.values()))
+
+    def restore(self, found: Found, now: float) -> None:
+        """Goes on with what another Learner has found."""
+        for dimension, rate in found.searched.items():
+            self._searches[dimension].restore(rate, now)
+        if found.in_flight < self._in_flight:
+            self._in_flight, self._in_flight_since, self._in_flight_tried = found.in_flight, now, now
+        self._windows |= {(each.dimension, each.window): each for each in found.windows}
 
     def limits(self, now: float) -> tuple[Learned, ...]:
         """The limits to use now, those that are lower than configured or that nobody has configured."""

@@ -77,6 +77,9 @@ class Meter(ABC):
         """Counts what was used before this meter existed."""
         self.take(amount, now)
 
+    def adopt(self, amount: float) -> None:  # noqa: B027 - likewise
+        """A call that was let through elsewhere, and is counted already, is going to `finish` here."""
+
 
 class Bucket(Meter):
     """A bucket that refills continuously with `limit` in each `window` and holds `burst`, or else `seconds` of refill.
@@ -169,6 +172,9 @@ class Concurrency(Meter):
 
     def finish(self, amount: float, used: float, now: float) -> None:
         self.running -= amount
+
+    def adopt(self, amount: float) -> None:
+        self.running += amount
 
     def used(self, now: float) -> float:
         return self.running / self.limit

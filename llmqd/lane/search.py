@@ -174,6 +174,20 @@ class Search:
         self._tried_at = now + wall.wait + _DEAR * (now - sent_at)
         return True
 
+    def export(self) -> tuple[float, float, float, str] | None:
+        """What it has found, for another search to go on with; None where that is nothing."""
+        if self.source == "configured" or self.rate == float("inf"):
+            return None
+        return self.rate, self._ceiling, self._named, self.source
+
+    def restore(self, found: tuple[float, float, float, str], now: float) -> None:
+        """Goes on with what another search has found."""
+        rate, ceiling, named, source = found
+        if named < float("inf"):
+            self.know(named, source, now)
+        self._ceiling = ceiling
+        self._set(rate, source, now)
+
     def slow_down(self, share: float, now: float) -> None:
         """The provider asks for less than it would let through: the rate becomes this share of what it is."""
         if self.rate < float("inf"):

@@ -11,7 +11,7 @@ from llmqd.lane.amounts import Ask
 from llmqd.lane.brake import Brake, Pause
 from llmqd.lane.estimate import BodySize, EstimateError, Estimator
 from llmqd.lane.gate import Figure, Gate, Reservation
-from llmqd.lane.learn import Change, Learned, Learner
+from llmqd.lane.learn import Change, Found, Learned, Learner
 
 if TYPE_CHECKING:
     from llmqd.config.limits import Dimension as Setting
@@ -48,6 +48,14 @@ class Grant:
     answered: bool = False
     """The provider has said yes or no to it; what is still to come is the usage."""
     tokens: dict[Dimension, float] = field(default_factory=dict)
+
+
+class Known(NamedTuple):
+    """What a throttle knows beside what is used: the operator's pause; by model group, pauses and what was learned."""
+
+    operator: Pause | None
+    pauses: dict[str, Pause]
+    found: dict[str, Found]
 
 
 class _Group:
@@ -203,6 +211,39 @@ class Throttle:
             group.learner.unsent(grant.at, grant.tokens)
         self._end(grant)
         self._gate.give_back(grant.reservation, now)
+
+    def adopt(self, ask: Ask, size: BodySize, taken: float, now: float) -> Grant:
+        """Takes over a call that was let through elsewhere at `taken`; what it takes is counted already."""
+        self.in_flight += 1
+        era = self._group(ask.group).brake.granted(now)
+        return Grant(ask, size, taken, self._gate.adopt(ask, taken), era, tokens=_tokens(ask))
+
+    def count(self, past: Iterable[LaneUsage], now: float) -> None:
+        """Counts what others have sent with the same key a short while ago."""
+        for sent in past:
+            self._gate.count(sent, now)
+
+    def share(self, part: float, now: float) -> None:
+        """Keeps to this part of every limit, learned ones included: the rest is for others with the same key."""
+        self._gate.share(part, now)
+
+    def known(self, now: float) -> Known:
+        """Pauses and what was learned, for another throttle of the same lane to go on with."""
+        pauses = {name: pause for name, group in self._groups.items() if (pause := group.brake.paused(now)) is not None}
+        found = {name: group.learner.export() for name, group in self._groups.items() if group.learner is not None}
+        return Known(self._operator_pause(now), pauses, found)
+
+    def take_over(self, known: Known, now: float) -> None:
+        """Goes on with what another throttle of the same lane knew."""
+        self._operator = known.operator
+        for name, pause in known.pauses.items():
+            brake = self._group(name).brake
+            if pause.until is not None and pause.until > now:
+                brake.refused(pause.until - now, pause.reason, brake.granted(now), now)
+        for name, found in known.found.items():
+            if (learner := self._group(name).learner) is not None:
+                learner.restore(found, now)
+                self._apply(name, now)
 
     def wait_for(self, position: int, ask: Ask, now: float, before: Ask | None = None) -> float | None:
         """Seconds until a call like this at `position` (1 is next) may go; None while nobody can know.
