@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from llmqd.call import Call, Outcome, Record
 from llmqd.config.quantities import parse_duration
 from llmqd.controls import parse_priority
@@ -202,4 +204,4 @@ def faster(arrivals: Iterable[Arrival], factor: float) -> Iterator[Arrival]:
     for arrival in arrivals:
         first = arrival.at if first is None else first
         at = first + (arrival.at - first) / factor
-        yield replace(arrival, call=replace(arrival.call, received_at=at))
+        yield replace(arrival, call=msgspec.structs.replace(arrival.call, received_at=at))

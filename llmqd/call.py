@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from llmqd.usage import Cost, Usage
 
@@ -26,17 +29,24 @@ Status = Literal["running", "done", "cut", "failed", "cancelled", "abandoned", "
 `refused` llmqd itself said no, `interrupted` the daemon died under it."""
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
-_PAIRS = tuple(first + second for first in _CROCKFORD for second in _CROCKFORD)
+_TIME, _RANDOM = 10, 16
+"""Characters of an id that tell the time, and those by chance."""
+_FIVE_BITS = bytes(ord(_CROCKFORD[byte & 31]) for byte in range(256))
 
 
-def _random() -> Iterator[bytes]:
-    """Ten random bytes at a time; the kernel is asked for those of many ids at once."""
+def _by_chance() -> Iterator[str]:
+    """The characters that tell ids of one millisecond apart; the kernel is asked for those of many at once."""
     while True:
-        many = os.urandom(4000)
-        yield from (many[begin : begin + 10] for begin in range(0, len(many), 10))
+        many = os.urandom(_RANDOM * 256).translate(_FIVE_BITS).decode()
+        yield from [many[begin : begin + _RANDOM] for begin in range(0, len(many), _RANDOM)]
 
 
-_RANDOM = _random()
+@lru_cache(maxsize=4)
+def _time(milliseconds: int) -> str:
+    return "".join([_CROCKFORD[(milliseconds >> shift) & 31] for shift in range(5 * (_TIME - 1), -1, -5)])
+
+
+_CHANCE = _by_chance()
 
 
 def new_call_id(now: float) -> str:
@@ -44,12 +54,10 @@ def new_call_id(now: float) -> str:
 
     `now` is the wall clock in seconds since 1970.
     """
-    value = (int(now * 1000) << 80) | int.from_bytes(next(_RANDOM), "big")
-    return "".join([_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10)])
+    return _time(int(now * 1000)) + next(_CHANCE)
 
 
-@dataclass(slots=True, frozen=True)
-class SessionRef:
+class SessionRef(msgspec.Struct, frozen=True, gc=False):
     """The session a call belongs to and how that was recognised."""
 
     id: str | None = None
@@ -59,8 +67,7 @@ class SessionRef:
 NO_SESSION = SessionRef()
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct, gc=False):
     """One call of a client: what is known of it before it is sent upstream.
 
     `path` is the raw path that the upstream will see, still percent-encoded, without the query (queries can hold keys).
@@ -109,8 +116,7 @@ class Call:
         return self.model if self.sent_model is None else self.sent_model
 
 
-@dataclass(slots=True, frozen=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     """An attempt that was not the last one: after it the call was tried again, later or with another upstream.
 
     `at_ms` is when its turn came, None where the lane had none for it and nothing was sent; `ended_ms` when it was
@@ -128,8 +134,7 @@ class Attempt:
     http_status: int | None = None
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, gc=False):
     """How a call went: filled while it runs, written when its record closes. Times are milliseconds since arrival.
 
     `error` is one of llmqd's own error codes, or the kind of failure; None when the upstream's answer passed.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Source = Literal["exact", "estimated", "unknown"]
 
 
-@dataclass(slots=True)
-class Usage:
+class Usage(msgspec.Struct, gc=False):
     """Tokens of one call.
 
     `input` and `output` are totals: `cached`, both cache writes and `input_audio` are parts of `input`;
@@ -42,8 +42,7 @@ class Usage:
         return self.input + self.output
 
 
-@dataclass(slots=True, frozen=True)
-class LaneUsage:
+class LaneUsage(msgspec.Struct, frozen=True, gc=False):
     """What calls to one model, sent by one lane within a stretch of time, take of the provider's limits.
 
     `last` is when the last of them was sent, in Unix seconds. Of calls that were cut off by the end of the daemon the
@@ -59,8 +58,7 @@ class LaneUsage:
     cached: int
 
 
-@dataclass(slots=True, frozen=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True, gc=False):
     """One call's size, as in Call, and what it consumed: from these, estimates of tokens are made."""
 
     upstream: str
@@ -70,8 +68,7 @@ class Sample:
     usage: Usage
 
 
-@dataclass(slots=True, frozen=True)
-class Cost:
+class Cost(msgspec.Struct, frozen=True, gc=False):
     """What one call cost, in picodollars (1e-12 USD): whole numbers, so that sums are exact.
 
     `input` is the price of the input that was neither read from nor written to the cache. The parts add up to `total`,

@@ -30,7 +30,9 @@ class Store:
         Duration(least=0.01), "1s", 'How often the journal is forced to the disk with durability = "process".'
     )
     batch_every: float = setting(
-        Duration(least=0.01), "200ms", "How often records go from the journal to the database."
+        Duration(least=0.01),
+        "1s",
+        "How long records at most wait in the journal for others, to go into the database together.",
     )
     journal_segment: int = setting(Size(least=65536), "16MiB", "Size at which the journal begins a new file.")
     journal_max: int = setting(

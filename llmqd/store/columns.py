@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields
-from operator import itemgetter
+from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, TypeVar
 
+import msgspec
 import orjson
 
-from llmqd.call import Attempt, Call, Outcome, Record, SessionRef
+from llmqd.call import NO_SESSION, Attempt, Call, Outcome, Record, SessionRef
 from llmqd.usage import Cost, Usage
 
 _CALL = {
@@ -94,26 +94,10 @@ Row = tuple[Any, ...]
 _LARGEST = 10**15
 """More than any true count of tokens or bytes; keeps sums over thousands of absurd reports within 64 bits."""
 
+_encode = msgspec.json.Encoder().encode
+
 _NO_USAGE: Row = (None,) * len(_USAGE)
 _NO_COST: Row = (None,) * len(_COST)
-
-
-def _getter(names: Mapping[str, str], of: type[Any]) -> Callable[[Json], Row]:
-    """Takes the named fields out of a JSON object; those that an older writer did not know are None."""
-    take = itemgetter(*names)
-    absent: Json = dict.fromkeys(field.name for field in fields(of))
-
-    def get(data: Json) -> Row:
-        try:
-            row: Row = take(data)
-        except KeyError:
-            row = take(absent | data)
-        for value in row:
-            if value.__class__ is int and not -_LARGEST <= value <= _LARGEST:
-                return tuple([bounded(value) for value in row])
-        return row
-
-    return get
 
 
 def bounded(value: Any) -> Any:
@@ -123,36 +107,70 @@ def bounded(value: Any) -> Any:
     return value
 
 
-_call_fields = _getter(_CALL, Call)
-_outcome_fields = _getter(_OUTCOME, Outcome)
-_usage_fields = _getter(_USAGE, Usage)
-_cost_fields = _getter(_COST, Cost)
+_call_fields = attrgetter(*_CALL)
+_outcome_fields = attrgetter(*_OUTCOME)
+_usage_fields = attrgetter(*_USAGE)
+_cost_fields = attrgetter(*_COST)
 
 
-def call_row(call: Json) -> Row:
-    """The values of CALL_COLUMNS, from a Call as JSON."""
-    session = call.get("session") or {}
-    tags = call.get("tags")
+def _sums(values: Row) -> Row:
+    """Figures that come from outside and are added up."""
+    for value in values:
+        if value.__class__ is int and not -_LARGEST <= value <= _LARGEST:
+            return tuple([bounded(value) for value in values])
+    return values
+
+
+def call_row(call: Call) -> Row:
+    """The values of CALL_COLUMNS."""
+    session, tags = call.session, call.tags
     return (
         *_call_fields(call),
-        session.get("id"),
-        session.get("source") or "none",
+        session.id or None,
+        session.source,
         orjson.dumps(tags).decode() if tags else None,
     )
 
 
-def outcome_row(outcome: Json) -> Row:
-    """The values of OUTCOME_COLUMNS, from an Outcome as JSON."""
-    usage, cost, tried = outcome.get("usage"), outcome.get("cost"), outcome.get("tried")
+def outcome_row(outcome: Outcome) -> Row:
+    """The values of OUTCOME_COLUMNS."""
+    usage, cost, tried = outcome.usage, outcome.cost, outcome.tried
     return (
         *_outcome_fields(outcome),
-        *(_usage_fields(usage) if usage else _NO_USAGE),
-        *(_cost_fields(cost) if cost else _NO_COST),
-        orjson.dumps(tried).decode() if tried else None,
+        *(_NO_USAGE if usage is None else _sums(_usage_fields(usage))),
+        *(_NO_COST if cost is None else _sums(_cost_fields(cost))),
+        _encode(tried).decode() if tried else None,
     )
 
 
-_Noun = TypeVar("_Noun", Call, Outcome, Usage, Cost)
+_Noun = TypeVar("_Noun", bound=msgspec.Struct)
+
+
+def _read(of: type[_Noun], data: Json, **others: Any) -> _Noun:
+    """A noun from JSON; what an older writer did not know is as where nothing was said, what a newer one knows is
+    passed over."""
+    known = {name: data[name] for name in of.__struct_fields__ if name in data}
+    return of(**(known | others))
+
+
+def read_call(data: Json) -> Call:
+    """A Call from JSON. Raises TypeError where something is missing."""
+    session, tags = data.get("session"), data.get("tags")
+    return _read(
+        Call, data, session=NO_SESSION if session is None else _read(SessionRef, session), tags=tuple(tags or ())
+    )
+
+
+def read_outcome(data: Json) -> Outcome:
+    """An Outcome from JSON. Raises TypeError where something is missing."""
+    usage, cost, tried = data.get("usage"), data.get("cost"), data.get("tried")
+    return _read(
+        Outcome,
+        data,
+        tried=tuple([_read(Attempt, attempt) for attempt in tried or ()]),
+        usage=_read(Usage, usage) if usage else None,
+        cost=_read(Cost, cost) if cost else None,
+    )
 
 
 def _rebuild(of: type[_Noun], names: Mapping[str, str], row: Mapping[str, Any], **others: Any) -> _Noun:

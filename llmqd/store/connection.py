@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+_Result = TypeVar("_Result")
 
 
 class Connection(Protocol):
@@ -19,6 +22,15 @@ class Connection(Protocol):
 
     def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> AbstractAsyncContextManager[Any]:
         """The statement once for each row of values; to be entered, and left at once."""
+
+
+async def aside(function: Callable[..., _Result], *args: Any) -> _Result:
+    """What a function returns that takes a while and no I/O, without holding up an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # the whole work is done in a thread of its own
+        return function(*args)
+    return await asyncio.to_thread(function, *args)
 
 
 async def write_rows(connection: Connection, statement: str, rows: Sequence[Sequence[Any]]) -> None:

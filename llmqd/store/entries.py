@@ -7,33 +7,35 @@ member `said` is the transcript: what was said and may not be in the database ye
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
 import orjson
 
 from llmqd.budgets.charge import Amount, charged
-from llmqd.call import Record
+from llmqd.call import Call, Outcome, Record
 from llmqd.errors import StoreError
 from llmqd.messages.transcript import encode_transcript
-from llmqd.store.columns import Json, Row, bounded, call_row, outcome_row
-from llmqd.store.spoken import NOTHING_SAID, Spoken, spoken
+from llmqd.store.columns import Row, bounded, call_row, outcome_row, read_call, read_outcome
+from llmqd.store.spoken import NOTHING_SAID, Spoken, spoken, spoken_in
 from llmqd.usage import LaneUsage
 
 VERSION = 1
+_encode = msgspec.json.Encoder().encode
+_NOT_JSON = (TypeError, ValueError, OverflowError)
+"""What half a surrogate pair, a number beyond 64 bits, and a value of another type raise."""
+_OPENED = b'{"v":1,"e":"open","call":{"id":"'
 IMPORTED = "litellm"
 """The lane of calls that were imported."""
 
 
-@dataclass(slots=True, frozen=True)
-class Run:
+class Run(msgspec.Struct, frozen=True, gc=False):
     """A daemon began to write: calls that another run left open have died with it."""
 
     id: str
 
 
-@dataclass(slots=True, frozen=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """The session that an entry touches, and when (Unix seconds)."""
 
     session: str
@@ -42,8 +44,7 @@ class Seen:
     last: float
 
 
-@dataclass(slots=True, frozen=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True, gc=False):
     """A call was dispatched. `row` holds the values of OPENED_COLUMNS."""
 
     id: str
@@ -51,8 +52,7 @@ class Opened:
     row: Row
 
 
-@dataclass(slots=True, frozen=True)
-class Tally:
+class Tally(msgspec.Struct, frozen=True, gc=False):
     """What one closed call adds to its session."""
 
     requests: int
@@ -64,8 +64,7 @@ class Tally:
     unknown_cost: int = 0
 
 
-@dataclass(slots=True, frozen=True)
-class Spent:
+class Spent(msgspec.Struct, frozen=True, gc=False):
     """What a call that came at `at` (Unix seconds) counts for in budgets, and whose it is."""
 
     at: float
@@ -75,8 +74,7 @@ class Spent:
     amount: Amount
 
 
-@dataclass(slots=True, frozen=True)
-class Closed:
+class Closed(msgspec.Struct, frozen=True, gc=False):
     """A call ended. `row` holds the values of CALL_COLUMNS, OUTCOME_COLUMNS and SPOKEN_COLUMNS.
 
     `sent` is what it took of the limits of its lane; None where the provider does not count it. `spoken` is what was
@@ -92,8 +90,7 @@ class Closed:
     spent: Spent | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class Regrouped:
+class Regrouped(msgspec.Struct, frozen=True, gc=False):
     """Calls of some sessions belong to the session `into` from now on.
 
     Those with ids from `first` on and before `until`; None: those that are yet to come, too. `at` is when it was said,
@@ -107,8 +104,7 @@ class Regrouped:
     until: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class Noted:
+class Noted(msgspec.Struct, frozen=True, gc=False):
     """Something to remember under a name, such as how far an import has come: true once all before it is written."""
 
     name: str
@@ -131,28 +127,49 @@ def encode_noted(name: str, text: str) -> bytes:
 def encode_opened(record: Record) -> bytes:
     """The entry for a call that is sent upstream now."""
     outcome = record.outcome
-    entry = {"v": VERSION, "e": "open", "call": record.call, "lane": outcome.lane, "queued_ms": outcome.queued_ms}
     try:
-        return orjson.dumps(entry)
-    except TypeError:
-        return orjson.dumps(_plain(entry | {"call": asdict(record.call)}))
+        return b'{"v":1,"e":"open","call":%b,"lane":%b,"queued_ms":%b}' % (
+            _encode(record.call),
+            _encode(outcome.lane),
+            _encode(outcome.queued_ms),
+        )
+    except _NOT_JSON:
+        entry = {"v": VERSION, "e": "open", "call": record.call, "lane": outcome.lane, "queued_ms": outcome.queued_ms}
+        return orjson.dumps(_plain(entry))
+
+
+def opened_id(payload: bytes) -> str | None:
+    """The id of the call whose beginning an entry tells; None for other entries, and for one that has to be read."""
+    if not payload.startswith(_OPENED):
+        return None
+    id_ = payload[len(_OPENED) : payload.find(b'"', len(_OPENED))]
+    return id_.decode() if id_.isalnum() else None
 
 
 def encode_closed(record: Record) -> bytes:
     """The entry for a call that has ended."""
-    entry: Json = {"v": VERSION, "e": "close", "call": record.call, "outcome": record.outcome}
-    if record.transcript is not None:
-        entry["said"] = orjson.Fragment(encode_transcript(record.transcript))
+    return closed(record)[0]
+
+
+def closed(record: Record) -> tuple[bytes, Closed | None]:
+    """The same, and what `decode` makes of it where that can be told without reading it."""
+    transcript = record.transcript
+    said = b"" if transcript is None else b',"said":%b' % encode_transcript(transcript)
     try:
-        return orjson.dumps(entry)
-    except TypeError:
-        plain = {"call": _plain(asdict(record.call)), "outcome": _plain(asdict(record.outcome))}
-        return orjson.dumps(entry | plain)
+        call, outcome = _encode(record.call), _encode(record.outcome)
+    except _NOT_JSON:
+        call, outcome = orjson.dumps(_plain(record.call)), orjson.dumps(_plain(record.outcome))
+        return b'{"v":1,"e":"close","call":%b,"outcome":%b%b}' % (call, outcome, said), None
+    entry = b'{"v":1,"e":"close","call":%b,"outcome":%b%b}' % (call, outcome, said)
+    spoken = None if transcript is None else spoken_in(transcript)
+    if record.outcome.status == "running" or (spoken is None and transcript is not None):
+        return entry, None
+    return entry, _closed(record.call, record.outcome, spoken)
 
 
 def encode_regrouped(entry: Regrouped) -> bytes:
     """The entry that merges sessions or splits one."""
-    return orjson.dumps({"v": VERSION, "e": "regroup", **asdict(entry)})
+    return orjson.dumps({"v": VERSION, "e": "regroup", **msgspec.structs.asdict(entry)})
 
 
 def _plain(value: Any) -> Any:
@@ -160,6 +177,8 @@ def _plain(value: Any) -> Any:
     match value:
         case None | bool() | float():
             return value
+        case msgspec.Struct():
+            return _plain(msgspec.structs.asdict(value))
         case int():
             return max(-(2**63), min(value, 2**63 - 1))
         case str():
@@ -184,9 +203,9 @@ def decode(payload: bytes) -> Entry:
             case "note":
                 return Noted(_word(data["name"]), _word(data["text"]))
             case "open":
-                return _opened(data["call"], data.get("lane"), data.get("queued_ms"))
+                return _opened(read_call(data["call"]), data.get("lane"), data.get("queued_ms"))
             case "close":
-                return _closed(data["call"], data["outcome"], spoken(data.get("said")))
+                return _closed(read_call(data["call"]), read_outcome(data["outcome"]), spoken(data.get("said")))
             case "regroup":
                 return Regrouped(tuple(data["sessions"]), data["into"], data["at"], data["first"], data["until"])
             case other:
@@ -201,74 +220,69 @@ def _word(value: object) -> str:
     return value
 
 
-def _opened(call: Json, lane: str | None, queued_ms: float | None) -> Opened:
-    return Opened(call["id"], _seen(call, None), (*call_row(call), lane, queued_ms))
+def _opened(call: Call, lane: str | None, queued_ms: float | None) -> Opened:
+    return Opened(call.id, _seen(call, None), (*call_row(call), lane, queued_ms))
 
 
-def _closed(call: Json, outcome: Json, said: Spoken | None) -> Closed:
-    if outcome["status"] == "running":
+def _closed(call: Call, outcome: Outcome, said: Spoken | None) -> Closed:
+    if outcome.status == "running":
         # A close ends the call whatever its writer forgot to say.
-        outcome["status"] = "failed"
+        outcome.status = "failed"
     row = (*call_row(call), *outcome_row(outcome), *(NOTHING_SAID if said is None else said.row))
-    seen = _seen(call, outcome.get("total_ms"))
-    return Closed(call["id"], seen, row, _tally(outcome), _sent(call, outcome), said, _spent(call, outcome))
+    seen = _seen(call, outcome.total_ms)
+    return Closed(call.id, seen, row, _tally(outcome), _sent(call, outcome), said, _spent(call, outcome))
 
 
-def _seen(call: Json, total_ms: float | None) -> Seen | None:
-    session = call.get("session") or {}
-    if not session.get("id"):
+def _seen(call: Call, total_ms: float | None) -> Seen | None:
+    session, received = call.session, call.received_at
+    if not session.id:
         return None
-    received = call["received_at"]
-    return Seen(session["id"], session.get("source") or "none", received, received + (total_ms or 0.0) / 1000)
+    return Seen(session.id, session.source, received, received + (total_ms or 0.0) / 1000)
 
 
-def _tally(outcome: Json) -> Tally:
+def _tally(outcome: Outcome) -> Tally:
     """A call that the upstream answered with 2xx is a request, even if it was cut later; any other is an error."""
-    answered = 200 <= (outcome.get("http_status") or 0) < 300
-    usage, cost = outcome.get("usage") or {}, outcome.get("cost") or {}
+    answered = 200 <= (outcome.http_status or 0) < 300
+    usage, cost = outcome.usage, outcome.cost
+    if usage is None:
+        return Tally(int(answered), int(not answered))
     return Tally(
-        requests=int(answered),
-        errors=int(not answered),
-        input=bounded(usage.get("input", 0)),
-        output=bounded(usage.get("output", 0)),
-        cached=bounded(usage.get("cached", 0)),
-        cost_pico=bounded(cost.get("total", 0)),
-        unknown_cost=int(bool(usage) and not cost),
+        int(answered),
+        int(not answered),
+        bounded(usage.input),
+        bounded(usage.output),
+        bounded(usage.cached),
+        0 if cost is None else bounded(cost.total),
+        int(cost is None),
     )
 
 
-def _sent(call: Json, outcome: Json) -> LaneUsage | None:
-    sent_ms, lane = outcome.get("sent_ms"), outcome.get("lane")
-    if not outcome.get("counted") or sent_ms is None or not lane:
+def _sent(call: Call, outcome: Outcome) -> LaneUsage | None:
+    sent_ms, lane, usage = outcome.sent_ms, outcome.lane, outcome.usage
+    if not outcome.counted or sent_ms is None or not lane:
         return None
-    usage = outcome.get("usage") or {}
-    return LaneUsage(
-        lane=lane,
-        model=call.get("sent_model") or call.get("model") or "",
-        last=call["received_at"] + sent_ms / 1000,
-        calls=1,
-        input=bounded(usage.get("input", 0)),
-        output=bounded(usage.get("output", 0)),
-        cached=bounded(usage.get("cached", 0)),
-    )
+    sent = call.received_at + sent_ms / 1000
+    model = call.limited_as or ""
+    if usage is None:
+        return LaneUsage(lane, model, sent, 1, 0, 0, 0)
+    return LaneUsage(lane, model, sent, 1, bounded(usage.input), bounded(usage.output), bounded(usage.cached))
 
 
-def _spent(call: Json, outcome: Json) -> Spent | None:
+def _spent(call: Call, outcome: Outcome) -> Spent | None:
     """Calls that another program has made are not ours to count."""
-    if outcome.get("lane") == IMPORTED:
+    if outcome.lane == IMPORTED:
         return None
-    usage, cost = outcome.get("usage") or {"source": "unknown"}, outcome.get("cost")
-    unknown = usage.get("source") == "unknown"
+    usage, cost = outcome.usage, outcome.cost
     amount = charged(
-        status=outcome["status"],
-        error=outcome.get("error"),
-        http_status=outcome.get("http_status"),
-        waited=outcome.get("queued_ms") is not None,
-        attempts=outcome.get("attempts") or 0,
-        tokens=None if unknown else bounded(usage.get("input", 0) + usage.get("output", 0)),
-        pico=None if cost is None else bounded(cost.get("total", 0)),
-        reserved=(bounded(call.get("reserved_tokens", 0)), bounded(call.get("reserved_pico", 0))),
+        status=outcome.status,
+        error=outcome.error,
+        http_status=outcome.http_status,
+        waited=outcome.queued_ms is not None,
+        attempts=outcome.attempts or 0,
+        tokens=None if usage is None or usage.source == "unknown" else bounded(usage.input + usage.output),
+        pico=None if cost is None else bounded(cost.total),
+        reserved=(bounded(call.reserved_tokens), bounded(call.reserved_pico)),
     )
     if not amount.calls:
         return None
-    return Spent(call["received_at"], call.get("key"), call.get("user"), call.get("agent"), amount)
+    return Spent(call.received_at, call.key, call.user, call.agent, amount)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 import orjson
 
-from llmqd.store.connection import Connection, write_rows
+from llmqd.store.connection import Connection, aside, write_rows
 from llmqd.store.packing import Unpacking, dictionaries_of
 from llmqd.store.words import document
 
@@ -75,7 +74,7 @@ async def _unpacked(connection: Connection, texts: Sequence[Packed]) -> list[tup
         return []
     numbers = orjson.dumps(dictionaries_of(content for _, content in texts)).decode()
     dictionaries = {row[0]: row[1] for row in await connection.execute_fetchall(_DICTIONARIES, (numbers,))}
-    return await asyncio.to_thread(_documents_of, texts, dictionaries)
+    return await aside(_documents_of, texts, dictionaries)
 
 
 def _documents_of(texts: Sequence[Packed], dictionaries: Mapping[int, bytes]) -> list[tuple[int, str]]:

@@ -6,19 +6,24 @@ import asyncio
 import logging
 from collections import deque
 
+from llmqd.store.entries import Entry
 from llmqd.store.journal import Journal
+from llmqd.store.recent import Appended, Recent
 
 logger = logging.getLogger(__name__)
 
 _FLUSHED_AT_ONCE = 256
 """Entries moved from memory to the journal in one step, so that the event loop is not held up."""
+_AT_HAND = 4 << 20
+"""Bytes of entries that are kept for the writer beside the journal."""
 
 
 class Intake:
     """Appends entries to the journal; while that fails they wait in memory, at most `limit` bytes of them.
 
     Order is kept: as long as one entry waits, later ones wait behind it. Beyond the limit the oldest are dropped and
-    counted in `lost`. `arrived` is set whenever there is something for the writer to do.
+    counted in `lost`. `arrived` is set whenever there is something for the writer to do. `recent` has what was appended
+    last.
     """
 
     def __init__(self, journal: Journal, *, limit: int) -> None:
@@ -30,6 +35,7 @@ class Intake:
         self.lost = 0
         self.error: str | None = None
         self.arrived = asyncio.Event()
+        self.recent = Recent(_AT_HAND)
 
     def __repr__(self) -> str:
         return f"<Intake {self.appended} appended, {len(self._waiting)} waiting, {self.lost} lost>"
@@ -39,15 +45,20 @@ class Intake:
         """Entries in memory."""
         return len(self._waiting)
 
-    def append(self, entry: bytes) -> None:
-        """Take one entry. Never raises, never waits."""
+    def append(self, entry: bytes, made: Entry | None = None) -> None:
+        """Take one entry, with what it says where that is at hand. Never raises, never waits."""
         if not self._waiting:
+            journal = self._journal
+            begin = journal.end
             try:
-                self._journal.append(entry)
+                journal.append(entry)
             except OSError as error:
                 self.failed(error)
             else:
                 self.appended += 1
+                end = journal.end
+                if end.segment == begin.segment:
+                    self.recent.add(begin, Appended(entry, made, end))
                 self.arrived.set()
                 return
         self._waiting.append(entry)

@@ -20,7 +20,7 @@ from llmqd.store.conversations import Page, SaidInCall
 from llmqd.store.durability import Durability
 from llmqd.store.entries import (
     Regrouped,
-    encode_closed,
+    closed,
     encode_noted,
     encode_opened,
     encode_regrouped,
@@ -204,8 +204,13 @@ class Ledger:
         return await self._backend.noted(name)
 
     def _keep(self, record: Record) -> None:
-        self._append(encode_closed(record))
-        if self._transcripts is not None:
+        entry, made = closed(record)
+        if self._transcripts is None:
+            self._intake.append(entry, made)
+        else:
+            written = self._transcripts.entry(entry)
+            # What was redacted in the entry still stands in what was made without reading it.
+            self._intake.append(written, made if written is entry else None)
             unkept = self._intake.lost + self._writer.set_aside
             if unkept != self._unkept:
                 self._unkept = unkept

@@ -7,18 +7,17 @@ journal says later of such calls is led to where they belong by the same rows, i
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import orjson
 
 from llmqd.store import spending
 from llmqd.store import statements as sql
 from llmqd.store.changes import Changes
 from llmqd.store.columns import CALL_COLUMNS
-from llmqd.store.connection import Connection, write_rows
+from llmqd.store.connection import Connection, aside, write_rows
 from llmqd.store.entries import Closed, Opened, Regrouped
 from llmqd.store.rollups import READ, Ended
 from llmqd.store.traits import ADD_FACET, ADD_TRAITS, ADD_VISIT, Began, facet_rows, trait_rows, visit_rows
@@ -119,8 +118,8 @@ async def follow(connection: Connection, stretch: Changes) -> None:
         return
     for id_, opened in stretch.opened.items():
         if opened.seen is not None and (into := _final(moves, opened.seen.session, id_)) != opened.seen.session:
-            stretch.opened[id_] = dataclasses.replace(
-                opened, seen=dataclasses.replace(opened.seen, session=into), row=_in(opened.row, into)
+            stretch.opened[id_] = msgspec.structs.replace(
+                opened, seen=msgspec.structs.replace(opened.seen, session=into), row=_in(opened.row, into)
             )
     for id_, closed in stretch.closed.items():
         if closed.seen is not None and (into := _final(moves, closed.seen.session, id_)) != closed.seen.session:
@@ -168,10 +167,10 @@ def _led(closed: Closed, session: str, into: str) -> Closed:
     if spoken is not None:
         # A mark of another session, which has gone on from the same place, is that one's still.
         marks = tuple((mark, into if whose == session else whose, at) for mark, whose, at in spoken.marks)
-        spoken = dataclasses.replace(spoken, session=spoken.session and into, marks=marks)
+        spoken = msgspec.structs.replace(spoken, session=spoken.session and into, marks=marks)
     assert seen is not None
-    return dataclasses.replace(
-        closed, seen=dataclasses.replace(seen, session=into), row=_in(closed.row, into), spoken=spoken
+    return msgspec.structs.replace(
+        closed, seen=msgspec.structs.replace(seen, session=into), row=_in(closed.row, into), spoken=spoken
     )
 
 
@@ -279,7 +278,7 @@ async def _split_nodes(
     """The new session has all that its calls said, their history too; the old one what its own calls said."""
     rows = await connection.execute_fetchall(_NODES, (number,))
     nodes: dict[int, _Node] = {row[0]: (row[0], row[1], row[2], row[3], row[4]) for row in rows}
-    copied, gone = await asyncio.to_thread(_parted, nodes, taken, left)
+    copied, gone = await aside(_parted, nodes, taken, left)
     await write_rows(connection, _ADD_NODE, [(new, *node) for node in copied])
     await write_rows(connection, _DELETE_NODE, [(number, key) for key in gone])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import aiosqlite
 
 from llmqd.store import histogram
-from llmqd.store.connection import Connection, write_rows
+from llmqd.store.connection import Connection, aside, write_rows
 from llmqd.store.rollups import ADD_USAGE, DAY, READ, Ended, ended, usage_rows
 from llmqd.store.traits import ADD_FACET, ADD_TRAITS, ADD_VISIT, Began, began, facet_rows, trait_rows, visit_rows
 
@@ -46,7 +45,7 @@ async def roll_up(connection: Connection, stretch: Changes, known: set[str]) -> 
     opened = [entry.row for entry in stretch.opened.values() if entry.seen is not None]
     closed = stretch.rows_to_close(known)
     if opened or closed:
-        await _write(connection, await asyncio.to_thread(_rows, opened, closed))
+        await _write(connection, await aside(_rows, opened, closed))
 
 
 async def roll_up_running(connection: Connection) -> None:
@@ -54,7 +53,7 @@ async def roll_up_running(connection: Connection) -> None:
     found = await connection.execute_fetchall(RUNNING)
     dead = [Ended(*row)._replace(status="interrupted") for row in found]
     if dead:
-        await _write(connection, await asyncio.to_thread(_statements, (), dead))
+        await _write(connection, await aside(_statements, (), dead))
 
 
 async def catch_up(connection: aiosqlite.Connection) -> None:
@@ -66,7 +65,7 @@ async def catch_up(connection: aiosqlite.Connection) -> None:
         try:
             rows = [*await connection.execute_fetchall(_NEXT, (last,))]
             calls = [call for call in (Ended(*row) for row in rows) if call.status != "running"]
-            await _write(connection, await asyncio.to_thread(_statements, (), calls))
+            await _write(connection, await aside(_statements, (), calls))
             last = rows[-1][0] if rows else None
             await connection.execute_fetchall(*((_NOW_UP_TO, (last,)) if rows else (_ALL_ROLLED_UP,)))
             await connection.execute_fetchall("COMMIT")
@@ -81,7 +80,7 @@ async def catch_up(connection: aiosqlite.Connection) -> None:
         logger.info("the ledger is ready for questions: %d calls rolled up", done)
 
 
-async def trim(connection: aiosqlite.Connection, keep: int) -> None:
+async def trim(connection: Connection, keep: int) -> None:
     """Bound the roll-ups of a database in memory that keeps so many calls."""
     [(rows,)] = await connection.execute_fetchall(_COUNT_USAGE)
     if rows > keep * _ROWS_PER_CALL:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -12,7 +11,7 @@ import msgspec
 import orjson
 
 from llmqd.messages.message import Media, Message, Part, ToolResult
-from llmqd.messages.transcript import Mark, Place
+from llmqd.messages.transcript import Mark, Place, Transcript
 
 SPOKEN_COLUMNS = ("messages", "tip", "answer", "system")
 """Columns of `calls` that say what was said in it."""
@@ -23,8 +22,7 @@ _decode = msgspec.json.Decoder(Message).decode
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Spoken:
+class Spoken(msgspec.Struct, frozen=True, gc=False):
     """What one call adds. `row` holds the values of SPOKEN_COLUMNS, `texts` what is to be packed, by key: messages as
     JSON, and below 0 the bytes of media. `session` is whose the nodes are, None for nobody's."""
 
@@ -47,15 +45,36 @@ def spoken(data: Mapping[str, Any] | None) -> Spoken | None:
     for key, message in data["texts"]:
         content = orjson.dumps(message)
         texts[key] = _apart(content, texts) if _MEDIA in content else content
-    system = b"".join([key.to_bytes(_KEY_BYTES, "big", signed=True) for key in data["system"]]) or None
     return Spoken(
         at=data["at"],
         session=data["session"],
-        row=(data["messages"], data["tip"], data["answer"], system),
+        row=(data["messages"], data["tip"], data["answer"], _packed(data["system"])),
         nodes=tuple((key, parent, text, place) for key, parent, text, place in data["nodes"]),
         texts=texts,
         marks=tuple((mark, session, at) for mark, session, at in data["marks"]),
     )
+
+
+def spoken_in(said: Transcript) -> Spoken | None:
+    """The same of a transcript that is about to be written; None where the two may differ, or media take their time."""
+    for content in said.texts.values():
+        if _MEDIA in content:
+            return None
+    for _, session, _ in said.marks:
+        if not session.isascii():
+            return None
+    return Spoken(
+        said.at,
+        said.session,
+        (said.messages, said.tip, said.answer, _packed(said.system)),
+        tuple(said.nodes),
+        said.texts,
+        tuple(said.marks),
+    )
+
+
+def _packed(keys: Iterable[int]) -> bytes | None:
+    return b"".join([key.to_bytes(_KEY_BYTES, "big", signed=True) for key in keys]) or None
 
 
 def system_keys(packed: bytes | None) -> list[int]:

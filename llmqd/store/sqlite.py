@@ -28,6 +28,7 @@ from llmqd.store.migrating import migrate
 from llmqd.store.position import Position
 from llmqd.store.retention import Terms
 from llmqd.store.tidying import Tidied, Tidying
+from llmqd.store.working import Direct, within
 
 _READERS = 2
 _CACHE_KIB = 16 * 1024
@@ -159,14 +160,18 @@ class SQLite(Answering):
                 # SQLite itself would go on writing to the file that no longer has a name.
                 raise Unavailable(f"the database {self._path} was moved or deleted; it is opened anew", reopen=True)
             try:
-                async with self._whole, _transaction(self._writer, durable=durable):
-                    await self._applying.apply(self._writer, entries)
-                    await self._trim(self._writer)
-                    meta = [("journal", self._journal), ("position", str(position))]
-                    await write_rows(self._writer, sql.SET_META, meta)
+                async with self._whole:
+                    await within(self._writer, lambda direct: self._apply(direct, entries, position, durable))
             except BaseException:
                 self._applying.rolled_back()
                 raise
+
+    async def _apply(self, connection: Direct, entries: Sequence[Entry], position: Position, durable: bool) -> None:
+        async with _transaction(connection, durable=durable):
+            await self._applying.apply(connection, entries)
+            await self._trim(connection)
+            meta = [("journal", self._journal), ("position", str(position))]
+            await write_rows(connection, sql.SET_META, meta)
 
     async def tidy(self, now: float) -> Tidied:
         """One step; see Backend.tidy."""
@@ -174,9 +179,9 @@ class SQLite(Answering):
             if self._writer is None:
                 raise Unavailable(f"the database {self._path} is not open", reopen=True)
             async with self._whole:
-                return await self._tidying.step(self._writer, now)
+                return await within(self._writer, lambda direct: self._tidying.step(direct, now))
 
-    async def _trim(self, connection: aiosqlite.Connection) -> None:
+    async def _trim(self, connection: Direct) -> None:
         if self._keep is not None:
             await connection.execute_fetchall(sql.TRIM_CALLS, (self._keep,))
             await connection.execute_fetchall(sql.TRIM_SESSIONS, (self._keep * _SESSIONS_PER_CALL,))
@@ -262,7 +267,7 @@ async def migrate_in_wal(connection: aiosqlite.Connection, path: Path, wal: int 
 
 
 @asynccontextmanager
-async def _transaction(connection: aiosqlite.Connection, *, durable: bool) -> AsyncIterator[None]:
+async def _transaction(connection: Direct, *, durable: bool) -> AsyncIterator[None]:
     if durable:
         await connection.execute_fetchall("PRAGMA synchronous = FULL")
     try:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import orjson
 
 from llmqd.store import indexing
-from llmqd.store.connection import Connection, write_rows
+from llmqd.store.connection import Connection, aside, write_rows
 from llmqd.store.known import LIFETIME
 from llmqd.store.packing import Packing
 from llmqd.store.spoken import Spoken
@@ -85,7 +84,7 @@ class Texts:
             return
         earliest = min(at for at, _ in texts.values())
         first = await self._make_room(connection, orjson.dumps(list(texts)).decode(), earliest)
-        rows, said, dictionary = await asyncio.to_thread(self._packed, texts, first)
+        rows, said, dictionary = await aside(self._packed, texts, first)
         if dictionary is not None:
             await connection.execute_fetchall(_ADD_DICTIONARY, dictionary)
         await write_rows(connection, _PUT_TEXT, rows)

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import aiosqlite
 import orjson
 
 from llmqd.store import indexing
@@ -14,6 +13,7 @@ from llmqd.store.known import LIFETIME
 from llmqd.store.packing import dictionary_of
 from llmqd.store.retention import Extent, Pace, Step, Terms, next_step
 from llmqd.store.sweeping import ROWS_PER_SESSION, Swept, oldest, read_swept, sweep_marks, sweep_nodes
+from llmqd.store.working import Direct
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Tidying:
         """Another database may stand there now."""
         self._swept = None
 
-    async def step(self, connection: aiosqlite.Connection, now: float) -> Tidied:
+    async def step(self, connection: Direct, now: float) -> Tidied:
         """One step, in a transaction of its own. `now` is in Unix seconds. Raises sqlite3.Error."""
         extent = await self._extent(connection)
         step = next_step(self._terms, extent, now)
@@ -100,13 +100,13 @@ class Tidying:
         given_up = gone if step.for_size else 0
         return Tidied(more=True, urgent=step.for_size, before=before, size=extent.size, given_up=given_up)
 
-    async def _extent(self, connection: aiosqlite.Connection) -> Extent:
+    async def _extent(self, connection: Direct) -> Extent:
         if self._swept is None:
             self._swept = await read_swept(connection)
         [row] = await connection.execute_fetchall(_EXTENT, self._swept)
         return Extent(*row)
 
-    async def _give_up(self, connection: aiosqlite.Connection, step: Step, limit: int) -> tuple[int, float]:
+    async def _give_up(self, connection: Direct, step: Step, limit: int) -> tuple[int, float]:
         """(rows deleted, before when what was written is not known to be there any more)."""
         await connection.execute_fetchall("BEGIN IMMEDIATE")
         try:
@@ -127,7 +127,7 @@ class Tidying:
             raise
         return done
 
-    async def _texts(self, connection: aiosqlite.Connection, before: float, limit: int) -> tuple[int, float]:
+    async def _texts(self, connection: Direct, before: float, limit: int) -> tuple[int, float]:
         rows = await oldest(connection, _OLDEST_TEXTS, before, limit)
         if not rows:
             return 0, 0.0
@@ -138,7 +138,7 @@ class Tidying:
         # A text may have been said again since, without being moved to the end at once.
         return len(rows), max(row[1] for row in rows) + LIFETIME / 2 + 1
 
-    async def _catch_up(self, connection: aiosqlite.Connection) -> int:
+    async def _catch_up(self, connection: Direct) -> int:
         """Takes texts into the index of words that were there before it; how many."""
         first = await indexing.words_from(connection)
         if not first:
@@ -155,7 +155,7 @@ class Tidying:
         self._words.took(taken, self._stopwatch() - began)
         return taken
 
-    async def _nodes(self, connection: aiosqlite.Connection, before: float, limit: int) -> tuple[int, float]:
+    async def _nodes(self, connection: Direct, before: float, limit: int) -> tuple[int, float]:
         first = self._swept or (0.0, "")
         sessions, self._swept = await sweep_nodes(connection, first, before, max(1, limit // ROWS_PER_SESSION))
         return sessions * ROWS_PER_SESSION, before if sessions else 0.0
@@ -171,7 +171,7 @@ class Tidying:
         )
 
 
-async def _calls(connection: aiosqlite.Connection, before: float, limit: int) -> tuple[int, float]:
+async def _calls(connection: Direct, before: float, limit: int) -> tuple[int, float]:
     rows = await oldest(connection, _OLDEST_CALLS, before, limit)
     if rows:
         await connection.execute_fetchall(_DELETE_CALLS, (orjson.dumps([row[0] for row in rows]).decode(),))

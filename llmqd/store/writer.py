@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from llmqd.errors import StoreError
 from llmqd.store.backend import Backend, Damaged, Unacceptable, Unavailable
-from llmqd.store.entries import Entry, Run, decode
+from llmqd.store.entries import Closed, Entry, Regrouped, Run, decode, opened_id
 from llmqd.store.intake import Intake
 from llmqd.store.journal import Journal
 from llmqd.store.position import BEGINNING, Position
+from llmqd.store.recent import Appended
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +33,16 @@ _URGENT_STEPS = 25
 
 
 class Decoded(NamedTuple):
-    """A batch that is ready to be applied: each entry with the position behind it."""
+    """A batch that is ready to be applied: each entry with the position behind it, but for beginnings of calls whose
+    ends are in it, too.
+
+    `told` says how many entries of this run it stands for, `full` whether more may follow at once.
+    """
 
     entries: list[tuple[Entry, Position]]
     next: Position
+    told: int
+    full: bool
 
 
 class Writer:
@@ -73,6 +80,7 @@ class Writer:
         self._held: Decoded | None = None
         self._attempt_began: float | None = None
         self._pause = 0.0
+        self._more = False
         self._hurry = asyncio.Event()
         self._stop = asyncio.Event()
         self._waiting: list[tuple[Position, asyncio.Future[None]]] = []
@@ -146,6 +154,9 @@ class Writer:
         try:
             while True:
                 if await self.step():
+                    if not (self._more or self._waiting or self._stop.is_set()):
+                        # What came meanwhile is left to gather: many small batches cost more than few large ones.
+                        await _within(self._batch_every, self._hurry)
                     continue
                 if self._stop.is_set():
                     return
@@ -154,8 +165,6 @@ class Writer:
                     continue
                 await _within(_TIDY_EVERY, self._intake.arrived)
                 await _within(self._batch_every, self._hurry)
-                self._hurry.clear()
-                self._intake.arrived.clear()
         except Exception:
             logger.exception("the store writer has died of a fault of its own")
             raise
@@ -166,18 +175,22 @@ class Writer:
         Failures of journal and database end up in `error`.
         """
         self._attempt_began = self._clock()
+        self._more = False
+        self._hurry.clear()
+        self._intake.arrived.clear()
         try:
             self._intake.flush()
             if not self._open:
                 await self._connect()
             if self._held is None:
-                self._held = await asyncio.to_thread(self._load)
+                self._held = await self._load()
             if self._held is None:
-                more = await self._tidy()
+                self._more = await self._tidy()
                 self._recovered()
-                return more and not self._stop.is_set()
+                return self._more and not self._stop.is_set()
+            full = self._held.full
             await self._apply(self._held)
-            await self._tidy()
+            self._more = await self._tidy() or full
         except Damaged as damaged:
             self._failed(damaged)
             return await self._start_anew(damaged)
@@ -213,18 +226,42 @@ class Writer:
         self._held = None
         self._open = True
 
-    def _load(self) -> Decoded | None:
+    async def _load(self) -> Decoded | None:
+        at_hand = self._intake.recent.read(self.position, _MAX_BYTES, _MAX_ENTRIES)
+        if at_hand:
+            return await asyncio.to_thread(self._decoded, at_hand, at_hand[-1].end, full=len(self._intake.recent) > 0)
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> Decoded | None:
         batch = self._journal.read(self.position, _MAX_BYTES, _MAX_ENTRIES)
         if batch is None:
             return None
         self.set_aside += batch.damaged
+        appended = [Appended(payload, None, end) for payload, end in batch.entries]
+        return self._decoded(appended, batch.next, full=True)
+
+    def _decoded(self, batch: Sequence[Appended], next_: Position, *, full: bool) -> Decoded:
+        """The entries of a batch. From its end to its beginning: what a call's end says, its beginning need not."""
         entries: list[tuple[Entry, Position]] = []
-        for payload, position in batch.entries:
+        closed: set[str] = set()
+        count = 0
+        for payload, made, end in reversed(batch):
+            count += end > self._began
+            if made is None and opened_id(payload) in closed:
+                continue
             try:
-                entries.append((decode(payload), position))
+                entry = made or decode(payload)
             except StoreError as error:
-                self._put_aside(position.segment, payload, error)
-        return Decoded(entries, batch.next)
+                self._put_aside(end.segment, payload, error)
+                continue
+            if isinstance(entry, Closed):
+                closed.add(entry.id)
+            elif isinstance(entry, Run | Regrouped):
+                closed.clear()
+                count -= isinstance(entry, Run) and end > self._began
+            entries.append((entry, end))
+        entries.reverse()
+        return Decoded(entries, next_, count, full)
 
     async def _apply(self, batch: Decoded) -> None:
         # Finished segments are about to be deleted: what they held must survive a power cut in the database.
@@ -235,7 +272,7 @@ class Writer:
             await self._apply_singly(batch)
         self._held = None
         self.position = batch.next
-        self.applied += sum(1 for entry, at in batch.entries if at > self._began and not isinstance(entry, Run))
+        self.applied += batch.told
         for position, future in self._waiting:
             if position <= self.position and not future.done():
                 future.set_result(None)

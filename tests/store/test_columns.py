@@ -1,16 +1,25 @@
 from __future__ import annotations
 
-import dataclasses
 import sqlite3
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmqd.call import Attempt, Call, Outcome, Record, SessionRef
-from llmqd.store.columns import CALL_COLUMNS, OUTCOME_COLUMNS, bounded, call_row, outcome_row, record
+from llmqd.store.columns import (
+    CALL_COLUMNS,
+    OUTCOME_COLUMNS,
+    bounded,
+    call_row,
+    outcome_row,
+    read_call,
+    read_outcome,
+    record,
+)
 from llmqd.store.schema import MIGRATIONS
 from llmqd.store.spoken import SPOKEN_COLUMNS
 from llmqd.usage import Cost, Usage
@@ -18,11 +27,11 @@ from tests.store.records import answer, make_record
 
 
 def as_json(noun: Any) -> Any:
-    return orjson.loads(orjson.dumps(noun))
+    return orjson.loads(msgspec.json.encode(noun))
 
 
 def through_columns(written: Record) -> Record:
-    row = (*call_row(as_json(written.call)), *outcome_row(as_json(written.outcome)))
+    row = (*call_row(read_call(as_json(written.call))), *outcome_row(read_outcome(as_json(written.outcome))))
     return record(dict(zip((*CALL_COLUMNS, *OUTCOME_COLUMNS), row, strict=True)))
 
 
@@ -38,7 +47,7 @@ def test_every_column_of_the_table_is_written() -> None:
 counts = st.integers(0, 10**12)
 usages = st.builds(
     Usage,
-    **{field.name: counts for field in dataclasses.fields(Usage) if field.type == "int"},
+    **{field.name: counts for field in msgspec.structs.fields(Usage) if field.type is int},
     service_tier=st.none() | st.text(),
     cost_reported_pico=st.none() | counts,
     source=st.sampled_from(["exact", "estimated", "unknown"]),
@@ -62,14 +71,21 @@ def test_the_attempts_before_the_last_come_back() -> None:
     assert through_columns(written) == written
     without = as_json(answer(make_record("s")).outcome)
     del without["tried"]
-    assert outcome_row(without)[-1] is None, "an older writer knew of none"
+    assert outcome_row(read_outcome(without))[-1] is None, "an older writer knew of none"
 
 
 def test_an_entry_of_an_older_writer_lacks_fields_and_is_understood() -> None:
     call, outcome = as_json(make_record("s").call), as_json(answer(make_record()).outcome)
     del call["client_retry"], call["agent"], outcome["usage"]["web_searches"], outcome["lane"]
-    assert len(call_row(call)) == len(CALL_COLUMNS)
-    assert len(outcome_row(outcome)) == len(OUTCOME_COLUMNS)
+    assert len(call_row(read_call(call))) == len(CALL_COLUMNS)
+    assert len(outcome_row(read_outcome(outcome))) == len(OUTCOME_COLUMNS)
+
+
+def test_an_entry_of_a_newer_writer_has_more_fields_and_is_understood() -> None:
+    call, outcome = as_json(make_record("s").call), as_json(answer(make_record("s")).outcome)
+    call["colour"], outcome["colour"], outcome["usage"]["colour"] = "red", "red", "red"
+    assert read_call(call).session.id == "s"
+    assert read_outcome(outcome).usage == answer(make_record("s")).outcome.usage
 
 
 @pytest.mark.parametrize(("value", "kept"), [(5, 5), (2**63, 10**15), (-(2**70), -(10**15)), (True, True), ("x", "x")])
@@ -81,8 +97,8 @@ def test_no_field_of_a_record_is_forgotten() -> None:
     """A field added to the nouns must get a column, or the reason why it has none must stand here."""
     # A clock of this run; session_id and session_source; the weight of its key is of use only while it waits.
     without = {"arrived", "session", "weight"}
-    assert {field.name for field in dataclasses.fields(Call)} - without <= {*CALL_COLUMNS, "user", "key"}
-    assert {field.name for field in dataclasses.fields(Outcome)} - {"usage", "cost"} <= {*OUTCOME_COLUMNS}
-    assert {field.name for field in dataclasses.fields(SessionRef)} == {"id", "source"}
-    assert len(dataclasses.fields(Usage)) == sum(1 for c in OUTCOME_COLUMNS if "pico" not in c) - 17 + 1
-    assert len(dataclasses.fields(Cost)) == sum(1 for c in OUTCOME_COLUMNS if "pico" in c) - 1
+    assert {*Call.__struct_fields__} - without <= {*CALL_COLUMNS, "user", "key"}
+    assert {*Outcome.__struct_fields__} - {"usage", "cost"} <= {*OUTCOME_COLUMNS}
+    assert {*SessionRef.__struct_fields__} == {"id", "source"}
+    assert len(Usage.__struct_fields__) == sum(1 for c in OUTCOME_COLUMNS if "pico" not in c) - 17 + 1
+    assert len(Cost.__struct_fields__) == sum(1 for c in OUTCOME_COLUMNS if "pico" in c) - 1

@@ -5,8 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmqd.call import Record
+from llmqd.detection.assignment import Evidence
 from llmqd.errors import StoreError
-from llmqd.store.entries import Closed, Opened, Run, Tally, decode, encode_closed, encode_opened, encode_run
+from llmqd.messages.transcript import Transcript
+from llmqd.store.entries import Closed, Opened, Run, Tally, decode, encode_closed, encode_opened, encode_run, opened_id
+from llmqd.store.entries import closed as told
 from llmqd.usage import Usage
 from tests.store.records import answer, make_record
 
@@ -78,6 +82,50 @@ def test_what_utf8_and_64_bits_cannot_hold_is_replaced_and_never_refused() -> No
     huge = decode(encode_closed(answer(record, usage=Usage(input=2**80, source="exact"))))
     assert isinstance(huge, Closed)
     assert huge.tally.input == 10**15
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        answer(make_record("s", tags=("a", "b"), user="u", model="m", sent_model="n"), sent_ms=5.0, counted=True),
+        answer(make_record(), usage=None, cost=None, http_status=None, status="failed"),
+        answer(make_record("s"), usage=Usage(input=10**17, source="exact"), queued_ms=1.5, attempts=2),
+    ],
+)
+def test_what_is_told_without_reading_the_entry_is_what_reading_it_tells(record: Record) -> None:
+    entry, made = told(record)
+    assert made == decode(entry)
+    assert made is not None
+    record.transcript = Transcript(
+        1.5,
+        "s",
+        2,
+        7,
+        8,
+        (2**63 - 1, 5),
+        [(7, 6, 3, 0), (8, 7, None, 1)],
+        {3: b'{"role":"user","parts":[{"kind":"text","text":"said"}]}'},
+        [Evidence(9, "s", 1.5)],
+    )
+    entry, made = told(record)
+    assert made is not None
+    assert made == decode(entry)
+    record.transcript.texts[4] = b'{"role":"user","parts":[{"kind":"media","type":"image/png","data":"AAAA","size":3}]}'
+    assert told(record)[1] is None
+
+
+def test_what_cannot_be_written_as_it_is_has_to_be_read() -> None:
+    assert told(answer(make_record(model="\ud800")))[1] is None
+    unfinished = make_record()
+    assert told(unfinished)[1] is None
+
+
+def test_the_beginning_of_a_call_is_told_from_its_first_bytes() -> None:
+    record = make_record("s")
+    assert opened_id(encode_opened(record)) == record.call.id
+    assert opened_id(encode_closed(answer(record))) is None
+    record.call.id = 'a"b'
+    assert opened_id(encode_opened(record)) is None
 
 
 @given(st.binary(max_size=60))

@@ -83,8 +83,9 @@ async def test_texts_that_were_there_before_are_taken_in(tmp_path: Path) -> None
         assert await ledger.settled(10)
     # As an older version has left it.
     connection = sqlite3.connect(tmp_path / "llmqd.db")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    connection.executescript(f"DROP TABLE words; DROP INDEX nodes_by_text; PRAGMA user_version = {version - 1};")
+    connection.executescript(
+        "DROP TABLE words; DROP INDEX nodes_by_text; ALTER TABLE calls DROP COLUMN tried; PRAGMA user_version = 10;"
+    )
     connection.close()
     async with Ledger(Store(), tmp_path, transcripts=scribe.transcripts) as ledger:
         Talk(scribe, ledger).say("something new", "at once")

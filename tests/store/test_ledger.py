@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import resource
 import sqlite3
 import time
@@ -11,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from llmqd.config.model import Store
@@ -260,7 +260,7 @@ async def test_memory_stays_flat_over_200_000_records_while_the_database_is_away
         record = answer(make_record("s"))
         before = 0
         for number in range(200_000):
-            call = dataclasses.replace(record.call, id=f"{number:026d}")
+            call = msgspec.structs.replace(record.call, id=f"{number:026d}")
             record.call = call
             ledger.unsent(record)
             if number == 2_000:

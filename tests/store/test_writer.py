@@ -11,7 +11,7 @@ import pytest
 
 from llmqd.errors import StoreError
 from llmqd.store.backend import Damaged
-from llmqd.store.entries import Entry, encode_closed, encode_opened, encode_run
+from llmqd.store.entries import Entry, closed, encode_closed, encode_opened, encode_run
 from llmqd.store.intake import Intake
 from llmqd.store.journal import FileJournal
 from llmqd.store.position import BEGINNING, Position
@@ -94,6 +94,57 @@ async def test_reading_goes_on_where_the_last_run_stopped(tmp_path: Path) -> Non
         await parts.settle()
         assert await parts.requests() == 8
         assert parts.writer.applied == 6
+
+
+async def test_what_is_at_hand_is_written_as_if_it_had_been_read(tmp_path: Path) -> None:
+    async with rig(tmp_path / "read") as read, rig(tmp_path / "at hand") as at_hand:
+        for number in range(30):
+            record = make_record(f"s{number % 7}", tags=("a",))
+            read.intake.append(encode_opened(record))
+            at_hand.intake.append(encode_opened(record))
+            if number % 5:
+                entry, made = closed(answer(record))
+                assert made is not None
+                read.intake.append(entry)
+                at_hand.intake.append(entry, made)
+            if number % 11 == 0:
+                await at_hand.settle()
+        await read.settle()
+        await at_hand.settle()
+        assert len(at_hand.intake.recent) == 0
+        assert at_hand.writer.applied == read.writer.applied == 54
+    rows = [
+        sqlite3.connect(tmp_path / name / "llmqd.db").execute("SELECT * FROM calls").fetchall()
+        for name in ("read", "at hand")
+    ]
+    assert len(rows[0]) == 30
+    assert rows[0] == rows[1]
+
+
+async def test_a_call_whose_beginning_is_of_another_run_than_its_end_was_interrupted(tmp_path: Path) -> None:
+    async with rig(tmp_path) as parts:
+        record = make_record("s")
+        parts.intake.append(encode_opened(record))
+        parts.intake.append(encode_run("r2"))
+        parts.intake.append(encode_closed(answer(record)))
+        await parts.settle()
+        assert await parts.database.count_by_status() == {"interrupted": 1}
+
+
+async def test_records_that_come_one_after_the_other_are_written_together(tmp_path: Path) -> None:
+    async with rig(tmp_path) as parts:
+        await parts.settle()
+        parts.writer._batch_every = 600.0
+        parts.writer.start()
+        parts.add(1)
+        assert await parts.writer.reached(parts.journal.end, 5)
+        written = len(parts.database.writes)
+        for _ in range(20):
+            parts.add(1)
+            await asyncio.sleep(0)
+        assert len(parts.database.writes) == written
+        assert await parts.writer.reached(parts.journal.end, 5)
+        assert len(parts.database.writes) == written + 1
 
 
 @pytest.mark.parametrize("lost", ["the position", "the database"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import replace
 
 import brotli  # type: ignore[import-untyped]
 import orjson
@@ -11,6 +10,7 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from llmqd.call import Dialect
 from llmqd.tap.tap import Reading, Tap
