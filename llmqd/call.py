@@ -14,6 +14,7 @@ from llmqd.usage import Cost, Usage
 
 if TYPE_CHECKING:
     from llmqd.messages.transcript import Transcript
+    from llmqd.telemetry.context import TraceContext
 
 Dialect = Literal["openai", "anthropic", "gemini", "ollama"]
 """Whose wire format a route speaks: decides error shapes, how usage is read, where a key stands."""
@@ -77,7 +78,8 @@ class Call(msgspec.Struct, gc=False):
     and how many pictures, sounds or documents that was; 0 where the body was not read. `model` is the one that the
     client asks for, `sent_model` the one that the upstream is asked for where its route gives it another name. `key` is
     the name of the client key that it was made with, `weight` that key's share beside others. `reserved_tokens` and
-    `reserved_pico` (picodollars) are what it was expected to take, where it falls under a budget.
+    `reserved_pico` (picodollars) are what it was expected to take, where it falls under a budget. `trace` is its place
+    in a trace; None where it is not traced.
     """
 
     id: str
@@ -109,6 +111,7 @@ class Call(msgspec.Struct, gc=False):
     sent_model: str | None = None
     reserved_tokens: int = 0
     reserved_pico: int = 0
+    trace: TraceContext | None = None
 
     @property
     def limited_as(self) -> str | None:

@@ -45,6 +45,7 @@ from llmqd.middleware.onlookers import Onlookers
 from llmqd.prices import Prices
 from llmqd.recall import Recall
 from llmqd.recorder import Recorder
+from llmqd.signals import Signals
 from llmqd.sim import Simulator
 from llmqd.store.ledger import Ledger
 from llmqd.store.names_redaction import NamesRedaction
@@ -52,6 +53,8 @@ from llmqd.store.redaction import Redaction
 from llmqd.store.secret import installation_secret
 from llmqd.store.transcripts import Transcripts
 from llmqd.systemd import Notifier, PassedSocket, passed_sockets
+from llmqd.telemetry.spans import Place
+from llmqd.telemetry.telemetry import Sends, Telemetry
 from llmqd.upstream import UpstreamClient
 from llmqd.watch import Watch
 from llmqd.web.api.api import Api
@@ -72,6 +75,7 @@ from llmqd.web.tls import ServerTls
 
 if TYPE_CHECKING:
     from llmqd.config.model import Config, Server
+    from llmqd.config.telemetry import Telemetry as TelemetrySettings
 
 logger = logging.getLogger(__name__)
 
@@ -136,9 +140,11 @@ class Daemon:
         self.recall = await start(Recall(self.ledger, self.lanes, wall=time.time))
         self.following = await start(self._following(config, digests, clock))
         metrics.watch(self.lanes, self.ledger.health, self.conversations.statistics)
+        self.telemetry = await start(Telemetry(config.telemetry, self._exporter))
+        metrics.watch_telemetry(self.telemetry.figures)
         recorder = self._recorder(metrics, clock)
         disconnects = self.disconnects = await start(Disconnects())
-        relay, sender = Relay(recorder, self.conversations, disconnects), Sender(client)
+        relay, sender = Relay(recorder, self.conversations, disconnects), Sender(client, self.telemetry)
         attempts = Attempts(
             self.lanes, sender, relay, recorder, self.conversations, disconnects, wall=time.time, noise=random.random
         )
@@ -156,11 +162,13 @@ class Daemon:
             self.admission,
             self.onlookers,
             self._names,
+            self.telemetry,
             clock=clock,
             wall=time.time,
         )
-        others = self.onlookers.faults, self.alerts.faults, self.budget_recall.faults, self.patience.faults
-        self.own = Own(self.in_force, self.lanes, self.ledger, metrics, self.keyring, others, wall=time.time)
+        others = self.onlookers, self.alerts, self.budget_recall, self.patience, self.telemetry
+        faults = [each.faults for each in others]
+        self.own = Own(self.in_force, self.lanes, self.ledger, metrics, self.keyring, faults, wall=time.time)
         queue, events = QueueApi(self.lanes, clock=clock), EventStream(self.events)
         api = Api(self.ledger, self.conversations, self.keyring, self.budgets, wall=time.time)
         self.watch = await start(
@@ -178,7 +186,18 @@ class Daemon:
             clock=clock,
             announce=self.events.publish,
             closed=(self.budgets.closed, self.guards.closed),
+            ended=(self.telemetry.ended,),
         )
+
+    def _exporter(self, settings: TelemetrySettings) -> Sends:
+        """What sends traces. Its libraries are large, and there only where they are wanted."""
+        from llmqd.telemetry.export import Exporter
+
+        def place(name: str) -> Place | None:
+            upstream = self.in_force.config.upstream(name)
+            return None if upstream is None else Place.of(upstream)
+
+        return Exporter(settings, place)
 
     async def _build_conversations(self, config: Config, digests: Digests) -> None:
         """What knows which conversation a call is part of."""
@@ -305,6 +324,7 @@ class Daemon:
         self.client.forget_certificates()
         self.onlookers.replace(config.middlewares, redaction)
         self.alerts.replace(config.alerts)
+        self.telemetry.replace(config.telemetry)
         self.in_force.replace(config)
         log.set_level(config.log.level)
         log.redact_also(Redaction.for_log(config).text)
@@ -373,23 +393,3 @@ def _steady() -> None:
     gc.collect()
     gc.freeze()  # what was made by now stays anyway: it need not be looked through again and again
     gc.set_threshold(*_COLLECTED)
-
-
-class Signals:
-    """The signals that the daemon obeys, one after the other. A second stop signal ends it at once."""
-
-    def __init__(self) -> None:
-        self._received: asyncio.Queue[signal.Signals] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._received.put_nowait, number)
-
-    async def next(self) -> signal.Signals:
-        """Waits for the next signal. Once it is a stop signal, the default action is back in place."""
-        number = await self._received.get()
-        if number != signal.SIGHUP:
-            loop = asyncio.get_running_loop()
-            for each in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(each)
-            loop.add_signal_handler(signal.SIGHUP, lambda: None)
-        return number

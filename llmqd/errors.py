@@ -7,7 +7,9 @@ LlmqdError
 ├── DaemonUnreachable     a command finds no running daemon
 ├── DaemonRefused         the running daemon says no to a command
 ├── KeyFileError          the file of client keys cannot be read or written
+├── PluginError           what another package adds cannot be used
 ├── SourceError           a database that calls are imported from cannot be read
+├── TelemetryError        traces cannot be sent
 ├── StoreError            the database cannot be used
 │   └── NewerDatabase     written by a newer llmqd
 └── CallRefused           llmqd answers instead of an upstream (status, code, retry hints)
@@ -58,6 +60,10 @@ class LaneDead(LlmqdError):
 
 class PluginError(LlmqdError):
     """What another package adds to llmqd cannot be used."""
+
+
+class TelemetryError(LlmqdError):
+    """Traces could not be sent; the text says what the receiver did."""
 
 
 class ListenError(LlmqdError):

@@ -25,7 +25,8 @@ logger = logging.getLogger("llmqd.calls")
 class Recorder:
     """Every call's record passes here twice. `clock` is the monotonic clock that also gave `call.arrived`.
 
-    All of `closed` hear of each call that was sent and has ended, in the moment in which the journal has it.
+    All of `closed` hear of each call that was sent and has ended, in the moment in which the journal has it, and all of
+    `ended` of each call that has ended, sent or not.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Recorder:
         clock: Callable[[], float],
         announce: Callable[[Event], object],
         closed: Sequence[Callable[[Record], object]] = (),
+        ended: Sequence[Callable[[Record], object]] = (),
     ) -> None:
         self._ledger = ledger
         self._prices = prices
@@ -46,6 +48,7 @@ class Recorder:
         self._clock = clock
         self._announce = announce
         self._closed = closed
+        self._hear_ended = ended
 
     def since(self, call: Call) -> float:
         """Milliseconds since the call arrived."""
@@ -123,6 +126,8 @@ class Recorder:
 
     def _ended(self, record: Record) -> None:
         self._metrics.ended(record)
+        for hears in self._hear_ended:
+            hears(record)
         if logger.isEnabledFor(logging.INFO):
             message, fields = call_line(record)
             logger.info("%s", message, extra={"fields": fields})

@@ -31,11 +31,13 @@ from llmqd.config.model import (
     Route,
     Sessions,
     Store,
+    Telemetry,
     Upstream,
 )
 from llmqd.config.places import locate
 from llmqd.config.reading import Table, read_tables
 from llmqd.config.secret import SecretError, SecretMissing, SecretSource, read_source
+from llmqd.config.telemetry import missing_packages
 from llmqd.config.upstreams import UpstreamBuilder
 from llmqd.errors import ConfigError
 from llmqd.plugins import MIDDLEWARE, plugin_names
@@ -81,6 +83,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | N
     routes = tuple(Route(**table.values) for table in tables["route"] if _is_whole(table))
     _check_routes(tables["route"], tables["upstream"], upstreams, faults)
     alerts = _alerts(plain["alerts"], environment, faults)
+    telemetry = _telemetry(plain["telemetry"], environment, faults)
     middlewares = _middlewares(tables["middleware"], faults)
     prices = _prices(tables["price"], faults)
     budgets = _budgets(tables["budget"], faults)
@@ -101,6 +104,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | N
         litellm=litellm,
         middlewares=middlewares,
         alerts=alerts,
+        telemetry=telemetry,
         log=Log(**plain["log"]),
         prices=prices,
         source=path,
@@ -280,6 +284,20 @@ def _alerts(values: dict[str, Any], environment: Environment, faults: Faults) ->
     if url is not None and not url.reveal().startswith(("http://", "https://")):
         faults.add(("alerts", "webhook"), "[alerts] webhook: must be a URL that begins with https:// or http://")
     return Alerts(**read)
+
+
+def _telemetry(values: dict[str, Any], environment: Environment, faults: Faults) -> Telemetry:
+    """The section with its secrets read. Where traces are wanted, what sends them has to be there."""
+    headers = []
+    for name, source in values.pop("headers", ()):
+        try:
+            headers.append((name, read_source(source, environment.variables)))
+        except SecretError as error:
+            faults.add(("telemetry", "headers"), f"[telemetry] headers: {name}: {error}")
+    telemetry = Telemetry(**values, headers=tuple(headers))
+    if telemetry.endpoint is not None and (missing := missing_packages()) is not None:
+        faults.add(("telemetry", "endpoint"), f"[telemetry] endpoint: {missing}")
+    return telemetry
 
 
 def _warn(upstreams: tuple[Upstream, ...], path: Path | None, faults: Faults) -> None:

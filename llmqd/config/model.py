@@ -32,6 +32,7 @@ from llmqd.config.sessions import FORMER_NAMES
 from llmqd.config.sessions import Sessions as Sessions
 from llmqd.config.setting import Setting, required, setting, settings_of
 from llmqd.config.store import Store as Store
+from llmqd.config.telemetry import Telemetry as Telemetry
 from llmqd.providers.presets import SIM, Preset
 
 FRAMING_HEADERS = (
@@ -316,6 +317,7 @@ class Config:
     litellm: LiteLLM = LiteLLM()
     middlewares: tuple[MiddlewareSettings, ...] = ()
     alerts: Alerts = Alerts()
+    telemetry: Telemetry = Telemetry()
     log: Log = Log()
     prices: tuple[Price, ...] = ()
     source: Path | None = None
@@ -375,6 +377,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("litellm", LiteLLM, "litellm"),
     Section("middleware", MiddlewareSettings, "middlewares", repeated=True),
     Section("alerts", Alerts, "alerts"),
+    Section("telemetry", Telemetry, "telemetry"),
     Section("log", Log, "log"),
     Section("price", Price, "prices", repeated=True),
 )

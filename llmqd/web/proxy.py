@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from llmqd.middleware.onlookers import Onlookers
     from llmqd.recorder import Recorder
     from llmqd.store.names_redaction import NamesRedaction
+    from llmqd.telemetry.telemetry import Telemetry
     from llmqd.web.attempts import Attempts
     from llmqd.web.door import Door
 
@@ -65,6 +66,7 @@ class Proxy:
         admission: Admission,
         onlookers: Onlookers,
         names: NamesRedaction,
+        telemetry: Telemetry,
         *,
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -79,6 +81,7 @@ class Proxy:
         self._admission = admission
         self._onlookers = onlookers
         self._names = names
+        self._telemetry = telemetry
         self._clock = clock
         self._wall = wall
         self._stopping = False
@@ -248,6 +251,7 @@ class Proxy:
             store=controls.store,
             client=request.remote,
             client_retry=_retry_count(request.headers.get("x-stainless-retry-count")),
+            trace=self._telemetry.trace(request.headers),
         )
 
 

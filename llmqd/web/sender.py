@@ -13,6 +13,7 @@ from llmqd.web.headers import request_headers, websocket_headers, without_key
 from llmqd.web.outgoing import outgoing
 
 if TYPE_CHECKING:
+    from llmqd.telemetry.telemetry import Telemetry
     from llmqd.upstream import Answer, UpstreamClient
     from llmqd.web.passage import Passage
 
@@ -27,8 +28,9 @@ class Sent(NamedTuple):
 class Sender:
     """Turns a passage into a request to its upstream."""
 
-    def __init__(self, client: UpstreamClient) -> None:
+    def __init__(self, client: UpstreamClient, telemetry: Telemetry) -> None:
         self._client = client
+        self._telemetry = telemetry
 
     async def send(
         self,
@@ -49,6 +51,7 @@ class Sender:
             query = without_key(query)
         url = upstream_url(upstream, _target(passage), passage.operation, query)
         headers = request_headers(request.headers, request.raw_headers, upstream, key, url, strips=strips)
+        self._telemetry.propagate(headers, passage.call.trace)
         body = outgoing(passage)
         if body.length is not None:
             headers["Content-Length"] = str(body.length)

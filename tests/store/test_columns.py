@@ -95,8 +95,9 @@ def test_absurd_numbers_are_kept_within_what_can_be_added_up(value: object, kept
 
 def test_no_field_of_a_record_is_forgotten() -> None:
     """A field added to the nouns must get a column, or the reason why it has none must stand here."""
-    # A clock of this run; session_id and session_source; the weight of its key is of use only while it waits.
-    without = {"arrived", "session", "weight"}
+    # A clock of this run; session_id and session_source; the weight of its key is of use only while it waits; the
+    # receiver of traces has the trace, and the call's id in it.
+    without = {"arrived", "session", "weight", "trace"}
     assert {*Call.__struct_fields__} - without <= {*CALL_COLUMNS, "user", "key"}
     assert {*Outcome.__struct_fields__} - {"usage", "cost"} <= {*OUTCOME_COLUMNS}
     assert {*SessionRef.__struct_fields__} == {"id", "source"}
