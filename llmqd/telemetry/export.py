@@ -71,7 +71,7 @@ class Exporter:
 
     def close(self) -> None:
         """Stops a repetition that is under way; nothing is sent any more. May be called by another thread."""
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+        self._exporter.shutdown()
 
     def _end(self, call: Call, outcome: Outcome) -> None:
         context = call.trace
@@ -116,14 +116,18 @@ class _Ids(IdGenerator):
         self._random = RandomIdGenerator()
 
     def generate_span_id(self) -> int:
-        if self.next is None:
-            return self._random.generate_span_id()
-        (span_id, _), self.next = self.next, None
-        return span_id
+        if self.next is not None:
+            (promised, _), self.next = self.next, None
+            return promised
+        drawn: int = self._random.generate_span_id()
+        return drawn
 
     def generate_trace_id(self) -> int:
         """Asked for ahead of the span's own, where it has no parent."""
-        return self._random.generate_trace_id() if self.next is None else self.next[1]
+        if self.next is not None:
+            return self.next[1]
+        drawn: int = self._random.generate_trace_id()
+        return drawn
 
     def is_trace_id_random(self) -> bool:
         return True
