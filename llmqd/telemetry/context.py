@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 TRACEPARENT, TRACESTATE = "traceparent", "tracestate"
 
@@ -17,19 +18,21 @@ Bits = Callable[[int], int]
 """Gives a whole number of so many random bits."""
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
-    """A call's place in a trace: the ids of the trace, of its own span, and of its caller's (None: it has none)."""
+class TraceContext(msgspec.Struct, frozen=True, gc=False):
+    """A call's place in a trace: the ids of the trace, of its own span, and of its caller's (None: it has none).
 
-    trace_id: int
-    span_id: int
-    parent_id: int | None = None
+    They are in hexadecimal, 32 and 16 digits.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_id: str | None = None
     state: str = ""
 
     @property
     def parent(self) -> str:
         """As `traceparent`: for whom this call is the parent."""
-        return f"00-{self.trace_id:032x}-{self.span_id:016x}-01"
+        return f"00-{self.trace_id}-{self.span_id}-01"
 
 
 def trace_of(parent: str | None, state: str, share: float, bits: Bits) -> TraceContext | None:
@@ -43,10 +46,10 @@ def trace_of(parent: str | None, state: str, share: float, bits: Bits) -> TraceC
         if not int(found[4], 16) & _SAMPLED:
             return None
         kept = state if len(state) <= _LONGEST_STATE else ""
-        return TraceContext(int(found[2], 16), _nonzero(64, bits), int(found[3], 16), kept)
+        return TraceContext(found[2], _drawn(64, bits), found[3], kept)
     if share < 1.0 and bits(53) >= share * 2**53:
         return None
-    return TraceContext(_nonzero(128, bits), _nonzero(64, bits))
+    return TraceContext(_drawn(128, bits), _drawn(64, bits))
 
 
 def _is_valid(found: re.Match[str]) -> bool:
@@ -56,5 +59,6 @@ def _is_valid(found: re.Match[str]) -> bool:
     return bool(int(trace_id, 16) and int(span_id, 16))
 
 
-def _nonzero(size: int, bits: Bits) -> int:
-    return bits(size) or 1
+def _drawn(size: int, bits: Bits) -> str:
+    """An id; none is zero."""
+    return f"{bits(size) or 1:0{size // 4}x}"

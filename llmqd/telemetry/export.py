@@ -77,7 +77,7 @@ class Exporter:
         context = call.trace
         assert context is not None
         whole = call_span(call, outcome, self._place(call.upstream))
-        self._ids.next = context.span_id, context.trace_id
+        self._ids.next = int(context.span_id, 16), int(context.trace_id, 16)
         span = self._started(whole, _parent(context))
         if self._settings.steps:
             places = {name: place for name in {one.upstream for one in outcome.tried} if (place := self._place(name))}
@@ -102,9 +102,8 @@ def _parent(context: TraceContext) -> Any:
     if context.parent_id is None:
         return trace.set_span_in_context(trace.INVALID_SPAN)
     flags, state = trace.TraceFlags(trace.TraceFlags.SAMPLED), trace.TraceState.from_header([context.state])
-    parent = trace.SpanContext(
-        context.trace_id, context.parent_id, is_remote=True, trace_flags=flags, trace_state=state
-    )
+    trace_id, parent_id = int(context.trace_id, 16), int(context.parent_id, 16)
+    parent = trace.SpanContext(trace_id, parent_id, is_remote=True, trace_flags=flags, trace_state=state)
     return trace.set_span_in_context(trace.NonRecordingSpan(parent))
 
 

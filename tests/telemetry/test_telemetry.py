@@ -255,7 +255,7 @@ def settings(**more: object) -> Settings:
 
 async def test_calls_that_do_not_fit_are_dropped_and_counted_and_batches_are_bounded() -> None:
     stuck = Stuck()
-    record = answer(make_record("s", trace=TraceContext(1, 2)))
+    record = answer(make_record("s", trace=TraceContext("1" * 32, "2" * 16)))
     async with Telemetry(settings(max_pending=5, max_batch=2, export_every=0.01), lambda _: stuck) as telemetry:
         telemetry.ended(record)
         assert await asyncio.to_thread(stuck.begun.wait, 10)
@@ -280,7 +280,7 @@ async def test_what_cannot_be_made_is_a_fault_and_calls_are_counted_as_failed(ca
 
     with caplog.at_level(logging.ERROR):
         async with Telemetry(settings(export_every=0.01), fails) as telemetry:
-            telemetry.ended(answer(make_record("s", trace=TraceContext(1, 2))))
+            telemetry.ended(answer(make_record("s", trace=TraceContext("1" * 32, "2" * 16))))
     assert telemetry.figures()["failed"] == 1
     assert telemetry.faults() == ["telemetry: http://127.0.0.1:4318 does not take traces: no such package"]
     assert "no such package" in caplog.text
