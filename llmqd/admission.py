@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -71,42 +70,20 @@ class Admission:
         """For what costs money that no answer tells of. Raises BudgetExceeded."""
         self._budgets.check_unmetered(call)
 
-    @asynccontextmanager
-    async def enter(
+    def enter(
         self, record: Record, caller: Caller, demand: Demand, standing: Standing, doing: Doing | None = None
-    ) -> AsyncIterator[None]:
-        """Asks the guards, sets aside what the call needs of its budgets, and waits for its key's own rates; settles
-        all of it at the end.
+    ) -> Entry:
+        """`async with` it asks the guards, sets aside what the call needs of its budgets, and waits for its key's own
+        rates; leaving settles all of it.
 
-        `doing` is what it is about to do. Raises what a Turn raises, NotAllowed and BudgetExceeded.
+        `doing` is what it is about to do. Entering raises what a Turn raises, NotAllowed and BudgetExceeded.
         """
+        turn = None
         if caller.key is not None:
             self._budgets.set_key(caller.key.name, caller.key.allowances)
-        try:
-            await self._guards.enter(record.call, doing)
-            await self._budgets.hold(record, demand)
-            async with self._within_rates(record, caller, demand, standing):
-                yield
-        finally:
-            self._budgets.release(record.call.id)
-            self._guards.leave(record.call.id)
-
-    @asynccontextmanager
-    async def _within_rates(
-        self, record: Record, caller: Caller, demand: Demand, standing: Standing
-    ) -> AsyncIterator[None]:
-        lane = None if caller.key is None else self._key_lanes.lane(caller.key)
-        if lane is None:
-            yield
-            return
-        async with (turn := Turn(lane, record.call, demand, standing)):
-            turn.sent()
-            try:
-                yield
-            except BaseException:
-                turn.failed()
-                raise
-            turn.used(record.outcome.usage)
+            lane = self._key_lanes.lane(caller.key)
+            turn = None if lane is None else Turn(lane, record.call, demand, standing)
+        return Entry(self._guards, self._budgets, record, demand, doing, turn)
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._watch(), name="keys")
@@ -146,6 +123,51 @@ class Admission:
         for name in gone:
             self._key_lanes.forget(name)
         self._unusable = gone
+
+
+class Entry:
+    """One call's way in; see `Admission.enter`. `turn` is that of its key's own rates, where it has any."""
+
+    __slots__ = ("_budgets", "_demand", "_doing", "_guards", "_record", "_turn")
+
+    def __init__(
+        self, guards: Guards, budgets: Budgets, record: Record, demand: Demand, doing: Doing | None, turn: Turn | None
+    ) -> None:
+        self._guards = guards
+        self._budgets = budgets
+        self._record = record
+        self._demand = demand
+        self._doing = doing
+        self._turn = turn
+
+    async def __aenter__(self) -> None:
+        try:
+            await self._guards.enter(self._record.call, self._doing)
+            await self._budgets.hold(self._record, self._demand)
+            if self._turn is not None:
+                await self._turn.__aenter__()
+        except BaseException:
+            self._release()
+            raise
+        if self._turn is not None:
+            self._turn.sent()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._turn is not None:
+                if error is None:
+                    self._turn.used(self._record.outcome.usage)
+                else:
+                    self._turn.failed()
+                await self._turn.__aexit__(kind, error, trace)
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        self._budgets.release(self._record.call.id)
+        self._guards.leave(self._record.call.id)
 
 
 def budgets_of(keys: Iterable[ClientKey]) -> dict[str, tuple[Budget, ...]]:

@@ -47,8 +47,11 @@ def parse_priority(value: str) -> int:
 
 def read_controls(headers: Mapping[str, str], *, default_priority: int) -> Controls:
     """Reads the control headers. Raises BadHeader naming the header, its value and what would be right."""
-    for name, value in headers.items():
-        if not value.isascii() and name.lower().startswith(PREFIX):
+    ours = [(name, value) for name, value in headers.items() if name[: len(PREFIX)].lower() == PREFIX]
+    if not ours:
+        return Controls(priority=default_priority)
+    for name, value in ours:
+        if not value.isascii():
             _check_text(name, value)
     return Controls(
         priority=_priority(headers.get("X-LLMQD-Priority"), default_priority),

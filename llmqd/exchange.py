@@ -151,10 +151,10 @@ async def exchange(
     headers: CIMultiDict[str],
     body: bytes | None,
     *,
-    poised: Callable[[], Awaitable[object]] | None = None,
     left: Callable[[], object],
     silence: float,
     max_header: int,
+    poised: Callable[[], Awaitable[object]] | None = None,
 ) -> Exchange:
     """Sends a request over a leased connection and gives its answer.
 

@@ -158,6 +158,11 @@ class Book:
         """All that are in force."""
         return list(self._meters)
 
+    @property
+    def empty(self) -> bool:
+        """Whether there are no budgets at all."""
+        return not self._meters
+
     def replace(self, settings: Sequence[Budget]) -> None:
         """Puts other budgets of the configuration in force; those that stay go on."""
         self._general = tuple(dict.fromkeys(settings))

@@ -185,6 +185,8 @@ class Budgets:
 
     def closed(self, record: Record) -> None:
         """A record was just written into the journal: what its call used is spent."""
+        if self.book.empty:
+            return  # the first budget learns from the ledger what calls were like before it
         call, outcome = record.call, record.outcome
         self.expectations.learn(record)
         usage, cost = outcome.usage, outcome.cost

@@ -27,7 +27,8 @@ class Announcer:
         self._lane = lane
         self._upstream = upstream
         self._publish = publish
-        self._is_paused = False
+        self.is_paused = False
+        """Whether it was told that nobody goes, and not yet that this is over."""
 
     def queued(self, call: Call, position: int, eta: float | None) -> None:
         """A call has to wait."""
@@ -39,7 +40,7 @@ class Announcer:
 
     def paused(self, reason: str, seconds: float | None, by: str) -> None:
         """Nobody goes for so long; `by` is `operator` or `upstream`."""
-        self._is_paused = True
+        self.is_paused = True
         self._publish(Paused(lane=self._lane, upstream=self._upstream, reason=reason, seconds=seconds, by=by))
 
     def resumed(self) -> None:
@@ -48,7 +49,7 @@ class Announcer:
 
     def see(self, throttle: Pausing, now: float) -> float:
         """Tells that the pause that was told is over, if it is. Gives the moment at which to ask again (monotonic)."""
-        if not self._is_paused:
+        if not self.is_paused:
             return math.inf
         pause = throttle.paused(now)
         if pause is None:
@@ -71,5 +72,5 @@ class Announcer:
             )
 
     def _resumed(self, by: str) -> None:
-        self._is_paused = False
+        self.is_paused = False
         self._publish(Resumed(lane=self._lane, upstream=self._upstream, by=by))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from llmqd.call import Call
 from llmqd.errors import (
     CallRefused,
     Cancelled,
@@ -27,7 +28,6 @@ from llmqd.lane.spacing import LUMP
 from llmqd.lane.throttle import Demand, Throttle
 
 if TYPE_CHECKING:
-    from llmqd.call import Call
     from llmqd.config.model import Key, Queue
     from llmqd.lane.estimate import EstimateError
     from llmqd.lane.gate import Figure
@@ -312,8 +312,7 @@ class Lane:
         self.refusals += 1
         before = self._throttle.pauses
         learned = self._throttle.refused(ticket.grant, verdict, observed, self._clock())
-        pause = self.paused
-        if self._throttle.pauses != before and pause is not None and pause.until is not None:
+        if (pause := self.paused) is not None and self._throttle.pauses != before and pause.until is not None:
             self._announcer.paused(pause.reason, round(pause.until - self._clock(), 3), "upstream")
         self._announcer.learned(learned, ticket.group)
 
@@ -336,6 +335,8 @@ class Lane:
 
     def _admit(self) -> None:
         """Lets through everybody who may go now and sees to it that the worker wakes for the next."""
+        if not (self._queue.waiting or self._announcer.is_paused):
+            return
         now = self._clock()
         held: set[str] = set()
         wake = self._announcer.see(self._throttle, now)
@@ -387,9 +388,8 @@ class Lane:
             return
         position = self._queue.position(ticket)
         eta = self.eta(position, ticket)
-        waited = ticket.call.max_wait
-        error = DeadlineExceeded(f"no turn came within {waited:g} s", position=position, eta=eta, retry_after=eta)
-        self._refuse(ticket, error)
+        late = f"no turn came within {ticket.call.max_wait:g} s"
+        self._refuse(ticket, DeadlineExceeded(late, position=position, eta=eta, retry_after=eta))
 
     def _refuse(self, ticket: Ticket, error: CallRefused) -> None:
         self._queue.discard(ticket)

@@ -86,6 +86,8 @@ _ROUNDED = 500
 _PLAN_WINDOWS = {"5h": 5 * HOUR, "7d": 7 * DAY, "7d_sonnet": 7 * DAY, "7d_oi": 7 * DAY}
 _AZURE = frozenset({"azure", "azure-openai"})
 _BARE = "x-ratelimit-limit"
+_OF_LIMITS = "limit"
+"""What the name of every header of a limit has in it, whoever sends it."""
 
 
 def read_limits(headers: Mapping[str, str], preset: str, wall: float) -> tuple[Observed, ...]:
@@ -94,8 +96,10 @@ def read_limits(headers: Mapping[str, str], preset: str, wall: float) -> tuple[O
     `preset` is the provider's name as in `llmqd.providers.presets`; `wall` the time of arrival in Unix seconds, which
     an answer's own `Date` overrules, so that absolute times do not suffer from clocks that differ.
     """
-    named = lowered(headers)
-    here = server_time(named, wall)
+    named = {lower: value for name, value in headers.items() if _OF_LIMITS in (lower := name.lower())}
+    if not named:
+        return ()
+    here = server_time(lowered(headers), wall)
     found = [*_suffixed(named, preset, here), *_anthropic(named, here), *_plan(named, here)]
     found += [*_bare(named, preset, here), *_by_size(named, here)]
     return tuple(found)

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 import orjson
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from llmqd.errors import BodyTooLarge, CallRefused, QueueFull, RequestTimeout
 from llmqd.lane.estimate import BodySize, measure
@@ -128,7 +128,7 @@ async def receive(
     spool: IO[bytes] | None = None
     size = 0
     try:
-        async for piece in _arriving(request, silence):
+        while piece := await _next_piece(request.content, silence):
             size += len(piece)
             if max_body and size > max_body:
                 raise BodyTooLarge(f"the body has more than {max_body} bytes, which is [server] max_body")
@@ -146,23 +146,18 @@ async def receive(
     return Body(pieces[0] if len(pieces) == 1 else b"".join(pieces), None, size)
 
 
-async def _arriving(request: web.BaseRequest, silence: float) -> AsyncIterator[bytes]:
-    """The body piece by piece. Raises RequestTimeout."""
-    content = request.content
-    while True:
-        piece = content.read_nowait()  # nearly every body has come together with its head
-        if not piece:
-            if content.at_eof():
-                return
-            try:
-                async with asyncio.timeout(silence or None):
-                    piece = await content.readany()
-            except TimeoutError:
-                raise RequestTimeout(
-                    f"nothing more of the request came for {silence:g} s, which is [server] client_timeout"
-                ) from None
-        if piece:
-            yield piece
+async def _next_piece(content: StreamReader, silence: float) -> bytes:
+    """What has come of the body; nothing at its end. Raises RequestTimeout."""
+    piece = content.read_nowait()  # nearly every body has come together with its head
+    while not piece and not content.at_eof():
+        try:
+            async with asyncio.timeout(silence or None):
+                piece = await content.readany()
+        except TimeoutError:
+            raise RequestTimeout(
+                f"nothing more of the request came for {silence:g} s, which is [server] client_timeout"
+            ) from None
+    return piece
 
 
 def _spool(directory: Path | None) -> IO[bytes]:
@@ -206,7 +201,7 @@ class Passing:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            async for piece in _arriving(self._request, self._silence):
+            while piece := await _next_piece(self._request.content, self._silence):
                 self.size += len(piece)
                 if self._max_body and self.size > self._max_body:
                     raise BodyTooLarge(f"the body has more than {self._max_body} bytes, which is [server] max_body")
@@ -220,7 +215,7 @@ KEPT_FIELDS = ("conversation", "labels", "metadata", "prompt_cache_key", "safety
 """Small fields of a JSON body that are looked at later; messages are not kept, they can be megabytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Facts:
     """What a request body says that llmqd needs; nothing of it is ever written back."""
 
@@ -235,6 +230,11 @@ class Facts:
     choices: int = 1
     json: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     """The whole body, where it is a JSON object: only to be looked into, not to be kept while the call waits."""
+
+    def let_go(self) -> Mapping[str, Any] | None:
+        """Gives the whole body away, and keeps it no longer."""
+        json, self.json = self.json, None
+        return json
 
 
 NO_FACTS = Facts()

@@ -134,7 +134,9 @@ def presented(request: web.BaseRequest, *, in_query: bool = False) -> Presented:
     """What a request shows. `in_query`: Google's clients may put a key there (Gemini API: "API keys")."""
     headers = request.headers
     tokens = [_bearer(value) for value in headers.getall("Authorization", ())]
-    tokens += [value.strip() for name in _KEY_HEADERS for value in headers.getall(name, ())]
+    for name in _KEY_HEADERS:
+        if name in headers:
+            tokens += [value.strip() for value in headers.getall(name)]
     if in_query and "key" in request.query:
         tokens += request.query.getall("key")
     for value in headers.getall("Sec-WebSocket-Protocol", ()):
@@ -145,7 +147,7 @@ def presented(request: web.BaseRequest, *, in_query: bool = False) -> Presented:
         tokens=tuple(dict.fromkeys(token for token in tokens if token)),
         address="unix" if uid is not None else request.remote or "",
         uid=uid,
-        cookie=request.cookies.get(COOKIE),
+        cookie=request.cookies.get(COOKIE) if "Cookie" in headers else None,
         by_cookie_allowed=request.method in _READS or headers.get(CSRF_HEADER) == "1",
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -170,7 +169,7 @@ class Proxy:
             call = self._describe(request, target, operation, controls, facts, first, arrived, config)
             self._names.asked(call)
             call.key, call.weight = caller.name, 1.0 if caller.key is None else caller.key.weight
-            fields, facts = facts.json, replace(facts, json=None)
+            fields = facts.let_go()
             call.request_bytes, (call.text_bytes, call.media) = body.size, facts.size
             if is_handshake(request) or (asks and operation.makes_batches):
                 self._admission.check_unmetered(call)
