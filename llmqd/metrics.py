@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
 
 from llmqd.metrics_collectors import BudgetsCollector, PartsCollector, TelemetryCollector
+from llmqd.series import Counts, Durations
 from llmqd.usage import PICO
 
 if TYPE_CHECKING:
@@ -26,78 +27,59 @@ _GUARDED = (
     ("llmqd_guards_waiting", "Calls of paused sessions that wait"),
 )
 
-_Metric = TypeVar("_Metric", Counter, Histogram)
-
-
-class _Series(dict[tuple[str, ...], _Metric], Generic[_Metric]):
-    """The series of a metric by the values of its labels: found by one look-up, where `labels` would take a lock."""
-
-    def __init__(self, metric: _Metric) -> None:
-        self._metric: _Metric = metric
-
-    def __missing__(self, labels: tuple[str, ...]) -> _Metric:
-        series: _Metric = self._metric.labels(*labels)
-        self[labels] = series
-        return series
-
 
 class Metrics:
     """Every metric of the daemon. Figures that others own (lanes, the store) are asked for when they are scraped."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        registry = self.registry = CollectorRegistry()
         self._models: set[str] = set()
-        self._calls = _Series(
-            Counter(
-                "llmqd_calls", "Calls by how they ended", ["upstream", "operation", "status"], registry=self.registry
-            )
+        self._calls = Counts(
+            "llmqd_calls",
+            "Calls by how they ended",
+            ["upstream", "operation", "status"],
+            registry,
         )
-        self._answers = _Series(
-            Counter("llmqd_upstream_answers", "Answers by HTTP status", ["upstream", "status"], registry=self.registry)
+        self._answers = Counts(
+            "llmqd_upstream_answers",
+            "Answers by HTTP status",
+            ["upstream", "status"],
+            registry,
         )
-        self._refusals = _Series(
-            Counter("llmqd_refusals", "Calls that llmqd refused", ["code"], registry=self.registry)
+        self._refusals = Counts("llmqd_refusals", "Calls that llmqd refused", ["code"], registry)
+        self._tokens = Counts("llmqd_tokens", "Tokens by kind", ["upstream", "model", "kind"], registry)
+        self._cost = Counts(
+            "llmqd_cost_usd",
+            "Cost in US dollars",
+            ["upstream", "model"],
+            registry,
         )
-        self._tokens = _Series(
-            Counter("llmqd_tokens", "Tokens by kind", ["upstream", "model", "kind"], registry=self.registry)
+        self._unpriced = Counts(
+            "llmqd_unpriced_calls",
+            "Calls with usage but no known price",
+            ["upstream", "model"],
+            registry,
         )
-        self._cost = _Series(
-            Counter("llmqd_cost_usd", "Cost in US dollars", ["upstream", "model"], registry=self.registry)
+        self._wait = Durations(
+            "llmqd_queue_wait_seconds",
+            "Wait for a turn",
+            ["lane", "priority"],
+            _SECONDS,
+            registry,
         )
-        self._unpriced = _Series(
-            Counter(
-                "llmqd_unpriced_calls",
-                "Calls with usage but no known price",
-                ["upstream", "model"],
-                registry=self.registry,
-            )
+        self._first = Durations(
+            "llmqd_time_to_first_byte_seconds",
+            "From arrival to the first byte of the answer, waiting included",
+            ["upstream"],
+            _SECONDS,
+            registry,
         )
-        self._wait = _Series(
-            Histogram(
-                "llmqd_queue_wait_seconds",
-                "Wait for a turn",
-                ["lane", "priority"],
-                buckets=_SECONDS,
-                registry=self.registry,
-            )
-        )
-        self._first = _Series(
-            Histogram(
-                "llmqd_time_to_first_byte_seconds",
-                "From arrival to the first byte of the answer, waiting included",
-                ["upstream"],
-                buckets=_SECONDS,
-                registry=self.registry,
-            )
-        )
-        self._total = _Series(
-            Histogram(
-                "llmqd_call_seconds",
-                "From arrival to the end of the answer",
-                ["upstream"],
-                buckets=_SECONDS,
-                registry=self.registry,
-            )
+        self._total = Durations(
+            "llmqd_call_seconds",
+            "From arrival to the end of the answer",
+            ["upstream"],
+            _SECONDS,
+            registry,
         )
         ProcessCollector(registry=self.registry)
         self._sessions: Callable[[], Mapping[str, float]] = dict
@@ -128,20 +110,20 @@ class Metrics:
 
     def refused(self, error: CallRefused) -> None:
         """Counts a call that llmqd refused."""
-        self._refusals[error.code,].inc()
+        self._refusals.add((error.code,))
 
     def ended(self, record: Record) -> None:
         """Counts a call whose record has closed."""
         call, outcome = record.call, record.outcome
-        self._calls[call.upstream, call.operation, outcome.status].inc()
+        self._calls.add((call.upstream, call.operation, outcome.status))
         if outcome.http_status is not None and outcome.attempts:
-            self._answers[call.upstream, str(outcome.http_status)].inc()
+            self._answers.add((call.upstream, str(outcome.http_status)))
         if outcome.queued_ms is not None and outcome.lane is not None:
-            self._wait[outcome.lane, str(call.priority)].observe(outcome.queued_ms / 1000)
+            self._wait.add((outcome.lane, str(call.priority)), outcome.queued_ms / 1000)
         if outcome.first_byte_ms is not None:
-            self._first[call.upstream,].observe(outcome.first_byte_ms / 1000)
+            self._first.add((call.upstream,), outcome.first_byte_ms / 1000)
         if outcome.total_ms is not None and outcome.attempts:
-            self._total[call.upstream,].observe(outcome.total_ms / 1000)
+            self._total.add((call.upstream,), outcome.total_ms / 1000)
         if outcome.usage is not None and outcome.usage.source != "unknown":
             self._consumed(record)
 
@@ -170,11 +152,11 @@ class Metrics:
             ("reasoning", usage.reasoning),
         ):
             if count:
-                self._tokens[upstream, model, kind].inc(count)
+                self._tokens.add((upstream, model, kind), count)
         if outcome.cost is None:
-            self._unpriced[upstream, model].inc()
+            self._unpriced.add((upstream, model))
         else:
-            self._cost[upstream, model].inc(outcome.cost.total / PICO)
+            self._cost.add((upstream, model), outcome.cost.total / PICO)
 
     def _model_label(self, model: str) -> str:
         if model not in self._models:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from llmqd.detection.chain import Kind
 
 _TIP, _ASKED = int(Kind.TIP), int(Kind.ASKED)
+_KIND = 15
+_TELLING = frozenset(map(int, (Kind.ARGUMENT, Kind.LINE, Kind.TASK)))
 _MARKS_PER_SESSION = 128
 """Newest marks that a session is known by; the older ones are the database's."""
 _MARKS_ON_AVERAGE = 32
@@ -79,6 +81,8 @@ class Memory:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._holders: dict[int, Session | list[Session]] = {}
         self._held = 0
+        self.telling = 0
+        """How many marks of what tools were told and of summaries are known: none, and nobody need look for them."""
         self.expired = 0
         self.evicted = 0
 
@@ -151,6 +155,8 @@ class Memory:
             return
         session.marks[given] = at
         self._held += 1
+        if given & _KIND in _TELLING:
+            self.telling += 1
         held = self._holders.get(given)
         if held is None:
             self._holders[given] = session
@@ -201,6 +207,8 @@ class Memory:
 
     def _release(self, session: Session, given: int) -> None:
         self._held -= 1
+        if given & _KIND in _TELLING:
+            self.telling -= 1
         session.scoped.pop(given, None)
         held = self._holders.get(given)
         if held is session:

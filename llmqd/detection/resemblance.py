@@ -104,6 +104,8 @@ def beginnings(said: Said, trail: Trail) -> Iterator[tuple[int, int]]:
 
 def told_by_another(question: Question, trail: Trail, memory: Memory, digests: Digests) -> Found | None:
     """Whose tool call or summary the first message carries: a task for a sub-agent, or a conversation summed up."""
+    if not memory.telling:
+        return None
     said = question.said
     first = next(
         (index for index, role in enumerate(said.roles) if role == "user" and trail.keys[index] != NOTHING), None

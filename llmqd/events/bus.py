@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
 import orjson
 
 from llmqd.events.kinds import EVERYTHING, Event, Wanted
@@ -32,7 +33,7 @@ class Published:
         if self._data is None:
             at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             head = orjson.dumps({"type": self.event.type, "id": self.id, "at": at})
-            self._data = head[:-1] + b"," + orjson.dumps(self.event)[1:]
+            self._data = head[:-1] + b"," + msgspec.json.encode(self.event)[1:]
         return self._data
 
 

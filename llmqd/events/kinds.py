@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, Self
 
+import msgspec
+
 from llmqd.usage import PICO
 
 if TYPE_CHECKING:
@@ -18,8 +20,7 @@ if TYPE_CHECKING:
     from llmqd.errors import CallRefused
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What every event can say: the lane and the upstream that it happened in, and the session that it concerns."""
 
     type: ClassVar[str]
@@ -29,8 +30,7 @@ class Event:
     session: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallEvent(Event):
+class CallEvent(Event, frozen=True, kw_only=True, gc=False):
     """An event of one call."""
 
     request_id: str
@@ -38,8 +38,7 @@ class CallEvent(Event):
     priority: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queued(CallEvent):
+class Queued(CallEvent, frozen=True, kw_only=True, gc=False):
     """A call has to wait. `position` 1 is next; `eta_ms` is null while nobody can know."""
 
     type: ClassVar[str] = "queued"
@@ -54,8 +53,7 @@ class Queued(CallEvent):
         return cls(**_about(call, lane), request_id=call.id, priority=call.priority, position=position, eta_ms=eta_ms)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started(CallEvent):
+class Started(CallEvent, frozen=True, kw_only=True, gc=False):
     """A call has got its turn and goes upstream. `attempt` counts from 1; a retry is another one."""
 
     type: ClassVar[str] = "started"
@@ -72,8 +70,7 @@ class Started(CallEvent):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished(CallEvent):
+class Finished(CallEvent, frozen=True, kw_only=True, gc=False):
     """A call that was sent, or whose client left, has ended. `status`, `error`: as in the ledger."""
 
     type: ClassVar[str] = "finished"
@@ -111,8 +108,7 @@ class Finished(CallEvent):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused(CallEvent):
+class Refused(CallEvent, frozen=True, kw_only=True, gc=False):
     """llmqd has answered a call itself, with the error `code`."""
 
     type: ClassVar[str] = "refused"
@@ -138,15 +134,13 @@ class Refused(CallEvent):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancelled(Refused):
+class Cancelled(Refused, frozen=True, kw_only=True, gc=False):
     """An operator has taken a waiting call out of the queue; its client got the error."""
 
     type: ClassVar[str] = "cancelled"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Paused(Event):
+class Paused(Event, frozen=True, kw_only=True, gc=False):
     """A lane lets nobody through for `seconds`; null: until it is resumed. `by`: `operator` or `upstream`."""
 
     type: ClassVar[str] = "paused"
@@ -156,8 +150,7 @@ class Paused(Event):
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resumed(Event):
+class Resumed(Event, frozen=True, kw_only=True, gc=False):
     """A lane lets calls through again. `by`: `operator`, or `time` when the pause was over."""
 
     type: ClassVar[str] = "resumed"
@@ -165,8 +158,7 @@ class Resumed(Event):
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitLearned(Event):
+class LimitLearned(Event, frozen=True, kw_only=True, gc=False):
     """A limit in force has changed by what the upstream said. `before` was in force until now; null: there was none.
 
     `dimension` and `group` are as in `GET /queue`; `source` says where it was read, for example `headers`.
@@ -181,8 +173,7 @@ class LimitLearned(Event):
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alert(Event):
+class Alert(Event, frozen=True, kw_only=True, gc=False):
     """Somebody should look at this. `name` is stable, for programs; `message` is a sentence, for people."""
 
     type: ClassVar[str] = "alert"

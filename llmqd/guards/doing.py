@@ -30,6 +30,8 @@ def doing_of(said: Said) -> Doing | None:
     if last < 0:
         return None
     at, message = last, said.message(last)
+    if message.role != "tool":
+        return Doing(_digest(*[_words(part) for part in message.parts]))
     while at >= 0 and message.role == "tool":
         at -= 1
         message = said.message(at) if at >= 0 else message

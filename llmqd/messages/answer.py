@@ -16,10 +16,10 @@ from llmqd.messages.bedrock_answer import BedrockAnswer
 from llmqd.messages.chat_answer import ChatAnswer
 from llmqd.messages.cohere_answer import CohereAnswer
 from llmqd.messages.eventstream import EVENTSTREAM, frames
-from llmqd.messages.gathering import Gathering, tidy
+from llmqd.messages.gathering import Gathering, tidy, word
 from llmqd.messages.gemini_answer import GeminiAnswer
-from llmqd.messages.lenient_json import loads, mended
-from llmqd.messages.message import Message, ToolCall
+from llmqd.messages.lenient_json import loads, mended, sound
+from llmqd.messages.message import Message, Text, ToolCall
 from llmqd.messages.ollama_answer import OllamaAnswer
 from llmqd.messages.responses_answer import ResponsesAnswer
 from llmqd.messages.runs import Walk
@@ -67,14 +67,16 @@ def read_answer(
     function that never raises and takes time in proportion to `raw`; it may run in any thread.
     """
     gathering = _gathered(dialect, operation, content_type, raw)
-    choices = gathering.choices() if gathering is not None else []
-    if gathering is None or not choices:
+    if gathering is None or isinstance(gathering, Answer):
+        return gathering
+    choices = gathering.choices()
+    if not choices:
         return None
     first, *others = [Message("assistant", tidy(parts, media_max)) for parts in choices]
     return Answer(first, tuple(others), gathering.finish_reason, gathering.provider_id)
 
 
-def _gathered(dialect: Dialect, operation: str, content_type: str, raw: bytes) -> Gathering | None:
+def _gathered(dialect: Dialect, operation: str, content_type: str, raw: bytes) -> Gathering | Answer | None:
     if operation not in _SPEAKING:
         return None
     media_type = content_type.partition(";")[0].strip().lower()
@@ -90,7 +92,28 @@ def _gathered(dialect: Dialect, operation: str, content_type: str, raw: bytes) -
         if gathering is not None:
             return gathering
         body = mended(raw)
+    elif (plain := _plain_chat(body)) is not None:
+        return plain
     return _collected(body if isinstance(body, list) else [body], dialect)
+
+
+def _plain_chat(body: Any) -> Answer | None:
+    """The answer of a chat that is nothing but a text, as most are; None for all others, which are read in full."""
+    choices = body.get("choices") if body.__class__ is dict else None
+    if choices.__class__ is not list or len(choices) != 1 or choices[0].__class__ is not dict:
+        return None
+    [choice] = choices
+    said = choice.get("message")
+    if said.__class__ is not dict or "delta" in choice or "text" in choice:
+        return None
+    content = said.get("content")
+    if content.__class__ is not str or not content:
+        return None
+    for name, value in said.items():
+        if value and name != "content" and name != "role":
+            return None
+    message = Message("assistant", (Text(sound(content)),))
+    return Answer(message, (), word(choice.get("finish_reason")), word(body.get("id")))
 
 
 def _streamed(raw: bytes, separator: bytes, dialect: Dialect) -> Gathering | None:

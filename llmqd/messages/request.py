@@ -34,10 +34,21 @@ class Said:
     by_response: bool = False
     """Whether its answer's id may be named by a later request instead of the history (Responses API)."""
     read_parts: Callable[[Raw], list[Part]] = chat_parts
+    _read: dict[int, Message] = field(default_factory=dict)
 
     def message(self, index: int) -> Message:
-        """One of its messages, read in full."""
+        """One of its messages, read in full; once, however often it is asked for."""
+        message = self._read.get(index)
+        if message is None:
+            message = self._read[index] = self._message(index)
+        return message
+
+    def _message(self, index: int) -> Message:
         turn, role = self.turns[index], self.roles[index]
+        if turn.__class__ is dict and len(turn) == 2 and role != "tool" and self.read_parts is chat_parts:
+            text = turn.get("content")
+            if text.__class__ is str and text and "role" in turn:
+                return Message(role, (Text(text),))
         parts: list[Part] = []
         for raw in turn if isinstance(turn, list) else (turn,):
             parts += self.read_parts(raw)

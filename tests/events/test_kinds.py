@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from llmqd.call import Outcome, Record, SessionRef
@@ -22,7 +22,7 @@ ABOUT = {"lane": "openai/a", "upstream": "openai", "session": "s1", "model": "gp
 
 
 def told(event: object) -> dict[str, Any]:
-    return {field.name: getattr(event, field.name) for field in fields(event)}  # type: ignore[arg-type]
+    return msgspec.structs.asdict(event)  # type: ignore[arg-type]
 
 
 def test_a_waiting_call_is_told_with_its_place_and_milliseconds() -> None:
@@ -74,7 +74,7 @@ def test_every_type_has_a_name_of_its_own() -> None:
 
 
 def test_events_cannot_be_changed() -> None:
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         Alert(name="x", message="y").name = "z"  # type: ignore[misc]
 
 
@@ -103,7 +103,7 @@ def test_an_unknown_type_is_named_with_those_there_are() -> None:
 def test_every_type_and_field_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "queue-api.md").read_text()
     for kind in KINDS:
-        own = {field.name for field in fields(kind)} - {field.name for field in fields(Event)}
+        own = {*kind.__struct_fields__} - {*Event.__struct_fields__}
         [line] = [line for line in text.splitlines() if line.startswith(f"| `{kind.type}` |")]
         documented = line.split("|")[3]
         if kind is not Cancelled:  # "as refused"
