@@ -97,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_import(
         commands.add_parser(
             "import",
-            help="take the calls of a LiteLLM proxy into the ledger",
+            help="take the calls of a LiteLLM proxy, or a ledger in SQLite, into the ledger",
             description="Take the calls that another program has recorded into the ledger, each once; a second time"
             " only what has come since. A running daemon does it by itself, with [litellm] dsn in its configuration.",
         )
@@ -170,10 +170,18 @@ def _add_import(command: argparse.ArgumentParser) -> None:
         help="its address, for example postgresql://user@host/litellm, or where that stands: env:NAME, file:/path"
         " (default: [litellm] dsn, else $DATABASE_URL); WARNING: a password in it shows in the process list",
     )
-    configuration = litellm.add_mutually_exclusive_group()
-    configuration.add_argument("--config", type=Path, metavar="F", help="configuration file, as for serve")
-    configuration.add_argument("--defaults", action="store_true", help="use no file, even if the system has one")
-    litellm.add_argument("--state-directory", metavar="D", help="where the database and the journal lie")
+    sqlite = sources.add_parser(
+        "sqlite",
+        help="a ledger of llmqd in SQLite, into PostgreSQL",
+        description="Move a ledger from SQLite to the PostgreSQL database of the configuration: everything, once; where"
+        " it was stopped it goes on. The daemon that wrote the file must have been stopped.",
+    )
+    sqlite.add_argument("path", type=Path, metavar="PATH", help="its file, for example /var/lib/llmqd/llmqd.db")
+    for source in (litellm, sqlite):
+        configuration = source.add_mutually_exclusive_group()
+        configuration.add_argument("--config", type=Path, metavar="F", help="configuration file, as for serve")
+        configuration.add_argument("--defaults", action="store_true", help="use no file, even if the system has one")
+        source.add_argument("--state-directory", metavar="D", help="where the database and the journal lie")
 
 
 def _add_queue(command: argparse.ArgumentParser) -> None:

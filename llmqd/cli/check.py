@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from llmqd.cli.codes import DONE, FAILED
 from llmqd.cli.options import load_config
+from llmqd.config.dsn import place_of
 from llmqd.config.limits import DIMENSIONS, Limits
 from llmqd.config.model import Config, Key, Upstream
 from llmqd.config.quantities import format_duration
@@ -34,8 +35,7 @@ def summary(config: Config) -> Iterator[str]:
     yield f"OK: {config.source or 'built-in defaults, environment and command line (no file)'}"
     yield f"  listen    {', '.join(config.server.listen)}"
     yield f"  state     {config.server.state_directory}"
-    place = f"sqlite in {config.database}" if config.store.backend == "sqlite" else "in memory, gone at the next start"
-    yield f"  store     {place}"
+    yield f"  store     {_place(config)}"
     yield f"  queue     {_waiting(config)}"
     for upstream in config.upstreams:
         yield f"  upstream  {upstream.name}: {upstream.type} at {upstream.base_url or 'the built-in simulator'}"
@@ -46,6 +46,15 @@ def summary(config: Config) -> Iterator[str]:
         yield f"  route     {route.model} -> {', '.join(str(step) for step in route.upstreams)}"
     for warning in config.warnings:
         yield f"warning: {warning}"
+
+
+def _place(config: Config) -> str:
+    """Where the ledger is."""
+    if config.store.backend == "sqlite":
+        return f"sqlite in {config.database}"
+    if config.store.dsn is None or config.store.backend == "memory":
+        return "in memory, gone at the next start"
+    return f"postgresql, the database {place_of(config.store.dsn.reveal())}"
 
 
 def _waiting(config: Config) -> str:

@@ -22,11 +22,12 @@ from llmqd.doctor.environment import unit_environment
 from llmqd.doctor.files import look_at_configuration, look_at_disk, look_at_secrets, look_at_state
 from llmqd.doctor.finding import Finding, fault, warning
 from llmqd.doctor.keys import look_at_keys
-from llmqd.doctor.ledger import look_at_database, look_at_journal
+from llmqd.doctor.ledger import look_at_database, look_at_journal, look_at_server
 from llmqd.doctor.reach import look_at_upstreams
 from llmqd.doctor.running import look_at_daemon, look_at_process
 from llmqd.errors import ConfigError, DaemonUnreachable, StoreError
-from llmqd.store.inspection import STEPS, inspect_journal
+from llmqd.store.inspection import STEPS, DatabaseFound, inspect_journal
+from llmqd.store.postgres.inspection import ServerFound
 
 _MARKS = {"ok": "ok     ", "warning": "WARNING", "fault": "FAULT  "}
 
@@ -82,7 +83,7 @@ def _look(args: argparse.Namespace, environ: dict[str, str]) -> Iterator[Finding
     yield from look_at_state(directory)
     yield look_at_disk(directory)
     newest = None
-    if config.store.backend == "sqlite":
+    if config.store.backend != "memory":
         newest = yield from _look_at_ledger(config, directory)
     yield from look_at_keys(config, now)
     try:
@@ -99,8 +100,12 @@ def _look(args: argparse.Namespace, environ: dict[str, str]) -> Iterator[Finding
 
 def _look_at_ledger(config: Config, directory: Path) -> Generator[Finding, None, float | None]:
     """Returns when the newest call came."""
-    with Progress(None, "thousand steps through the database") as progress:
-        found, finding = look_at_database(config.database, lambda: progress.step(STEPS // 1000))
+    found: DatabaseFound | ServerFound | None
+    if config.store.backend == "postgresql" and config.store.dsn is not None:
+        found, finding = look_at_server(config.store.dsn.reveal())
+    else:
+        with Progress(None, "thousand steps through the database") as progress:
+            found, finding = look_at_database(config.database, lambda: progress.step(STEPS // 1000))
     yield finding
     try:
         journal = inspect_journal(directory / "journal", config.database)

@@ -1,4 +1,4 @@
-"""`llmqd import litellm`: calls that a LiteLLM proxy has recorded."""
+"""`llmqd import`: calls that a LiteLLM proxy has recorded, or a whole ledger from SQLite to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmqd.cli.codes import DONE, FAILED, USED_WRONGLY
@@ -19,7 +20,10 @@ from llmqd.litellm.spend_logs import SpendLogs
 from llmqd.messages.digest import Digests
 from llmqd.store.ledger import Ledger
 from llmqd.store.names_redaction import NamesRedaction
+from llmqd.store.postgres.backend import PostgreSQL
+from llmqd.store.postgres.moving import Moved, Moving, Source
 from llmqd.store.redaction import Redaction
+from llmqd.store.retention import Terms
 from llmqd.store.secret import installation_secret
 from llmqd.store.transcripts import Transcripts
 
@@ -31,6 +35,10 @@ _SETTLE = 600.0
 
 def run(args: argparse.Namespace) -> int:
     """Imports and prints what it has come to; progress goes to stderr. Goes on where an earlier import has ended."""
+    return _run_sqlite(args) if args.source == "sqlite" else _run_litellm(args)
+
+
+def _run_litellm(args: argparse.Namespace) -> int:
     try:
         config = load(args.config, os.environ, Overrides(state_directory=args.state_directory))
         if config.store.backend == "memory":
@@ -72,3 +80,39 @@ async def _import(config: Config, dsn: str) -> Imported:
             imported = await importing.run(source, after, progress=progress.step)
         await ledger.settled(_SETTLE)
     return imported
+
+
+def _run_sqlite(args: argparse.Namespace) -> int:
+    try:
+        config = load(args.config, os.environ, Overrides(state_directory=args.state_directory))
+    except ConfigError as error:
+        print(f"llmqd import: {error}", file=sys.stderr)
+        return FAILED
+    if config.store.backend != "postgresql" or config.store.dsn is None:
+        print(
+            'llmqd import: a ledger in SQLite is moved to PostgreSQL: set [store] backend = "postgresql" and dsn first',
+            file=sys.stderr,
+        )
+        return USED_WRONGLY
+    began = time.monotonic()
+    try:
+        moved = asyncio.run(_move(args.path, config.store.dsn.reveal(), Terms.of(config.store)))
+    except LlmqdError as error:
+        print(f"llmqd import: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("llmqd import: stopped; the next import goes on from here", file=sys.stderr)
+        return FAILED
+    print(f"{moved}, in {time.monotonic() - began:.1f} s")
+    return DONE
+
+
+async def _move(path: Path, dsn: str, terms: Terms) -> Moved:
+    source = Source(path)
+    target = PostgreSQL(dsn, terms=terms)
+    await target.open(source.journal)
+    try:
+        with Progress(source.count(), "rows moved") as progress:
+            return await Moving(source, target).run(progress.step)
+    finally:
+        await target.close()

@@ -11,6 +11,14 @@ _PRISMA = frozenset(
 """Parameters of Prisma's connector for PostgreSQL; others go to the server."""
 
 
+def place_of(dsn: str) -> str:
+    """Which database an address names, and on which machine, without user and password."""
+    parts = urlsplit(dsn)
+    query = dict(parse_qsl(parts.query))
+    host = parts.netloc.rpartition("@")[2] or query.get("host", "")
+    return f"{parts.path.lstrip('/') or 'postgres'}{f' at {host}' if host else ''}"
+
+
 def parse(dsn: str) -> tuple[str, str]:
     """The address without Prisma's own parameters, and the schema that it names.
 

@@ -36,7 +36,7 @@ from llmqd.config.model import (
 )
 from llmqd.config.places import locate
 from llmqd.config.reading import Table, read_tables
-from llmqd.config.secret import SecretError, SecretMissing, SecretSource, read_source
+from llmqd.config.secret import Secret, SecretError, SecretMissing, SecretSource, read_source
 from llmqd.config.telemetry import missing_packages
 from llmqd.config.upstreams import UpstreamBuilder
 from llmqd.errors import ConfigError
@@ -88,6 +88,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | N
     prices = _prices(tables["price"], faults)
     budgets = _budgets(tables["budget"], faults)
     litellm = _litellm(plain["litellm"], environ, faults)
+    store = _store(plain["store"], environ, faults)
     if len(faults):
         raise ConfigError(faults.sentences())
     _warn(upstreams, path, faults)
@@ -97,7 +98,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | N
         upstreams=upstreams,
         routes=routes,
         sessions=Sessions(**plain["sessions"]),
-        store=Store(**plain["store"]),
+        store=store,
         auth=auth,
         budgets=budgets,
         guards=Guards(**plain["guards"]),
@@ -254,6 +255,29 @@ def _litellm(values: dict[str, Any], environ: Mapping[str, str], faults: Faults)
         faults.add(("litellm", "dsn"), f"[litellm] dsn: {error}")
         return LiteLLM(**values)
     return LiteLLM(dsn=dsn, **values)
+
+
+def _store(values: dict[str, Any], environ: Mapping[str, str], faults: Faults) -> Store:
+    values = dict(values)
+    source = values.pop("dsn", None)
+    wanted = values.get("backend") == "postgresql"
+    dsn: Secret | None = None
+    try:
+        if source is not None:
+            dsn = read_source(source, environ)
+            parse_dsn(dsn.reveal())
+        elif wanted:
+            faults.add(
+                ("store", "backend"),
+                '[store] backend = "postgresql" wants to know where: write dsn = "postgresql://llmqd@host/llmqd", or'
+                " env:NAME, file:/path, credential:NAME",
+            )
+    except SecretMissing as missing:
+        if wanted:
+            faults.add(("store", "dsn"), f"[store] dsn: {missing}")
+    except ValueError as error:
+        faults.add(("store", "dsn"), f"[store] dsn: {error}")
+    return Store(dsn=dsn, **values)
 
 
 def _middlewares(tables: list[Table], faults: Faults) -> tuple[MiddlewareSettings, ...]:

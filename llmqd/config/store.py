@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmqd.config.kinds import Choice, Duration, FilePath, Flag, Integer, Listing, Size
+from llmqd.config.net_kinds import SecretText
 from llmqd.config.pattern import Pattern
+from llmqd.config.secret import Secret
 from llmqd.config.setting import setting
 
 
@@ -17,7 +19,17 @@ class Store:
     """The ledger: where calls are recorded and how safely."""
 
     backend: str = setting(
-        Choice(("sqlite", "memory")), "sqlite", "sqlite, or memory (nothing on disk, gone at the next start)."
+        Choice(("sqlite", "memory", "postgresql")),
+        "sqlite",
+        "sqlite; memory (nothing on disk, gone at the next start); or postgresql, a server that several daemons may\n"
+        "write to. The journal before it is always a file of this machine, but for memory.",
+    )
+    dsn: Secret | None = setting(
+        SecretText(),
+        None,
+        'Address of the PostgreSQL database with backend = "postgresql", or where that stands: env:NAME, file:/path,\n'
+        "credential:NAME. Another schema than public: ?schema=NAME. See docs/postgresql.md.",
+        example="postgresql://llmqd@db.example.org/llmqd",
     )
     path: Path = setting(FilePath(), "llmqd.db", "The database; a relative path counts from the state directory.")
     durability: str = setting(
@@ -38,8 +50,8 @@ class Store:
     journal_max: int = setting(
         Size(),
         "1GiB",
-        "Largest journal while the database cannot be written; beyond it calls are recorded only when they end.\n"
-        "0: no limit.",
+        "Largest journal while the database cannot be written; beyond it the oldest texts in it are given up, and\n"
+        "calls are recorded only when they end. Nothing that is counted is lost. 0: no limit.",
     )
     query_timeout: float = setting(
         Duration(), "10s", "Longest that a question to the ledger may take; then it is given up with 503. 0: no limit."
@@ -85,6 +97,6 @@ class Store:
     max_size: int = setting(
         Size(),
         "10GiB",
-        "Largest database. When it is reached the oldest texts go, then the oldest calls. In memory 256MiB at most.\n"
-        "0: no limit.",
+        "Largest database. When it is reached the oldest texts go, then the oldest calls; in PostgreSQL whole days of\n"
+        "them. In memory 256MiB at most. 0: no limit.",
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from llmqd.doctor.finding import Finding, fault, ok, warning
 from llmqd.errors import StoreError
 from llmqd.store.inspection import DatabaseFound, JournalFound, inspect_database
+from llmqd.store.postgres.inspection import ServerFound, inspect_server
 
 _MUCH_BEHIND = 256 << 20
 _MENDING = (
@@ -39,6 +41,30 @@ def look_at_database(path: Path, step: Callable[[], object]) -> tuple[DatabaseFo
             "install the newer llmqd again",
         )
     text = f"{path} is sound: {found.size / 1e6:,.1f} MB, schema version {found.version} of {found.known_version}"
+    return found, ok("database", text)
+
+
+def look_at_server(dsn: str) -> tuple[ServerFound | None, Finding]:
+    """Asks a PostgreSQL server for its ledger."""
+    try:
+        found = asyncio.run(inspect_server(dsn))
+    except StoreError as error:
+        return None, fault("database", str(error), "calls go on meanwhile, and their records wait in the journal")
+    if found.version > found.known_version:
+        return found, fault(
+            "database",
+            f"{found.name} has schema version {found.version}, this llmqd knows versions up to {found.known_version}",
+            "install the newer llmqd again",
+        )
+    if not found.version:
+        text = (
+            f"PostgreSQL {found.server} answers; {found.name} has no tables yet, the daemon makes them when it starts"
+        )
+        return found, warning("database", text)
+    text = (
+        f"PostgreSQL {found.server} answers: {found.name}, {found.size / 1e6:,.1f} MB,"
+        f" schema version {found.version} of {found.known_version}"
+    )
     return found, ok("database", text)
 
 

@@ -79,6 +79,22 @@ class JournalDirectory:
         # Truncated, because it can exist only if its very first line could not be written.
         return os.open(self.segment(number), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
 
+    def replace(self, number: int, lines: Iterable[bytes]) -> int:
+        """Put other lines in the place of a segment that nobody appends to, all at once; the size. Raises OSError."""
+        path = self.segment(number)
+        other = path.with_suffix(".thinner")
+        try:
+            with os.fdopen(os.open(other, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.writelines(lines)
+                file.flush()
+                os.fsync(file.fileno())
+                size = file.tell()
+            other.rename(path)
+        except OSError:
+            other.unlink(missing_ok=True)
+            raise
+        return size
+
     def delete(self, numbers: Iterable[int]) -> None:
         """Delete segments; one that cannot be deleted is left and said."""
         for number in numbers:

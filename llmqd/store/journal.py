@@ -6,12 +6,14 @@ import asyncio
 import errno
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Protocol
 
 from llmqd.store.directory import JournalDirectory
 from llmqd.store.lines import line, parse
 from llmqd.store.position import BEGINNING, Batch, Position
+from llmqd.store.thinning import thinned
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,10 @@ class Journal(Protocol):
     def set_aside(self, segment: int, entry: bytes) -> None:
         """Keep an entry that nobody understands beside the journal. Never raises."""
 
+    def thin(self, after: int) -> int:
+        """Leave out what was said in the oldest finished segment behind that one; how many texts, 0 where there are
+        none (left). Never while `read` runs. Raises OSError."""
+
     async def drop_before(self, position: Position) -> None:
         """Forget the entries that `position` has left behind, as far as whole segments go."""
 
@@ -76,6 +82,7 @@ class FileJournal:
         self._end = BEGINNING
         self._segments: tuple[int, ...] = ()
         self._finished: dict[int, int] = {}
+        self._thin: set[int] = set()
         self._new_names = False
 
     def __repr__(self) -> str:
@@ -195,6 +202,22 @@ class FileJournal:
         """Copy an entry that nobody understands to the segment's `.bad` file. Never raises."""
         self._directory.set_aside(segment, [line(entry)])
 
+    def thin(self, after: int) -> int:
+        """Rewrites a segment without texts. Safe in another thread while entries are appended; positions in it are
+        others afterwards. Raises OSError."""
+        for segment in [number for number in self._segments if number > after and number not in self._thin]:
+            if segment >= self._end.segment:
+                break
+            whole = parse(self._directory.segment(segment).read_bytes(), 0, final=True, max_entries=sys.maxsize)
+            payloads, gone = thinned(payload for payload, _ in whole.entries)
+            self._thin.add(segment)
+            if gone:
+                self._directory.set_aside(segment, whole.bad)
+                self._finished[segment] = self._directory.replace(segment, map(line, payloads))
+                self._new_names = True
+                return gone
+        return 0
+
     async def drop_before(self, position: Position) -> None:
         """Delete the segments before `position`'s. A file that cannot be deleted now goes at the next start."""
         dropped = [number for number in self._segments if number < position.segment]
@@ -203,6 +226,7 @@ class FileJournal:
         self._segments = tuple(number for number in self._segments if number >= position.segment)
         for number in dropped:
             self._finished.pop(number, None)
+            self._thin.discard(number)
         await asyncio.to_thread(self._directory.delete, dropped)
 
     def behind(self, position: Position) -> int:

@@ -55,7 +55,7 @@ class StoreHealth:
     because even the journal cannot be written. Since the start: `lost` records dropped from memory, `set_aside` journal
     lines that could not be read or stored (kept in `*.bad`), `unopened` calls whose beginning was not written because
     the journal is over its cap, `closed_twice` closes that were ignored, `given_up` rows that went because the database
-    has reached `max_size`. `database_bytes` is its size.
+    has reached `max_size`, and texts because the journal has reached `journal_max`. `database_bytes` is its size.
     """
 
     ok: bool
@@ -79,8 +79,8 @@ class Ledger:
     disk and database. Entering it raises StoreError where the store can never work (a newer database, a second
     daemon on the same directory); a database that is merely away is waited for in the background.
 
-    Past `journal_max` bytes that the database has not taken, the beginnings of calls are no longer written; their ends,
-    which hold everything, still are.
+    Past `journal_max` bytes that the database has not taken, the oldest texts go from the journal, and the beginnings
+    of calls are no longer written; their ends, with all that is counted, still are.
 
     `usage`, `sessions` and `requests` answer what was used, which sessions there are and which calls.
     `transcripts` makes what records carry of their calls' words; it hears from here what is kept and what is gone.
@@ -101,25 +101,13 @@ class Ledger:
         header = encode_run(secrets.token_hex(8))
         self._settings = settings
         self._journal: Journal
-        backend: Backend
         if settings.backend == "memory":
             self._journal = MemoryJournal(limit=settings.buffer, header=header)
-            backend = SQLite(
-                None,
-                keep=settings.memory_calls,
-                query_timeout=settings.query_timeout or None,
-                terms=Terms.of(settings),
-            )
         else:
             self._journal = FileJournal(
                 state_directory / "journal", segment_size=settings.journal_segment, header=header
             )
-            backend = SQLite(
-                state_directory / settings.path,
-                query_timeout=settings.query_timeout or None,
-                terms=Terms.of(settings),
-                owned=not settings.path.is_absolute(),
-            )
+        backend = _backend(settings, state_directory)
         self._backend = backend
         self.usage = UsageQuestions(backend.ask)
         self.sessions = SessionQuestions(backend.ask)
@@ -133,6 +121,7 @@ class Ledger:
             batch_every=settings.batch_every,
             clock=clock,
             stuck_after=stuck_after,
+            journal_max=settings.journal_max,
             wall=wall,
             forgotten=self._forgotten,
         )
@@ -211,7 +200,7 @@ class Ledger:
             written = self._transcripts.entry(entry)
             # What was redacted in the entry still stands in what was made without reading it.
             self._intake.append(written, made if written is entry else None)
-            unkept = self._intake.lost + self._writer.set_aside
+            unkept = self._intake.lost + self._writer.set_aside + self._writer.thinned
             if unkept != self._unkept:
                 self._unkept = unkept
                 self._transcripts.lost()
@@ -349,10 +338,30 @@ class Ledger:
             set_aside=self._writer.set_aside,
             unopened=self._unopened,
             closed_twice=self._closed_twice,
-            given_up=self._writer.given_up,
+            given_up=self._writer.given_up + self._writer.thinned,
             database_bytes=self._writer.size,
         )
 
     def alive(self) -> bool:
         """Whether the writer works on, for the watchdog. A database that is away is no reason to be restarted."""
         return self._writer.alive()
+
+
+def _backend(settings: Store, state_directory: Path) -> Backend:
+    """The database that the settings name."""
+    query_timeout, terms = settings.query_timeout or None, Terms.of(settings)
+    if settings.backend == "memory":
+        return SQLite(None, keep=settings.memory_calls, query_timeout=query_timeout, terms=terms)
+    if settings.backend == "postgresql":
+        # Imported here: most installations do without, and the driver takes some time and memory.
+        from llmqd.store.postgres.backend import PostgreSQL
+
+        if settings.dsn is None:
+            raise StoreError('[store] backend = "postgresql" without dsn')
+        return PostgreSQL(settings.dsn.reveal(), query_timeout=query_timeout, terms=terms)
+    return SQLite(
+        state_directory / settings.path,
+        query_timeout=query_timeout,
+        terms=terms,
+        owned=not settings.path.is_absolute(),
+    )

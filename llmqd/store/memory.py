@@ -68,6 +68,10 @@ class MemoryJournal:
         """Nobody could look at it later: it is only said."""
         logger.error("an entry of %d bytes is not understood and left out", len(entry))
 
+    def thin(self, after: int) -> int:
+        """Nothing: the database in memory is never away."""
+        return 0
+
     async def drop_before(self, position: Position) -> None:
         """Forget the entries before `position`."""
         if position == BEGINNING:

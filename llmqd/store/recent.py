@@ -59,6 +59,11 @@ class Recent:
                 self._drop()
         return found
 
+    def clear(self) -> None:
+        """Nothing is at hand any more: positions in the journal may be others than they were."""
+        self._entries.clear()
+        self._begin, self._size = None, 0
+
     def _drop(self) -> None:
         gone = self._entries.popleft()
         self._size -= len(gone.payload)

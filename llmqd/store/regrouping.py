@@ -30,7 +30,7 @@ _MOVES = """
 SELECT id, session_id, into_id, first, until FROM moves WHERE session_id IN (SELECT value FROM json_each(?))
 """
 _IS_KNOWN = "SELECT 1 FROM moves WHERE session_id = ? AND into_id = ? AND first = ? AND at = ?"
-_ADD_MOVE = "INSERT INTO moves (session_id, into_id, first, until, at) VALUES (?, ?, ?, ?, ?)"
+ADD_MOVE = "INSERT INTO moves (session_id, into_id, first, until, at) VALUES (?, ?, ?, ?, ?)"
 
 MERGED_SESSIONS = "SELECT session_id, into_id FROM moves WHERE first = '' ORDER BY id DESC LIMIT ?"
 
@@ -48,9 +48,7 @@ _SUMS = (
     "total_ms",
 )
 _NAMES = ("agent", "user_id", "conversation", "client_key")
-_MERGE_TOTALS = f"""
-INSERT INTO sessions (session_id, source, first_seen, last_seen, {", ".join((*_NAMES, *_SUMS))})
-SELECT ?, source, first_seen, last_seen, {", ".join((*_NAMES, *_SUMS))} FROM sessions WHERE session_id = ?
+_MERGED = f"""
 ON CONFLICT (session_id) DO UPDATE SET
     source = CASE WHEN excluded.first_seen < sessions.first_seen THEN excluded.source ELSE sessions.source END,
     {
@@ -64,6 +62,18 @@ ON CONFLICT (session_id) DO UPDATE SET
     last_seen = max(sessions.last_seen, excluded.last_seen),
     {", ".join(f"{name} = sessions.{name} + excluded.{name}" for name in _SUMS)}
 """
+_MERGE_TOTALS = f"""
+INSERT INTO sessions (session_id, source, first_seen, last_seen, {", ".join((*_NAMES, *_SUMS))})
+SELECT ?, source, first_seen, last_seen, {", ".join((*_NAMES, *_SUMS))} FROM sessions WHERE session_id = ?
+{_MERGED}
+"""
+MERGE_SESSION = f"""
+INSERT INTO sessions (session_id, source, first_seen, last_seen, {", ".join((*_NAMES, *_SUMS))})
+VALUES ({", ".join("?" * (4 + len(_NAMES) + len(_SUMS)))})
+{_MERGED}
+"""
+SESSION_COLUMNS = ("session_id", "source", "first_seen", "last_seen", *_NAMES, *_SUMS)
+"""In the order of MERGE_SESSION."""
 _FIRST_NAME = "(SELECT {0} FROM calls WHERE session_id = ?1 AND {0} <> '' ORDER BY id LIMIT 1)"
 _FIRST_NAMES = f"""
 UPDATE sessions SET {", ".join(f"{name} = coalesce({_FIRST_NAME.format(name)}, {name})" for name in _NAMES)}
@@ -132,7 +142,7 @@ async def regroup(connection: Connection, entry: Regrouped) -> None:
         move = session, entry.into, entry.first, entry.at
         if session == entry.into or await connection.execute_fetchall(_IS_KNOWN, move):
             continue
-        await connection.execute_fetchall(_ADD_MOVE, (session, entry.into, entry.first, entry.until, entry.at))
+        await connection.execute_fetchall(ADD_MOVE, (session, entry.into, entry.first, entry.until, entry.at))
         if entry.first:
             await _split(connection, session, entry)
         else:

@@ -24,7 +24,7 @@ WRITTEN_LATELY = "SELECT key FROM texts WHERE key IN (SELECT value FROM json_eac
 
 _SAID_BEFORE = "SELECT id, content FROM texts WHERE key IN (SELECT value FROM json_each(?))"
 _DELETE_TEXTS = "DELETE FROM texts WHERE id IN (SELECT value FROM json_each(?))"
-_NEXT_ID = "SELECT max(coalesce(max(id), 0) + 1, ?) FROM texts"
+NEXT_ID = "SELECT max(coalesce(max(id), 0) + 1, ?) FROM texts"
 _PUT_TEXT = "INSERT INTO texts (id, key, at, content) VALUES (?, ?, ?, ?)"
 
 _NUMBER_SESSIONS = """
@@ -94,7 +94,7 @@ class Texts:
         """The id of the first of some new texts. What is said again moves to the end, and is packed anew: so
         dictionaries grow old with their texts."""
         before = [(row[0], row[1]) for row in await connection.execute_fetchall(_SAID_BEFORE, (keys,))]
-        [(first,)] = await connection.execute_fetchall(_NEXT_ID, (self._first_text(earliest),))
+        [(first,)] = await connection.execute_fetchall(NEXT_ID, (self._first_text(earliest),))
         if before:
             await indexing.remove(connection, before)
             await connection.execute_fetchall(_DELETE_TEXTS, (orjson.dumps([id_ for id_, _ in before]).decode(),))

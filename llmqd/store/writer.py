@@ -52,6 +52,9 @@ class Writer:
     grows meanwhile. An entry that the database can never take is set aside. `stuck_after` is how many seconds one
     attempt may take before `alive()` says no.
 
+    While the database is away and more than `journal_max` bytes wait (0: no bound), the journal gives up what was said,
+    the oldest first; all that is counted stays.
+
     Between batches it lets the database give up what is too old or too much, in small steps: `forgotten` hears before
     when what was written may be gone (Unix seconds, as `wall` tells them).
     """
@@ -65,6 +68,7 @@ class Writer:
         batch_every: float,
         clock: Callable[[], float],
         stuck_after: float,
+        journal_max: int = 0,
         wall: Callable[[], float] = time.time,
         forgotten: Callable[[float], None] = lambda before: None,
     ) -> None:
@@ -74,6 +78,7 @@ class Writer:
         self._batch_every = batch_every
         self._clock = clock
         self._stuck_after = stuck_after
+        self._journal_max = journal_max
         self._wall = wall
         self._forgotten = forgotten
         self._open = False
@@ -90,6 +95,7 @@ class Writer:
         self.applied = 0
         self.set_aside = 0
         self.given_up = 0
+        self.thinned = 0
         self.size = 0
         self.too_small = False
         self.error: str | None = None
@@ -198,6 +204,7 @@ class Writer:
             self._failed(error)
             if isinstance(error, StoreError) and getattr(error, "reopen", True):
                 await self._disconnect()
+            await self._thin()
             return False
         finally:
             self._attempt_began = None
@@ -302,6 +309,21 @@ class Writer:
             if not tidied.urgent:
                 break
         return tidied.more
+
+    async def _thin(self) -> None:
+        """Makes room in the journal, as far as it is over its bound. What is about to be written is left alone."""
+        reached = max(self.position.segment, self._held.next.segment if self._held else 0)
+        try:
+            while 0 < self._journal_max < self._journal.behind(self.position):
+                gone = await asyncio.to_thread(self._journal.thin, reached)
+                if not gone:
+                    return
+                if not self.thinned:
+                    logger.warning("the journal has reached [store] journal_max: the oldest texts in it are given up")
+                self.thinned += gone
+                self._intake.recent.clear()
+        except OSError as error:
+            logger.warning("the journal cannot be made smaller: %s", error)
 
     def _put_aside(self, segment: int, entry: bytes, error: StoreError) -> None:
         logger.error("journal entry set aside: %s", error)

@@ -1,4 +1,4 @@
-"""`llmqd import litellm`."""
+"""`llmqd import litellm` and `llmqd import sqlite`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from llmqd.config.store import Store
 from llmqd.store.ledger import Ledger
 from tests.litellm.spend_table import create, insert, row
 from tests.postgres import Postgres
+from tests.store.records import answer, make_record
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +73,27 @@ def test_a_running_daemon_does_it_itself(
     said = capsys.readouterr().err
     assert "in use by another llmqd" in said
     assert "[litellm] dsn" in said
+
+
+def test_a_ledger_moves_from_sqlite_once(
+    postgres: Postgres, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def filled_ledger() -> None:
+        async with Ledger(Store(batch_every=0.01), tmp_path) as ledger:
+            for number in range(30):
+                ledger.unsent(answer(make_record(f"s{number % 3}")))
+            assert await ledger.settled(10)
+
+    asyncio.run(filled_ledger())
+    path, file = tmp_path / "llmqd.toml", tmp_path / "llmqd.db"
+    path.write_text(f'[store]\nbackend = "postgresql"\ndsn = "{postgres.database()}"\n')
+    command = ["import", "sqlite", str(file), "--config", str(path), "--state-directory", str(tmp_path)]
+    assert main(command) == DONE
+    assert capsys.readouterr().out.startswith("the ledger was taken over, with 30 calls, in ")
+    assert main(command) == DONE
+    assert capsys.readouterr().out.startswith("30 calls were looked at, and those were added that were not there, in ")
+    assert main(["import", "sqlite", str(tmp_path / "none"), *command[3:]]) == FAILED
+    assert "there is no ledger at" in capsys.readouterr().err
+    path.write_text("")
+    assert main(command) == USED_WRONGLY
+    assert 'backend = "postgresql"' in capsys.readouterr().err

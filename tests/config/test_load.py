@@ -366,6 +366,22 @@ def test_the_database_of_litellm_by_environment_and_file(tmp_path: Path) -> None
     assert "secret@" not in str(raised.value)
 
 
+def test_the_ledger_in_postgresql_wants_to_know_where(tmp_path: Path) -> None:
+    path = tmp_path / "llmqd.toml"
+    path.write_text('[store]\nbackend = "postgresql"\ndsn = "env:LEDGER"\n')
+    assert load(path, {"LEDGER": "postgresql://u:secret@db/x"}).store.dsn == Secret("postgresql://u:secret@db/x")
+    with pytest.raises(ConfigError, match="LEDGER is not set"):
+        load(path, {})
+    with pytest.raises(ConfigError, match='must begin with "postgresql://"') as raised:
+        load(path, {"LEDGER": "mysql://u:secret@db"})
+    assert "secret" not in str(raised.value)
+    path.write_text('[store]\nbackend = "postgresql"\n')
+    with pytest.raises(ConfigError, match=r'line 2: \[store\] backend = "postgresql" wants to know where'):
+        load(path, {})
+    path.write_text('[store]\ndsn = "env:LEDGER"\n')
+    assert load(path, {}).store.dsn is None
+
+
 def test_listening_beyond_this_machine_without_tls_is_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "llmqd.toml"
     path.write_text('[auth]\nmode = "keys"\n')

@@ -104,7 +104,11 @@ def test_configurations_load(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "llmqd.toml"
     path.write_text(text)
     environment = dict.fromkeys(re.findall(r'"env:(\w+)"', text), "sk-x")
-    load(path, environment | {"LITELLM_DATABASE_URL": "postgresql://llmqd@db.example/litellm"})
+    addresses = {
+        "LITELLM_DATABASE_URL": "postgresql://llmqd@db.example/litellm",
+        "LEDGER_URL": "postgresql://llmqd@db.example/llmqd",
+    }
+    load(path, environment | addresses)
 
 
 @pytest.mark.parametrize("block", OTHER_TOML, ids=str)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from llmqd.doctor.ledger import look_at_database, look_at_journal
+import asyncpg
+
+from llmqd.doctor.ledger import look_at_database, look_at_journal, look_at_server
 from llmqd.store.inspection import JournalFound
+from llmqd.store.postgres.backend import PostgreSQL
+from tests.postgres import Postgres
+from tests.store.records import answer, make_record
+from tests.store.usage_records import HERE, closed
 
 
 def nothing() -> None:
@@ -38,3 +45,29 @@ def test_the_journal() -> None:
     assert [each.level for each in found] == ["warning", "warning", "fault"]
     [found_well] = look_at_journal(JournalFound(1, 100, None, [], []))
     assert (found_well.level, "taken up at the next start" in found_well.text) == ("ok", True)
+
+
+def test_a_ledger_in_postgresql(postgres: Postgres) -> None:
+    dsn, record = postgres.database(), answer(make_record("s"))
+    found, finding = look_at_server(dsn)
+    assert (found and found.version, finding.level) == (0, "warning")
+
+    async def write() -> None:
+        backend = PostgreSQL(dsn)
+        await backend.open("journal")
+        await backend.apply([closed(record)], HERE, durable=True)
+        await backend.close()
+
+    async def outdate() -> None:
+        connection = await asyncpg.connect(dsn)
+        await connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
+        await connection.close()
+
+    asyncio.run(write())
+    found, finding = look_at_server(dsn)
+    assert found is not None
+    assert (found.newest, finding.level) == (record.call.received_at, "ok")
+    assert "PostgreSQL 1" in finding.text
+    asyncio.run(outdate())
+    assert look_at_server(dsn)[1].level == "fault"
+    assert look_at_server(postgres.dsn("nobody"))[1].level == "fault"

@@ -12,6 +12,7 @@ from llmqd.store import conversations, sweeping, tidying
 from llmqd.store.ledger import Ledger
 from llmqd.store.schema import MIGRATIONS
 from tests.store.conversing import Scribe, Talk, words
+from tests.store.databases import settings_of
 
 BACKENDS = ["sqlite", "memory"]
 
@@ -21,9 +22,9 @@ def scribe() -> Scribe:
     return Scribe()
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=("sqlite", "memory", "postgresql"))
 async def ledger(request: pytest.FixtureRequest, tmp_path: Path, scribe: Scribe) -> AsyncIterator[Ledger]:
-    settings = Store(backend=request.param, batch_every=0.01)
+    settings = settings_of(request.param, request)
     async with Ledger(settings, tmp_path, transcripts=scribe.transcripts) as opened:
         yield opened
 

@@ -18,8 +18,10 @@ from llmqd.store.ledger import Ledger
 from llmqd.store.position import Position
 from llmqd.store.schema import MIGRATIONS
 from llmqd.usage import LaneUsage, Sample, Usage
+from tests.store.databases import database
 from tests.store.records import answer, make_record
-from tests.store.test_sqlite import database
+
+pytestmark = pytest.mark.usefixtures("each_database")
 
 HERE = Position(1, 10)
 NOON = 1_800_000_000.0
@@ -51,7 +53,7 @@ def test_each_statement_fits_the_schema(name: str) -> None:
 
 async def test_calls_are_summed_by_lane_model_and_ten_seconds() -> None:
     calls = [sent(NOON + 1), sent(NOON + 9.5), sent(NOON + 10), sent(NOON + 1, "other"), sent(NOON + 2, model=None)]
-    async with database(None) as backend:
+    async with database() as backend:
         await backend.apply([closed(call) for call in calls[:2]], HERE, durable=False)
         await backend.apply([closed(call) for call in calls[2:]], HERE, durable=False)
         assert await backend.lane_usage(NOON, NOON) == [
@@ -64,7 +66,7 @@ async def test_calls_are_summed_by_lane_model_and_ten_seconds() -> None:
 
 
 async def test_before_the_time_that_matters_in_detail_a_quarter_of_an_hour_is_one() -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         await backend.apply(
             [closed(sent(NOON + at)) for at in (1, 500, 899, 901, 1799, 1805, 1811)], HERE, durable=False
         )
@@ -78,14 +80,14 @@ async def test_before_the_time_that_matters_in_detail_a_quarter_of_an_hour_is_on
     ids=["refused or failed", "needs no turn", "never had a lane"],
 )
 async def test_what_the_provider_does_not_count_is_left_out(outcome: dict[str, Any]) -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         await backend.apply([closed(sent(NOON, **outcome))], HERE, durable=False)
         assert await backend.lane_usage(0, 0) == []
 
 
 async def test_a_close_that_is_told_twice_counts_once() -> None:
     entry = closed(sent(NOON))
-    async with database(None) as backend:
+    async with database() as backend:
         await backend.apply([entry, entry], HERE, durable=False)
         await backend.apply([entry], HERE, durable=False)
         assert [each.calls for each in await backend.lane_usage(0, 0)] == [1]
@@ -95,7 +97,7 @@ async def test_calls_under_which_the_daemon_died_count_with_a_guess_of_their_inp
     in_turn, at_once = sent(NOON), sent(NOON)
     in_turn.call.text_bytes = 4000
     in_turn.outcome.queued_ms, at_once.outcome.queued_ms = 250.0, None
-    async with database(None) as backend:
+    async with database() as backend:
         opened = [decode(encode_opened(record)) for record in (in_turn, at_once)]
         await backend.apply([decode(encode_run("r1")), *opened], HERE, durable=False)
         assert await backend.lane_usage(0, 0) == []
@@ -109,7 +111,7 @@ async def test_calls_under_which_the_daemon_died_count_with_a_guess_of_their_inp
 async def test_a_running_call_shows_its_lane_and_its_wait() -> None:
     record = sent(NOON)
     record.outcome.queued_ms = 250.0
-    async with database(None) as backend:
+    async with database() as backend:
         await backend.apply([decode(encode_opened(record))], HERE, durable=False)
         found = await backend.call(record.call.id)
         assert found is not None
@@ -117,7 +119,7 @@ async def test_a_running_call_shows_its_lane_and_its_wait() -> None:
 
 
 async def test_two_days_are_kept() -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         await backend.apply([closed(sent(NOON)), closed(sent(NOON + 60))], HERE, durable=False)
         await backend.apply([closed(sent(NOON + 30 + history.KEPT))], HERE, durable=False)
         assert [each.last for each in await backend.lane_usage(0, 0)] == [NOON + 60, NOON + 30 + history.KEPT]
@@ -149,7 +151,7 @@ async def test_samples_are_the_latest_exact_calls_of_each_model() -> None:
         record.call.id = f"{round(at):05}"
         return closed(record)
 
-    async with database(None) as backend:
+    async with database() as backend:
         kept = [call(at, prompt=at) for at in range(1, history.SAMPLES + 11)]
         others = [
             call(900, "groq"),
@@ -165,7 +167,7 @@ async def test_samples_are_the_latest_exact_calls_of_each_model() -> None:
 
 async def test_no_more_than_the_latest_calls_are_read_for_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "SAMPLED", 3)
-    async with database(None) as backend:
+    async with database() as backend:
         for number in range(5):
             record = sent(NOON + number, prompt=number)
             record.call.id, record.call.text_bytes = str(number), 10
@@ -190,7 +192,7 @@ async def test_a_renamed_call_is_known_by_the_model_that_was_sent() -> None:
     interrupted.outcome.lane, interrupted.outcome.queued_ms = "openai", 0.0
     done = make_record("s", received_at=NOON, sent_model="mini", text_bytes=400)
     entries = [decode(encode_opened(interrupted)), closed(answer(done)), decode(encode_run("another"))]
-    async with database(None) as backend:
+    async with database() as backend:
         await backend.apply(entries, HERE, durable=False)
         assert [each.model for each in await backend.lane_usage(NOON, NOON)] == ["mini"]
         assert [each.model for each in await backend.samples()] == ["mini"]

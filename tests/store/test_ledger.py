@@ -17,6 +17,7 @@ from llmqd.config.model import Store
 from llmqd.errors import NewerDatabase, StoreError
 from llmqd.store.ledger import Ledger
 from llmqd.usage import Cost, Usage
+from tests.store.databases import settings_of
 from tests.store.records import answer, make_record
 
 BACKENDS = ("sqlite", "memory")
@@ -26,9 +27,9 @@ def settings(**overrides: Any) -> Store:
     return Store(**({"batch_every": 0.01} | overrides))
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=(*BACKENDS, "postgresql"))
 async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ledger]:
-    async with Ledger(settings(backend=request.param), tmp_path) as opened:
+    async with Ledger(settings_of(request.param, request), tmp_path) as opened:
         yield opened
 
 

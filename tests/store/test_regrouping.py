@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import random
 import shutil
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from llmqd.call import Record, SessionRef
-from llmqd.config.store import Store
 from llmqd.messages.message import Message, Text
 from llmqd.store.entries import Entry, Opened, Regrouped, decode, encode_opened, encode_regrouped
 from llmqd.store.ledger import Ledger
 from llmqd.store.position import Position
-from llmqd.store.sqlite import SQLite
 from tests.store.conversing import Scribe, words
+from tests.store.databases import database_at, stored
 from tests.store.test_sqlite import closed
+
+pytestmark = pytest.mark.usefixtures("each_database")
 
 BEGIN = 1_000_000.0 * 3600
 OUTCOMES: Sequence[dict[str, Any]] = ({}, {"http_status": 500, "cost": None}, {"cost": None}, {"function_calls": 2})
@@ -62,34 +63,28 @@ def with_sessions(records: Sequence[Record], names: dict[str, str]) -> None:
 
 
 async def apply(path: Path, entries: Sequence[Entry]) -> None:
-    backend = SQLite(path)
-    await backend.open("journal")
-    await backend.apply(entries, Position(1, 1), durable=False)
-    await backend.close()
+    async with database_at(path) as backend:
+        await backend.apply(entries, Position(1, 1), durable=False)
 
 
-def state(path: Path) -> dict[str, list[Any]]:
+async def state(path: Path) -> dict[str, list[Any]]:
     """Everything that depends on which session a call is of."""
-    database = sqlite3.connect(path)
-    found = {
-        name: database.execute(query).fetchall()
-        for name, query in {
-            "calls": "SELECT id, session_id FROM calls ORDER BY id",
-            "sessions": "SELECT * FROM sessions ORDER BY session_id",
-            "facets": "SELECT * FROM facets ORDER BY 1, 2, 3",
-            "visits": "SELECT * FROM visits ORDER BY 1, 2, 3, 4",
-            "returns": "SELECT * FROM returns WHERE sessions <> 0 ORDER BY 1, 2, 3, 4",
-        }.items()
-    }
-    database.close()
-    return found
+    async with database_at(path) as backend:
+        return {
+            name: [tuple(row.values()) for row in await backend.ask(query)]
+            for name, query in {
+                "calls": "SELECT id, session_id FROM calls ORDER BY id",
+                "sessions": "SELECT * FROM sessions ORDER BY session_id",
+                "facets": "SELECT * FROM facets ORDER BY 1, 2, 3",
+                "visits": "SELECT * FROM visits ORDER BY 1, 2, 3, 4",
+                "returns": "SELECT * FROM returns WHERE sessions <> 0 ORDER BY 1, 2, 3, 4",
+            }.items()
+        }
 
 
 async def said(path: Path, session: str) -> list[str | None]:
-    backend = SQLite(path)
-    await backend.open("journal")
-    page = await backend.conversations.of_session(session, 1000)
-    await backend.close()
+    async with database_at(path) as backend:
+        page = await backend.conversations.of_session(session, 1000)
     assert page is not None
     return words(page.lines)
 
@@ -103,7 +98,7 @@ async def test_merged_sessions_are_as_if_they_had_been_one_from_the_beginning(tm
     await apply(tmp_path / "merged", [*entries[:half], merge, *entries[half:]])
     with_sessions(records, dict.fromkeys((record.call.id for record in records), "a"))
     await apply(tmp_path / "one", [closed(record) for record in records])
-    assert state(tmp_path / "merged") == state(tmp_path / "one")
+    assert await state(tmp_path / "merged") == await state(tmp_path / "one")
     assert await said(tmp_path / "merged", "a") == await said(tmp_path / "one", "a")
 
 
@@ -116,7 +111,7 @@ async def test_a_split_session_is_as_if_there_had_been_two_from_the_beginning(tm
     await apply(tmp_path / "split", [*entries, Regrouped(("a",), "new", BEGIN, at, "id9")])
     with_sessions(records, dict.fromkeys((each for each in own if each >= at), "new"))
     await apply(tmp_path / "two", [closed(record) for record in records])
-    assert state(tmp_path / "split") == state(tmp_path / "two")
+    assert await state(tmp_path / "split") == await state(tmp_path / "two")
     new = await said(tmp_path / "split", "new")
     assert f"question {int(at[2:])} of a" in new
     assert None not in new
@@ -131,10 +126,10 @@ async def test_a_merge_undone_by_a_split_and_said_again_changes_nothing_more(tmp
     entries += [Regrouped(("b",), "a", BEGIN), Regrouped(("a",), "new", BEGIN, "id0012", "id9")]
     entries += [Regrouped(("a",), "new", BEGIN + 1)]
     await apply(path, entries)
-    before = state(path)
+    before = await state(path)
     assert {row[1] for row in before["calls"]} == {"new", "c"}
     await apply(path, entries)
-    assert state(path) == before
+    assert await state(path) == before
 
 
 async def test_calls_that_run_or_come_later_are_led_to_where_they_belong(tmp_path: Path) -> None:
@@ -147,10 +142,10 @@ async def test_calls_that_run_or_come_later_are_led_to_where_they_belong(tmp_pat
     split = Regrouped(("a",), "new", BEGIN, running.call.id, "id9")
     entries = [closed(record) for record in others]
     await apply(path, [*entries, opened, Regrouped(("b",), "a", BEGIN), split, closed(running)])
-    found = dict(state(path)["calls"])
+    found = dict((await state(path))["calls"])
     assert found == {r.call.id: "new" if r.call.id >= running.call.id else "a" for r in records}
     assert running.call.session.id == "b"
-    totals = {row[0]: row[4] + row[5] for row in state(path)["sessions"]}
+    totals = {row[0]: row[4] + row[5] for row in (await state(path))["sessions"]}
     assert totals == {name: list(found.values()).count(name) for name in ("a", "new")}
 
 
@@ -158,14 +153,12 @@ async def test_a_call_whose_session_was_merged_shows_its_whole_history(tmp_path:
     path = tmp_path / "llmqd.db"
     records = talks(5)
     await apply(path, [*map(closed, records), Regrouped(("a", "b"), "c", BEGIN)])
-    backend = SQLite(path)
-    await backend.open("journal")
-    for record in records:
-        call = await backend.conversations.of_call(record.call.id)
-        assert call is not None
-        assert call.missing == 0
-        assert f"question {int(record.call.id[2:])} of" in str(words(call.messages)[-1])
-    await backend.close()
+    async with database_at(path) as backend:
+        for record in records:
+            call = await backend.conversations.of_call(record.call.id)
+            assert call is not None
+            assert call.missing == 0
+            assert f"question {int(record.call.id[2:])} of" in str(words(call.messages)[-1])
 
 
 async def test_an_entry_is_read_as_it_was_written() -> None:
@@ -175,15 +168,15 @@ async def test_an_entry_is_read_as_it_was_written() -> None:
 
 async def test_what_only_the_journal_has_when_the_daemon_dies_is_moved_by_the_next_one(tmp_path: Path) -> None:
     records = talks(1)
-    dead, next_one = tmp_path / "dead", tmp_path / "next"
-    async with Ledger(Store(batch_every=0.01), dead) as ledger:
+    dead, next_one, settings = tmp_path / "dead", tmp_path / "next", stored()
+    async with Ledger(settings, dead) as ledger:
         for record in records:
             ledger.unsent(record)
         assert await ledger.settled(10)
-    async with Ledger(Store(batch_every=600), dead) as ledger:
+    async with Ledger(dataclasses.replace(settings, batch_every=600), dead) as ledger:
         ledger.regrouped(Regrouped(("b",), "a", BEGIN))
         shutil.copytree(dead, next_one)
-    async with Ledger(Store(batch_every=0.01), next_one) as ledger:
+    async with Ledger(settings, next_one) as ledger:
         assert await ledger.settled(10)
         assert await ledger.sessions.session("b") is None
         merged = await ledger.sessions.session("a")
@@ -193,10 +186,11 @@ async def test_what_only_the_journal_has_when_the_daemon_dies_is_moved_by_the_ne
 
 
 async def test_merges_are_told_after_a_restart(tmp_path: Path) -> None:
-    async with Ledger(Store(batch_every=0.01), tmp_path) as ledger:
+    settings = stored()
+    async with Ledger(settings, tmp_path) as ledger:
         ledger.regrouped(Regrouped(("a",), "b", 1.0))
         ledger.regrouped(Regrouped(("b",), "s", 2.0, "id", "ie"))
         ledger.regrouped(Regrouped(("b",), "c", 3.0))
         assert await ledger.settled(5)
-    async with Ledger(Store(batch_every=0.01), tmp_path) as ledger:
+    async with Ledger(settings, tmp_path) as ledger:
         assert await ledger.merged_sessions(10) == [("a", "b"), ("b", "c")]

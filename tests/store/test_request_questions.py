@@ -12,8 +12,10 @@ from llmqd.store.entries import decode, encode_opened
 from llmqd.store.request_questions import CallFilters, RequestQuestions
 from llmqd.store.sqlite import SQLite
 from llmqd.usage import Cost
-from tests.store.test_sqlite import database
+from tests.store.databases import database
 from tests.store.usage_records import HERE, MIDNIGHT, ended_call, told
+
+pytestmark = pytest.mark.usefixtures("each_database")
 
 HOUR = 3600
 
@@ -47,7 +49,7 @@ async def names(backend: SQLite, limit: int = 100, **filters: Any) -> list[str |
     ],
 )
 async def test_each_filter(filters: dict[str, Any], expected: list[str]) -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         await told(
             backend,
             ended_call(MIDNIGHT, "s1", conversation="a", model="m1", agent="x", cost=Cost(1)),
@@ -61,7 +63,7 @@ async def test_each_filter(filters: dict[str, Any], expected: list[str]) -> None
 
 async def test_a_call_that_runs_is_found_by_what_it_is() -> None:
     running = ended_call(MIDNIGHT, "s", conversation="runs", model="m")
-    async with database(None) as backend:
+    async with database() as backend:
         await backend.apply([decode(encode_opened(running))], HERE, durable=False)
         assert await names(backend, model="m") == ["runs"]
         assert await names(backend, status="running") == ["runs"]
@@ -81,7 +83,7 @@ async def test_pages_neither_skip_nor_repeat_while_calls_are_added(
     expected = sorted(
         (record.call.id for record in records if model is None or record.call.model == model), reverse=True
     )
-    async with database(None) as backend:
+    async with database() as backend:
         await told(backend, *records)
         seen: list[str] = []
         after = None
@@ -97,7 +99,7 @@ async def test_pages_neither_skip_nor_repeat_while_calls_are_added(
 
 
 async def test_a_rare_model_is_found_without_reading_the_other_hours() -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         asked: list[tuple[Any, ...]] = []
 
         async def ask(statement: str, *values: Any) -> Any:

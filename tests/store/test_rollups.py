@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,8 +19,10 @@ from llmqd.store.histogram import unpacked
 from llmqd.store.rollups import COLUMNS, DIMENSIONS, SUMS, ended, usage_rows
 from llmqd.store.schema import APPLICATION_ID, MIGRATIONS
 from llmqd.usage import Cost, Usage
-from tests.store.test_sqlite import database
+from tests.store.databases import database
 from tests.store.usage_records import HERE, MIDNIGHT, closed, ended_call, figures, told
+
+pytestmark = pytest.mark.usefixtures("each_database")
 
 BEFORE_ROLL_UPS = next(number for number, script in enumerate(MIGRATIONS) if "CREATE TABLE usage" in script)
 
@@ -82,7 +85,7 @@ def test_the_time_to_the_first_byte_counts_for_streams_alone() -> None:
 
 async def test_a_close_that_is_told_twice_counts_once() -> None:
     call = ended_call(MIDNIGHT)
-    async with database(None) as backend:
+    async with database() as backend:
         await told(backend, call, call)
         await told(backend, call)
         assert await figures(backend) == [(MIDNIGHT, "", 1)]
@@ -93,7 +96,7 @@ async def test_a_close_that_is_told_twice_counts_once() -> None:
 
 async def test_calls_under_which_the_daemon_died_are_errors() -> None:
     call = ended_call(MIDNIGHT, agent="a")
-    async with database(None) as backend:
+    async with database() as backend:
         await backend.apply([decode(encode_run("r1")), decode(encode_opened(call))], HERE, durable=False)
         assert await figures(backend) == []
         await backend.apply([decode(encode_run("r2"))], HERE, durable=False)
@@ -108,7 +111,7 @@ async def test_calls_under_which_the_daemon_died_are_errors() -> None:
 
 async def test_a_running_call_names_its_session_already() -> None:
     call = ended_call(MIDNIGHT, agent="a", user="u", conversation="c", tags=("x", "y:z"))
-    async with database(None) as backend:
+    async with database() as backend:
         await backend.apply([decode(encode_opened(call))], HERE, durable=False)
         [session] = await backend.ask("SELECT agent, user_id, conversation FROM sessions")
         assert tuple(session.values()) == ("a", "u", "c")
@@ -144,7 +147,7 @@ calls = st.builds(
 @settings(max_examples=25, deadline=None)
 @given(batches=st.lists(st.lists(calls, max_size=12), max_size=6))
 async def test_each_dimension_of_each_step_adds_up_to_the_calls(batches: list[list[Record]]) -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         for batch in batches:
             await told(backend, *batch)
         truth: dict[str, Record] = {}

@@ -14,8 +14,10 @@ from llmqd.store.session_questions import SessionFilters, SessionQuestions
 from llmqd.store.sqlite import SQLite
 from llmqd.store.window import Window
 from llmqd.usage import Cost
-from tests.store.test_sqlite import database
+from tests.store.databases import database
 from tests.store.usage_records import MIDNIGHT, ended_call, told
+
+pytestmark = pytest.mark.usefixtures("each_database")
 
 DAY = 86_400
 
@@ -64,13 +66,13 @@ async def test_each_filter(
     monkeypatch: pytest.MonkeyPatch, few: int, filters: dict[str, Any], expected: list[str]
 ) -> None:
     monkeypatch.setattr(session_questions, "_FEW", few)
-    async with database(None) as backend:
+    async with database() as backend:
         await three_sessions(backend)
         assert await ids(backend, **filters) == expected
 
 
 async def test_one_session_is_one_row_with_all_its_models_and_tags() -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         await three_sessions(backend)
         session = await SessionQuestions(backend.ask).session("old")
         assert session is not None
@@ -92,7 +94,7 @@ async def test_pages_neither_skip_nor_repeat_while_sessions_are_added_and_go_on(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session_questions, "_FEW", few)
-        async with database(None) as backend:
+        async with database() as backend:
             questions = SessionQuestions(backend.ask)
             filters = SessionFilters(agent=agent)
             sessions = [(f"s{number:03}", begin) for number, begin in enumerate(begins)]
@@ -126,7 +128,7 @@ async def test_pages_neither_skip_nor_repeat_while_sessions_are_added_and_go_on(
 
 
 async def test_offset_passes_over_sessions() -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         await told(backend, *[ended_call(MIDNIGHT + n, f"s{n}") for n in range(5)])
         page = await SessionQuestions(backend.ask).search(SessionFilters(), 2, offset=2)
         assert ([session.session_id for session in page.sessions], page.total) == (["s2", "s1"], 5)
@@ -154,7 +156,7 @@ async def test_the_dearest_sessions_count_what_they_spent_within_the_window(
 ) -> None:
     monkeypatch.setattr(session_questions, "_RECENT", recent)
     monkeypatch.setattr(session_questions, "_SPARE", spare)
-    async with database(None) as backend:
+    async with database() as backend:
         await told(
             backend,
             ended_call(MIDNIGHT - DAY, "long", cost=Cost(1000), prompt=5),

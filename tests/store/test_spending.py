@@ -9,11 +9,13 @@ import pytest
 
 from llmqd.budgets.charge import Amount
 from llmqd.call import Call, Outcome, Record, SessionRef, new_call_id
-from llmqd.config.model import Store
 from llmqd.store.entries import Regrouped
 from llmqd.store.ledger import Ledger
 from llmqd.usage import Cost, Usage
 from tests.calls import a_call
+from tests.store.databases import stored
+
+pytestmark = pytest.mark.usefixtures("each_database")
 
 NOW = 1_790_000_100.0
 QUARTER = NOW - NOW % 900
@@ -22,7 +24,7 @@ FOREVER = float("inf")
 
 @pytest.fixture
 async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
-    async with Ledger(Store(batch_every=0.01), tmp_path, wall=lambda: NOW) as found:
+    async with Ledger(stored(), tmp_path, wall=lambda: NOW) as found:
         yield found
 
 
@@ -91,12 +93,12 @@ async def test_calls_under_which_the_daemon_died_count_as_expected_and_once(tmp_
     running = a_record(key="app", session="s1", reserved_tokens=500, reserved_pico=90)
     running.outcome = Outcome(lane="openai", queued_ms=2.0)
     for _ in range(3):
-        async with Ledger(Store(batch_every=0.01), tmp_path, wall=lambda: NOW) as ledger:
+        async with Ledger(stored(), tmp_path, wall=lambda: NOW) as ledger:
             assert await ledger.settled(5)
             known = await spent(ledger, "key")
             ledger.opened(running)
     assert known == {"app": Amount(1, 500, 90)}
-    async with Ledger(Store(batch_every=0.01), tmp_path, wall=lambda: NOW) as ledger:
+    async with Ledger(stored(), tmp_path, wall=lambda: NOW) as ledger:
         assert await spent(ledger, "session", until=QUARTER + 900) == {"s1": Amount(1, 500, 90)}
 
 

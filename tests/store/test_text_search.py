@@ -10,18 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmqd.config.store import Store
 from llmqd.store import session_questions
 from llmqd.store.ledger import Ledger
 from llmqd.store.session_questions import SessionFilters
 from llmqd.store.words import query, spoken_words
 from tests.store.conversing import Scribe, Talk
+from tests.store.databases import stored
+
+pytestmark = pytest.mark.usefixtures("each_database")
 
 
 @pytest.fixture
 async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
     scribe = Scribe()
-    async with Ledger(Store(batch_every=0.01), tmp_path, transcripts=scribe.transcripts) as opened:
+    async with Ledger(stored(), tmp_path, transcripts=scribe.transcripts) as opened:
         for number in range(12):
             talk = Talk(scribe, opened, [{"role": "system", "content": "Hidden instructions"}])
             talk.say(f"Tell me of the Straße number {number}", f"It is {'BLUE' if number % 2 else 'red'} paint")

@@ -11,14 +11,16 @@ from llmqd.store.rollups import DAY, HOUR
 from llmqd.store.usage_questions import Percentiles, UsageQuestions
 from llmqd.store.window import Window
 from llmqd.usage import Cost, Usage
-from tests.store.test_sqlite import database
+from tests.store.databases import database
 from tests.store.usage_records import MIDNIGHT, ended_call, told
+
+pytestmark = pytest.mark.usefixtures("each_database")
 
 WEEK = Window(MIDNIGHT, MIDNIGHT + 7 * DAY)
 
 
 async def test_an_empty_window_has_sums_of_nothing_and_no_percentiles() -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         found = await UsageQuestions(backend.ask).overview(WEEK)
         assert (found.usage.calls, found.usage.cost_pico, found.usage.sessions, found.users) == (0, 0, 0, 0)
         assert found.usage.latency == found.usage.ttft == Percentiles(None, None, None)
@@ -27,7 +29,7 @@ async def test_an_empty_window_has_sums_of_nothing_and_no_percentiles() -> None:
 
 
 async def test_a_window_takes_the_calls_received_in_it_and_no_others() -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         times = (-1, 0, HOUR - 1, HOUR, DAY, 2 * DAY - 1, 2 * DAY, 3 * DAY + HOUR - 1, 3 * DAY + HOUR)
         await told(backend, *[ended_call(MIDNIGHT + at) for at in times])
         questions = UsageQuestions(backend.ask)
@@ -42,7 +44,7 @@ async def test_a_window_takes_the_calls_received_in_it_and_no_others() -> None:
 
 
 async def test_percentiles_are_those_of_all_calls_of_the_window() -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         for day in range(5):
             calls = [
                 ended_call(
@@ -62,13 +64,13 @@ async def test_percentiles_are_those_of_all_calls_of_the_window() -> None:
 
 
 async def test_users_without_a_name_are_no_users() -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         await told(backend, *[ended_call(MIDNIGHT + n, user=user) for n, user in enumerate(("u", "", None, "v", "u"))])
         assert (await UsageQuestions(backend.ask).overview(WEEK)).users == 2
 
 
 async def test_values_come_the_dearest_first_and_nothing_that_has_no_name_is_lost() -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         await told(
             backend,
             ended_call(MIDNIGHT, model="cheap", cost=Cost(1)),
@@ -86,7 +88,7 @@ async def test_values_come_the_dearest_first_and_nothing_that_has_no_name_is_los
 
 
 async def test_a_model_at_two_upstreams_can_be_told_apart() -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         await told(backend, *[ended_call(MIDNIGHT + n, upstream=name, total_ms=ms) for n, (name, ms) in enumerate(
             (("one", 1000.0), ("two", 3000.0), ("one", 1000.0))
         )])  # fmt: skip
@@ -100,7 +102,7 @@ async def test_a_model_at_two_upstreams_can_be_told_apart() -> None:
 
 
 async def test_steps_without_calls_are_there_too_in_the_order_of_time() -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         await told(backend, ended_call(MIDNIGHT + 2 * HOUR, agent="a"), ended_call(MIDNIGHT + 4 * HOUR, agent="b"))
         window = Window(MIDNIGHT + HOUR, MIDNIGHT + 6 * HOUR)
         questions = UsageQuestions(backend.ask)
@@ -129,7 +131,7 @@ async def test_distinct_sessions_are_counted_right_in_any_window_however_late_ca
     window = Window(MIDNIGHT + HOUR * min(one, other), MIDNIGHT + HOUR * max(one, other))
     inside = [record for record in records if window.start <= record.call.received_at < window.end]
     random.shuffle(records)  # type: ignore[attr-defined]
-    async with database(None) as backend:
+    async with database() as backend:
         for start in range(0, len(records), 7):
             await told(backend, *records[start : start + 7])
         questions = UsageQuestions(backend.ask)
@@ -149,7 +151,7 @@ async def test_distinct_sessions_are_counted_right_in_any_window_however_late_ca
 
 
 async def test_many_small_costs_add_up_exactly() -> None:
-    async with database(None) as backend:
+    async with database() as backend:
         calls = [ended_call(MIDNIGHT + n, cost=Cost(333_333), usage=Usage(input=1, source="exact")) for n in range(300)]
         await told(backend, *calls)
         assert (await UsageQuestions(backend.ask).overview(WEEK)).usage.cost_pico == 99_999_900

@@ -8,7 +8,6 @@ from typing import Any
 from llmqd.call import Record, new_call_id
 from llmqd.store.entries import Entry, decode, encode_closed
 from llmqd.store.position import Position
-from llmqd.store.sqlite import SQLite
 from tests.store.records import answer, make_record
 
 HERE = Position(1, 10)
@@ -31,14 +30,12 @@ def closed(record: Record) -> Entry:
     return decode(encode_closed(record))
 
 
-async def told(backend: SQLite, *records: Record) -> None:
+async def told(backend: Any, *records: Record) -> None:
     """The database learns how these calls ended."""
     await backend.apply([closed(record) for record in records], HERE, durable=False)
 
 
-async def figures(
-    backend: SQLite, by: str = "all", columns: str = "calls", step: int = 3600
-) -> Sequence[tuple[Any, ...]]:
+async def figures(backend: Any, by: str = "all", columns: str = "calls", step: int = 3600) -> Sequence[tuple[Any, ...]]:
     """Columns of the roll-ups by that dimension, with their start and value."""
     statement = f"SELECT start, value, {columns} FROM usage WHERE by = ? AND step = ? ORDER BY start, value, part"
     return [tuple(row.values()) for row in await backend.ask(statement, by, step)]
