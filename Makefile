@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check screenshots bench bench-analytics bench-queue bench-sessions bench-texts deb image test-deb test-trixie clean
+.PHONY: run test check screenshots bench bench-analytics bench-postgresql bench-queue bench-sessions bench-texts deb image test-deb test-trixie clean
 
 run: $(VENV)/.run  ## start the daemon on its defaults: port 8080, data below ./var
 	exec $(BIN)/llmqd serve --defaults
@@ -34,6 +34,9 @@ bench-sessions: $(VENV)/.test  ## how well sessions are found in a labelled corp
 
 bench-analytics: $(VENV)/.test  ## how long questions to the API take at 1,000,000 calls, while more are written; CALLS=100000
 	$(BIN)/python -m bench.analytics $(if $(CALLS),--calls $(CALLS))
+
+bench-postgresql: $(VENV)/.test  ## how long they take with 10,000,000 calls in PostgreSQL; CALLS=1000000
+	$(BIN)/python -m bench.postgresql $(if $(CALLS),--calls $(CALLS))
 
 bench-texts: $(VENV)/.test  ## what keeping every text costs: size, time, records a second; CALLS=50000: fewer of them
 	$(BIN)/python -m bench.texts $(if $(CALLS),--calls $(CALLS))
