@@ -52,3 +52,11 @@ def test_one_that_is_larger_than_all_may_be_is_not_kept() -> None:
     assert len(recent) == 0
     recent.add(Position(1, 10), Appended(b"x", None, Position(1, 11)))
     assert ends(recent.read(Position(1, 10), 1000, 9)) == [11]
+
+
+def test_what_is_cleared_is_not_at_hand_and_what_follows_is() -> None:
+    recent = filled(3)
+    recent.clear()
+    assert (len(recent), recent.read(Position(1, 0), 1000, 9)) == (0, [])
+    recent.add(Position(1, 30), Appended(b"y", None, Position(1, 31)))
+    assert ends(recent.read(Position(1, 30), 1000, 9)) == [31]
