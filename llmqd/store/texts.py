@@ -25,7 +25,7 @@ WRITTEN_LATELY = "SELECT key FROM texts WHERE key IN (SELECT value FROM json_eac
 _SAID_BEFORE = "SELECT id, content FROM texts WHERE key IN (SELECT value FROM json_each(?))"
 _DELETE_TEXTS = "DELETE FROM texts WHERE id IN (SELECT value FROM json_each(?))"
 NEXT_ID = "SELECT max(coalesce(max(id), 0) + 1, ?) FROM texts"
-_PUT_TEXT = "INSERT INTO texts (id, key, at, content) VALUES (?, ?, ?, ?)"
+PUT_TEXT = "INSERT INTO texts (id, key, at, content) VALUES (?, ?, ?, ?)"
 
 _NUMBER_SESSIONS = """
 INSERT INTO session_numbers (session_id)
@@ -87,7 +87,7 @@ class Texts:
         rows, said, dictionary = await aside(self._packed, texts, first)
         if dictionary is not None:
             await connection.execute_fetchall(_ADD_DICTIONARY, dictionary)
-        await write_rows(connection, _PUT_TEXT, rows)
+        await write_rows(connection, PUT_TEXT, rows)
         await indexing.add(connection, said)
 
     async def _make_room(self, connection: Connection, keys: str, earliest: float) -> int:

@@ -11,7 +11,7 @@ import asyncpg
 
 from llmqd.config.dsn import parse, place_of
 from llmqd.store.backend import Unacceptable, Unavailable
-from llmqd.store.postgres.dialect import Dialect
+from llmqd.store.postgres.dialect import Dialect, Statement
 
 CONNECT = 10.0
 """Seconds that a connection may take to be made."""
@@ -102,14 +102,20 @@ class Writing:
     async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> AsyncIterator[None]:
         """See Connection.executemany."""
         statement = self._dialect.of(sql)
-        if statement.sql:
-            rows = await asyncio.to_thread(_rows, statement.row, parameters)
+        if statement.columns is not None:
+            await self._connection.fetch(statement.columns, *await asyncio.to_thread(_columns, statement, parameters))
+        elif statement.sql:
+            rows = await asyncio.to_thread(_rows, statement, parameters)
             await self._connection.executemany(statement.sql, rows)
         yield
 
 
-def _rows(row: Any, parameters: Iterable[Iterable[Any]]) -> list[Sequence[Any]]:
-    return [row(values) for values in parameters]
+def _rows(statement: Statement, parameters: Iterable[Iterable[Any]]) -> list[Sequence[Any]]:
+    return [statement.row(values) for values in parameters]
+
+
+def _columns(statement: Statement, parameters: Iterable[Iterable[Any]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*_rows(statement, parameters), strict=True)]
 
 
 async def fetched(connection: Any, dialect: Dialect, sql: str, values: Sequence[Any]) -> list[Mapping[str, Any]]:

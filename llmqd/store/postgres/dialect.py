@@ -12,6 +12,7 @@ import orjson
 from llmqd.store import conversations, history, indexing, rolling, spending, statements, text_search, texts
 from llmqd.store.known import LIFETIME
 from llmqd.store.postgres.partitions import DAY, first_text
+from llmqd.store.postgres.schema import column_types
 
 Row = tuple[Any, ...]
 _LONGEST_WORD = 256
@@ -127,16 +128,21 @@ _REWRITTEN = (
     (re.compile(r"AS INTEGER\)"), "AS bigint)"),
 )
 _MARK = re.compile(r"\?(\d*)(\*?)")
+_ROWS = re.compile(r"\s*INSERT INTO (calls|texts|nodes|facets) \(([^)]+)\)\s+VALUES \(([^)]+)\)(.*)", re.DOTALL)
+"""What is written many rows at once, none of them twice. A partitioned table costs more for each statement than for
+each row. Triggers must not depend on the order of rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A statement for PostgreSQL: `sql` with `$1`, empty where there is nothing to do. `lists` are the places of values
-    that are handed over as JSON arrays."""
+    that are handed over as JSON arrays. `columns` writes many rows, given as a list for each column; None where each
+    row needs a statement of its own."""
 
     sql: str
     lists: tuple[int, ...]
     values: Values
+    columns: str | None = None
 
     def row(self, values: Iterable[Any]) -> Sequence[Any]:
         """The values as the driver takes them."""
@@ -178,7 +184,26 @@ class Dialect:
                 lists[number - 1] = None
             return f"${number}"
 
-        return Statement(_MARK.sub(place, text).strip(), tuple(lists), values)
+        return Statement(_MARK.sub(place, text).strip(), tuple(lists), values, _by_columns(statement))
+
+
+def _by_columns(statement: str) -> str | None:
+    found = _ROWS.fullmatch(statement)
+    if found is None:
+        return None
+    table, names, values, rest = found.groups()
+    types = column_types(table)
+    lists: list[str] = []
+    columns: list[str] = []
+    for name, value in zip(names.split(","), values.split(","), strict=True):
+        if value.strip() == "?":
+            lists.append(f"CAST(${len(lists) + 1} AS {types[name.strip()]}[])")
+            columns.append(f"c{len(lists)}")
+        else:
+            columns.append(value)
+    named = ", ".join(column for column in columns if column.startswith("c"))
+    rows = f"SELECT {', '.join(columns)} FROM unnest({', '.join(lists)}) AS row ({named})"
+    return f"INSERT INTO {table} ({names}) {rows}{rest}"
 
 
 _MOST_KNOWN = 1000

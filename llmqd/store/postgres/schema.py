@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _TABLES = """
 -- What SQLite calls so of two values.
 CREATE FUNCTION min(anycompatible, anycompatible) RETURNS anycompatible LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -314,6 +316,17 @@ CREATE TABLE words (
 ) PARTITION BY RANGE (id);
 CREATE INDEX words_said ON words USING gin (said);
 """
+
+_COLUMN = r"(\w+) (text|bigint|double precision|bytea)\b"
+
+
+def column_types(table: str) -> dict[str, str]:
+    """The types of a table's columns, as its migrations give them."""
+    script = "\n".join(MIGRATIONS)
+    made = re.search(rf"CREATE TABLE {table} \(\n(.*?)\n\)", script, re.DOTALL)
+    columns = re.findall(rf"^ +{_COLUMN}", made[1] if made else "", re.MULTILINE)
+    return dict(columns + re.findall(rf"ALTER TABLE {table} ADD COLUMN {_COLUMN}", script))
+
 
 MIGRATIONS: tuple[str, ...] = (_TABLES,)
 """Append only: number n brings a database from version n - 1 to n."""

@@ -24,9 +24,12 @@ from llmqd.store import (
     traits,
     usage_questions,
 )
+from llmqd.store.columns import CALL_COLUMNS, OUTCOME_COLUMNS
 from llmqd.store.postgres.backend import PostgreSQL
 from llmqd.store.postgres.dialect import Dialect
+from llmqd.store.postgres.schema import column_types
 from llmqd.store.schema import MIGRATIONS
+from llmqd.store.spoken import SPOKEN_COLUMNS
 from llmqd.store.sqlite import SQLite
 from llmqd.store.words import query
 from tests.postgres import Postgres
@@ -87,6 +90,21 @@ def test_marks_become_numbers_and_lists_are_told_from_other_values() -> None:
     numbered = Dialect("j").of("SELECT a FROM t WHERE b = ?1 AND c IN (SELECT value FROM json_each(?3)) AND d = ?1")
     assert numbered.sql == "SELECT a FROM t WHERE b = $1 AND c = ANY($3) AND d = $1"
     assert numbered.lists == (2,)
+
+
+def test_rows_of_large_tables_are_written_by_their_columns() -> None:
+    written = (
+        Dialect("j").of("INSERT INTO nodes (session, key, text) VALUES (?, ?, 'x') ON CONFLICT DO NOTHING").columns
+    )
+    assert written == (
+        "INSERT INTO nodes (session, key, text) SELECT c1, c2,  'x'"
+        " FROM unnest(CAST($1 AS bigint[]), CAST($2 AS bigint[])) AS row (c1, c2) ON CONFLICT DO NOTHING"
+    )
+    for text in (statements.OPEN_CALL, statements.CLOSE_CALL, traits.ADD_FACET, texts.PUT_TEXT):
+        assert Dialect("j").of(text).columns is not None
+    for text in (traits.ADD_VISIT, statements.ADD_TO_SESSION, indexing.ADD):  # one row after the other
+        assert Dialect("j").of(text).columns is None
+    assert column_types("calls").keys() >= {*CALL_COLUMNS, *OUTCOME_COLUMNS, *SPOKEN_COLUMNS}
 
 
 def test_the_position_is_that_of_the_journal_that_is_followed() -> None:
