@@ -65,7 +65,13 @@ class Address:
         """Connections that only read, made when they are needed."""
         settings = self._settings() | {"default_transaction_read_only": "on"}
         return asyncpg.create_pool(
-            self._dsn, min_size=0, max_size=_READERS, timeout=CONNECT, init=_prepare, server_settings=settings
+            self._dsn,
+            min_size=0,
+            max_size=_READERS,
+            timeout=CONNECT,
+            init=_prepare,
+            reset=_leave,
+            server_settings=settings,
         )
 
     def _settings(self) -> dict[str, str]:
@@ -82,6 +88,10 @@ class Address:
 async def _prepare(connection: asyncpg.Connection[Any]) -> None:
     """Sums of whole numbers are `numeric` there, and whole numbers here."""
     await connection.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=int, format="text")
+
+
+async def _leave(connection: asyncpg.Connection[Any]) -> None:
+    """Questions leave nothing behind in a connection that would have to be put in order."""
 
 
 class Writing:
