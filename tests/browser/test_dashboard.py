@@ -72,11 +72,14 @@ async def visitor(daemon: LlmqdProcess, tmp_path: Path) -> AsyncIterator[Visitor
         await asyncio.to_thread(lent.__exit__, None, None, None)
 
 
-async def call(client: aiohttp.ClientSession, words: object, model: str = "gpt-4o-mini", session: str = "s/1") -> str:
-    """The id of a call, once it has been answered."""
+async def call(
+    client: aiohttp.ClientSession, words: object, model: str = "gpt-4o-mini", session: str = "s/1", **controls: str
+) -> str:
+    """The id of a call, once it has been answered; `controls` as in `X-LLMQD-User`."""
     talk = words if isinstance(words, list) else [{"role": "user", "content": words}]
     body = {"model": model, "messages": talk}
-    async with client.post("/v1/chat/completions", json=body, headers={"X-LLMQD-Session": session}) as answer:
+    headers = {"X-LLMQD-Session": session} | {f"X-LLMQD-{name.title()}": value for name, value in controls.items()}
+    async with client.post("/v1/chat/completions", json=body, headers=headers) as answer:
         await answer.read()
         assert answer.status == 200
         return answer.headers["X-LLMQD-Request-Id"]
@@ -138,6 +141,39 @@ async def test_a_session_is_found_by_text_and_its_transcript_read(
     await visitor(page.click, "td a")
     await visitor(page.shows, "All fields")
     assert "usage_source" in await visitor.text()
+    assert await visitor.calm()
+
+
+async def test_beyond_the_dearest_all_others_are_one_line_and_together_they_are_the_whole(
+    visitor: Visitor, client: aiohttp.ClientSession
+) -> None:
+    page = visitor.page
+    for number in range(11):
+        await call(client, "word " * (number + 1), ("gpt-4o-mini", "gpt-4o")[number % 2], user=f"user-{number}")
+    await visitor(page.open, "usage?days=7&by=user")
+    await visitor(page.click, "[aria-label='Cost by user as CSV']")
+    async with client.get("/api/v1/analytics/overview?days=7") as answer:
+        overview = json.loads(await answer.text(), parse_float=Decimal)
+    rows = list(csv.DictReader(io.StringIO((await visitor(page.downloaded, "cost-by-user.csv")).decode())))
+    users = [name for name in rows[0] if name not in ("time", "all others")]
+    assert len(users) == 8
+    drawn = sum(Decimal(row[name]) for row in rows for name in (*users, "all others"))
+    assert abs(drawn - overview["total_cost"]) < Decimal("1e-12")
+    await visitor(page.open, "usage?days=30&granularity=hour&by=user")
+    await visitor(page.shows, "all others")
+    assert await visitor.calm()
+
+
+async def test_a_search_that_would_look_at_every_call_begins_with_the_last_days(
+    visitor: Visitor, client: aiohttp.ClientSession
+) -> None:
+    page = visitor.page
+    made = await call(client, "Hello", tags="blue")
+    await visitor(page.open, "calls?tag=blue")
+    await visitor(page.shows, "Only the last 7 days were looked through")
+    await visitor(page.shows, made)
+    await visitor(page.click, ".note a")
+    await visitor(page.until, lambda: "looked through" not in page.text and made in page.text, "all of them")
     assert await visitor.calm()
 
 

@@ -10,6 +10,8 @@ const FIELDS = [["session_id", "Session"], ["agent_name", "Agent"], ["user_id", 
 const MORE = [["start_date", "From", "date"], ["end_date", "To", "date"], ["min_cost", "Cost from $", "number"], ["max_cost", "Cost to $", "number"]];
 const STATUS = ["", "running", "done", "cut", "failed", "cancelled", "abandoned", "refused", "interrupted"];
 const HEADS = [["Call", "id"], ["Began", "time"], ["Model"], ["Session"], ["Status"], ["Queued", "num"], ["First byte", "num"], ["Total", "num"], ["Tokens", "num"], ["Cost", "num"]];
+// By what calls are found only by looking at each, and what bounds how many those are.
+const SLOW = ["tag", "min_cost", "max_cost"], FAST = ["session_id", "start_date", "end_date", "cursor"], DAYS = 7;
 const PRICED = { input: "input", output: "output", cached: "cache_read", cache_write_5m: "cache_write" };
 
 export async function calls(place, { signal, params, go }) {
@@ -20,11 +22,16 @@ export async function calls(place, { signal, params, go }) {
     h("label", {}, "Status", h("select", { name: "status" }, STATUS.map((value) => h("option", { value, selected: value === (params.get("status") ?? "") }, value || "any")))),
     h("button", { type: "submit" }, "Search"), h("a", { href: "#/calls" }, "Clear"));
   place.append(h("h1", {}, "Calls"), form);
-  const wanted = Object.fromEntries(params);
-  const found = await get(`/api/v1/requests${query({ ...wanted, limit: 100 })}`, signal);
+  const { all, ...wanted } = Object.fromEntries(params);
+  const looked = { ...wanted };
+  if (!all && SLOW.some((name) => wanted[name]) && !FAST.some((name) => wanted[name])) {
+    looked.start_date = new Date(Date.now() - DAYS * 86400000).toISOString().slice(0, 10);
+    place.append(h("p", { class: "note" }, `Only the last ${DAYS} days were looked through. `, h("a", { href: `#/calls${query({ ...wanted, all: "1" })}` }, "Look through all calls"), ", which takes longer the more there are."));
+  }
+  const found = await get(`/api/v1/requests${query({ ...looked, limit: 100 })}`, signal);
   place.append(table("Calls, the latest first", HEADS, found.requests.map((call) => [callLink(call.request_id), when(call.request_start), call.model, sessionLink(call.session_id), `${call.status} ${call.http_status ?? ""}`,
     span(call.queued_time), span(call.time_to_first_token), span(call.total_time), number(call.total_tokens), money(call.cost)]), "No call fits. Clear a filter, or point a program's base_url at this daemon."));
-  if (found.next) place.append(h("p", {}, h("a", { href: `#/calls${query({ ...wanted, cursor: found.next })}` }, "Earlier calls")));
+  if (found.next) place.append(h("p", {}, h("a", { href: `#/calls${query({ ...looked, all, cursor: found.next })}` }, "Earlier calls")));
 }
 
 export async function call(place, { signal, id }) {

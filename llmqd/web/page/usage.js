@@ -7,16 +7,20 @@ import { money, number, percent, span } from "./format.js";
 const RANGES = [["1", "last day"], ["7", "7 days"], ["30", "30 days"], ["90", "90 days"], ["365", "a year"], ["", "from … to"]];
 const WAYS = ["model", "agent", "user", "key", "upstream"];
 const BASE = "/api/v1/analytics";
+const LINES = 8;
+const MOST_POINTS = 1500; // of all lines of a chart together: more can neither be told apart nor drawn at once
+const MOST_HOURS = 15 * 24; // beyond it what is told apart is told by days
 
 export async function usage(place, { signal, params, go }) {
   const wish = { days: params.get("days") ?? (params.get("from") ? "" : "7"), from: params.get("from") ?? "", to: params.get("to") ?? "", by: params.get("by") ?? "model" };
   wish.granularity = params.get("granularity") ?? (Number(wish.days) === 1 ? "hour" : "day");
   place.append(h("h1", {}, "Usage"), form(wish, go));
-  const window = { days: wish.days, from: wish.from, to: wish.to }, trend = { ...window, granularity: wish.granularity };
-  const [all, points, split, shares, sessions] = await Promise.all([
+  const window = { days: wish.days, from: wish.from, to: wish.to }, trend = { ...window, granularity: wish.granularity }, apart = apartBy(wish);
+  const [all, points, whole, split, shares, sessions] = await Promise.all([
     get(`${BASE}/overview${query(window)}`, signal),
     get(`${BASE}/usage-trends${query(trend)}`, signal),
-    get(`${BASE}/usage-trends${query({ ...trend, by: wish.by })}`, signal),
+    apart.granularity === wish.granularity ? null : get(`${BASE}/usage-trends${query({ ...window, granularity: apart.granularity })}`, signal),
+    get(`${BASE}/usage-trends${query({ ...window, ...apart, by: wish.by })}`, signal),
     get(`${BASE}/cost-breakdown${query({ ...window, by: wish.by, limit: 50 })}`, signal),
     get(`${BASE}/cost-breakdown${query({ ...window, by: "session", limit: 20 })}`, signal)]);
   place.append(overview(all));
@@ -24,12 +28,20 @@ export async function usage(place, { signal, params, go }) {
     place.append(note("No call in this stretch of time. Point a program's base_url at this daemon, or choose a longer range."));
     return;
   }
-  const step = wish.granularity === "hour" ? 3600 : 86400;
-  place.append(h("div", { class: "charts" }, charts(points, split, wish.by, step)), ...costTable(shares, wish.by),
+  const step = seconds(wish.granularity);
+  place.append(h("div", { class: "charts" }, charts(points, step, costBy(whole ?? points, split, wish.by, apart.granularity))), ...costTable(shares, wish.by),
     h("h2", {}, "Most expensive sessions"),
     table("Most expensive sessions", [["Session", "id"], ["Calls", "num"], ["Tokens", "num"], ["Cost", "num"]],
       sessions.map((one) => [sessionLink(one.category) ?? "no session", number(one.total_requests), number(one.total_tokens), money(one.total_cost)]),
       "No session in this stretch of time."));
+}
+
+// What is told apart has a line for each of the dearest: fewer, or of days, where the stretch is long.
+function apartBy(wish) {
+  const days = Math.max(1, Number(wish.days) || (Date.parse(wish.to || new Date().toISOString()) - Date.parse(wish.from)) / 86400000);
+  const granularity = wish.granularity === "hour" && days * 24 <= MOST_HOURS ? "hour" : "day";
+  const points = days * (granularity === "hour" ? 24 : 1);
+  return { granularity, limit: Math.max(1, Math.min(LINES, Math.floor(MOST_POINTS / points))) };
 }
 
 function form(wish, go) {
@@ -59,22 +71,32 @@ function overview(all) {
     ["Response time", three(all.response_time)], ["First token of streams", three(all.time_to_first_token)]]);
 }
 
-function charts(points, split, by, step) {
-  const times = points.map((point) => Date.parse(point.start) / 1000);
-  const line = (name, of) => ({ name, values: points.map(of) });
-  const cost = (point) => (point.total_cost === null ? null : Number(point.total_cost));
-  const three = (of) => ["p50", "p95", "p99"].map((name) => line(name, (point) => of(point)[name]));
-  const at = new Map(times.map((time, row) => [time, row]));
-  const values = new Map();
+const seconds = (granularity) => (granularity === "hour" ? 3600 : 86400);
+const cost = (point) => (point.total_cost === null ? null : Number(point.total_cost));
+const moments = (points) => points.map((point) => Date.parse(point.start) / 1000);
+
+// A line for each of the dearest, and one for all others together.
+function costBy(points, split, by, granularity) {
+  const times = moments(points), at = new Map(times.map((time, row) => [time, row])), values = new Map();
   for (const point of split) {
     const name = point.category ?? (point.total_requests ? `no ${by}` : null);
     if (name === null) continue;
     if (!values.has(name)) values.set(name, new Array(times.length).fill(0));
     values.get(name)[at.get(Date.parse(point.start) / 1000)] = cost(point);
   }
+  const shown = [...values].map(([name, costs]) => ({ name, values: costs }));
+  const rest = points.map((point, row) => Math.max(0, (cost(point) ?? 0) - shown.reduce((sum, line) => sum + (line.values[row] ?? 0), 0)));
+  if (rest.some((value) => value > 1e-9)) shown.push({ name: "all others", values: rest });
+  return chart(`Cost by ${by}`, times, shown, money, { step: seconds(granularity) });
+}
+
+function charts(points, step, split) {
+  const times = moments(points);
+  const line = (name, of) => ({ name, values: points.map(of) });
+  const three = (of) => ["p50", "p95", "p99"].map((name) => line(name, (point) => of(point)[name]));
   return [
     chart("Cost over time", times, [line("cost_usd", cost)], money, { step, bars: true }),
-    chart(`Cost by ${by}`, times, [...values].map(([name, costs]) => ({ name, values: costs })), money, { step }),
+    split,
     chart("Tokens over time", times, [line("input", (point) => point.total_prompt_tokens), line("output", (point) => point.total_completion_tokens), line("cached", (point) => point.cached_tokens)], number, { step }),
     chart("Calls and errors", times, [line("calls", (point) => point.total_requests), line("errors", (point) => point.error_count)], number, { step, bars: true }),
     chart("Response time", times, three((point) => point.response_time), span, { step }),
