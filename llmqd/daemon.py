@@ -264,7 +264,8 @@ class Daemon:
         return Door(self.callers, self.in_force)
 
     async def _listen(self, queue: QueueApi, events: EventStream, api: Api, door: Door, server: Server) -> None:
-        app = build_app(self.proxy, self.own, queue, events, api, Cors(self.in_force), door)
+        silence = server.client_timeout
+        app = build_app(self.proxy, self.own, queue, events, api, Cors(self.in_force), door, silence=silence)
         self.tls = ServerTls.of(server)
         self.listening: Listening = await self._parts.enter_async_context(
             Listening(

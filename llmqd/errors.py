@@ -13,6 +13,7 @@ LlmqdError
 ├── StoreError            the database cannot be used
 │   └── NewerDatabase     written by a newer llmqd
 └── CallRefused           llmqd answers instead of an upstream (status, code, retry hints)
+    ├── BadRequest            400 bad_request
     ├── BadHeader             400 bad_header
     ├── MissingEndpoint       400 missing_endpoint
     ├── InvalidKey            401 invalid_key
@@ -119,6 +120,12 @@ class CallRefused(LlmqdError):
         self.retry = retry
         self.position = position
         self.eta = eta
+
+
+class BadRequest(CallRefused):
+    """What came is not valid HTTP."""
+
+    status, code = 400, "bad_request"
 
 
 class BadHeader(CallRefused):

@@ -38,7 +38,7 @@ LAYERS = (
     ("web.app", "web.listening"),
     ("web.api.*",),
     ("web.proxy", "web.cors", "web.dashboard", "web.queue_api", "web.event_stream", "web.door"),
-    ("web.own",),
+    ("web.own", "web.connection"),
     ("web.attempts",),
     ("web.relay",),
     ("web.sender", "web.disconnects"),

@@ -74,12 +74,12 @@ def _clean_body(raw: bytes, clean: Callable[[str], str]) -> bytes:
     """A JSON body is looked into text by text, so that escapes hide nothing; anything else as one text."""
     try:
         value = orjson.loads(raw)
-    except ValueError:
+        cleaned_value = _clean_value(value, clean)
+        return raw if cleaned_value == value else orjson.dumps(cleaned_value)
+    except (ValueError, TypeError, RecursionError):  # no JSON, or nested deeper than can be looked into or written
         text = raw.decode("utf-8", "replace")
         cleaned = clean(text)
         return raw if cleaned == text else cleaned.encode("utf-8", "replace")
-    cleaned_value = _clean_value(value, clean)
-    return raw if cleaned_value == value else orjson.dumps(cleaned_value)
 
 
 def _clean_value(value: Any, clean: Callable[[str], str]) -> Any:

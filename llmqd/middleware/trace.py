@@ -15,6 +15,7 @@ import orjson
 if TYPE_CHECKING:
     from llmqd.middleware.sighting import Asked, Sighting
 
+_DEEPEST = 100
 _CHUNKS = 100
 """Pieces of a stream that are kept one by one; `body` has all of them together."""
 
@@ -54,7 +55,7 @@ class Trace:
     def response(self, sighting: Sighting) -> None:
         """Writes the file of one call. Raises OSError where that is not possible; nothing half is left behind."""
         files = self._known()
-        data = orjson.dumps(self.document(sighting), option=orjson.OPT_INDENT_2)
+        data = _written(self.document(sighting))
         asked = sighting.asked
         at = datetime.fromtimestamp(asked.at, UTC)
         stamp = f"{at:%Y-%m-%dT%H-%M-%S}-{at.microsecond // 1000:03d}Z"
@@ -139,6 +140,28 @@ class Trace:
             files.popleft()
             self.size -= taken
             path.unlink(missing_ok=True)
+
+
+def _written(document: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+    except TypeError:
+        return orjson.dumps(_plain(document, _DEEPEST), option=orjson.OPT_INDENT_2)
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """The same without what JSON cannot hold: text that is not UTF-8, nesting deeper than can be written."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case dict() | list() if not depth:
+            return "[nested too deeply]"
+        case dict():
+            return {_plain(name, 0): _plain(item, depth - 1) for name, item in value.items()}
+        case list():
+            return [_plain(item, depth - 1) for item in value]
+        case _:
+            return value
 
 
 def _named(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:

@@ -140,7 +140,7 @@ def _judge(event: bytes) -> bytes:
     payload = event[span[0] : span[1]]
     try:
         chunk = _chunk.decode(payload)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return event
     usage = bytes(chunk.usage)
     if usage == b"null":

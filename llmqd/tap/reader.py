@@ -148,7 +148,7 @@ def parse(data: bytes) -> Any:
         if len(data) <= _LARGE or not data.lstrip().startswith(b"{"):
             return orjson.loads(data)
         return _outline(data, _DEPTH)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -104,19 +104,17 @@ class Tap:
                 self._capture.add(chunk)
             if not self._ignoring:
                 self._read(chunk)
-        except Exception:
+        except Exception as error:
             # A fault in metering must not become a fault in passing on.
-            self.faulty = True
-            logger.exception("an answer could not be metered")
+            self._failed(error)
 
     def close(self, *, complete: bool) -> Reading:
         """The answer has ended; `complete` says that the upstream ended it cleanly. Later calls return the same."""
         if self._reading is None:
             try:
                 self._read_rest()
-            except Exception:
-                self.faulty = True
-                logger.exception("an answer could not be metered")
+            except Exception as error:
+                self._failed(error)
             self._body.clear()
             facts = self._reader.facts
             self._reading = Reading(
@@ -132,6 +130,11 @@ class Tap:
     def captured(self) -> Captured | None:
         """What was kept of the answer; None where nothing was to be. It is given away: a second time it is empty."""
         return self._capture.take() if self._capture is not None else None
+
+    def _failed(self, error: Exception) -> None:
+        """One line: whoever sends such answers may send thousands. The details are for those who look for them."""
+        self.faulty = True
+        logger.warning("an answer could not be metered: %r", error, exc_info=logger.isEnabledFor(logging.DEBUG))
 
     def _read_rest(self) -> None:
         if self.faulty:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from llmqd import __version__
 from llmqd.errors import CallRefused, MethodNotAllowed, NotFound
+from llmqd.web.body import SILENCE
 from llmqd.web.cors import Cors
 from llmqd.web.dashboard import Dashboard
-from llmqd.web.refusal import refusal
+from llmqd.web.refusal import refusal, sign
 from llmqd.web.relay import PassedResponse
 
 if TYPE_CHECKING:
@@ -24,22 +24,26 @@ if TYPE_CHECKING:
     from llmqd.web.queue_api import QueueApi
 
 
-_SECURITY = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cache-Control", "no-store"),
-)
-"""Headers of every answer of llmqd's own: nothing is guessed, framed, told to others or kept."""
-
 logger = logging.getLogger(__name__)
 
 
 def build_app(
-    proxy: Proxy, own: Own, queue: QueueApi, events: EventStream, api: Api, cors: Cors, door: Door
+    proxy: Proxy,
+    own: Own,
+    queue: QueueApi,
+    events: EventStream,
+    api: Api,
+    cors: Cors,
+    door: Door,
+    *,
+    silence: float,
 ) -> web.Application:
-    """All routes; what is not llmqd's own goes to the proxy, whatever its method and path."""
+    """All routes; what is not llmqd's own goes to the proxy, whatever its method and path.
+
+    `silence` is how many seconds the body of a request may say nothing.
+    """
     app = web.Application(middlewares=[_own_words, door.check])
+    app[SILENCE] = silence
     for path, handler in (
         ("/", own.root),
         ("/health", own.health),
@@ -98,6 +102,4 @@ async def _signature(_: web.Request, response: web.StreamResponse) -> None:
     if isinstance(response, PassedResponse):
         response.restore_headers()
     else:
-        response.headers["Server"] = f"llmqd/{__version__}"
-        for name, value in _SECURITY:
-            response.headers.setdefault(name, value)
+        sign(response)

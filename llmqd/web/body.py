@@ -160,6 +160,20 @@ async def _next_piece(content: StreamReader, silence: float) -> bytes:
     return piece
 
 
+SILENCE = web.AppKey("silence", float)
+"""How long the application waits for the next byte of a body that is for llmqd itself, in seconds; 0: for ever."""
+
+
+async def receive_own(request: web.Request) -> bytes:
+    """The body of a request to one of llmqd's own URLs. Raises BodyTooLarge, RequestTimeout."""
+    most, data = request.client_max_size, bytearray()
+    async for piece in _arriving(request, request.app.get(SILENCE, 0.0)):
+        data += piece
+        if len(data) > most:
+            raise BodyTooLarge(f"the body is too large: this URL takes {most} bytes")
+    return bytes(data)
+
+
 def _spool(directory: Path | None) -> IO[bytes]:
     try:
         place = directory if directory is not None and directory.is_dir() else None

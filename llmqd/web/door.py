@@ -14,6 +14,7 @@ from aiohttp import web
 from llmqd.auth.callers import Caller, Presented
 from llmqd.auth.logins import LASTS
 from llmqd.errors import BadBody, BadField, CallRefused, InvalidKey, NotAllowed
+from llmqd.web.body import receive_own
 from llmqd.web.own import json_response
 from llmqd.web.refusal import refusal
 from llmqd.web.scope import confine
@@ -168,8 +169,8 @@ def _bearer(value: str) -> str:
 
 async def _token(request: web.Request) -> str:
     try:
-        body = orjson.loads(await request.read())
-    except (orjson.JSONDecodeError, web.HTTPRequestEntityTooLarge):
+        body = orjson.loads(await receive_own(request))
+    except orjson.JSONDecodeError:
         raise BadBody('the body must be JSON: {"token": "..."}') from None
     token = body.get("token") if isinstance(body, dict) else None
     if not isinstance(token, str) or not token:

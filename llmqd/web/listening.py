@@ -8,17 +8,17 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from llmqd.errors import ListenError
+from llmqd.web.connection import Runner
 from llmqd.web.patience import let_stalled_go
 
 if TYPE_CHECKING:
@@ -35,20 +35,6 @@ _OURS = "listen="
 
 _BACKLOG = 4096
 _UNIX_MODE = 0o660
-
-
-class _ServerLog(logging.LoggerAdapter[logging.Logger]):
-    """What aiohttp's server logs: bytes that are no HTTP are a client's fault, worth one line and no traceback."""
-
-    def exception(self, msg: object, *args: object, exc_info: Any = True, **more: Any) -> None:
-        if isinstance(exc_info, HttpProcessingError):
-            reason = " ".join(exc_info.message.split())[:200]
-            self.info("what a client sent is not valid HTTP: %s", reason)
-        else:
-            self.error(msg, *args, exc_info=exc_info, **more)
-
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        return msg, kwargs
 
 
 class Listening:
@@ -86,10 +72,10 @@ class Listening:
         self._wanted = [address for address in addresses if address.path or not self._of_unit]
         self._notifier = notifier
         self._parts = AsyncExitStack()
-        self._runner = web.AppRunner(
+        self._runner = Runner(
             app,
             access_log=None,
-            logger=_ServerLog(logging.getLogger(__name__)),
+            logger=logger,
             handler_cancellation=True,
             auto_decompress=False,
             shutdown_timeout=grace,

@@ -9,7 +9,8 @@ import orjson
 from aiohttp import web
 
 from llmqd.controls import parse_priority
-from llmqd.errors import BadBody, BadField, BodyTooLarge
+from llmqd.errors import BadBody, BadField
+from llmqd.web.body import receive_own
 
 LONGEST_PAUSE = 365 * 86400.0
 """Seconds of the longest timed pause; a pause without an end has no `seconds`."""
@@ -22,12 +23,9 @@ Fields = dict[str, Any]
 async def fields(request: web.Request, *known: str) -> Fields:
     """The JSON object that is the body; an empty body is an empty object.
 
-    Raises BadBody, BodyTooLarge, or BadField when it has a field that is not known here.
+    Raises BadBody, BodyTooLarge, RequestTimeout, or BadField when it has a field that is not known here.
     """
-    try:
-        data = await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise BodyTooLarge(f"the body is too large: {error.text}") from None
+    data = await receive_own(request)
     if not data.strip():
         return {}
     try:

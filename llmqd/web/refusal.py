@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from llmqd import __version__
 from llmqd.call import Dialect
 from llmqd.errors import CallRefused, ShuttingDown
 
@@ -39,6 +40,14 @@ _GOOGLE_STATUS = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+
+_SECURITY = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+)
+"""Headers of every answer of llmqd's own: nothing is guessed, framed, told to others or kept."""
 
 
 def error_object(dialect: Dialect, status: int, code: str, message: str) -> dict[str, Any]:
@@ -84,3 +93,10 @@ def refusal(error: CallRefused, dialect: Dialect, headers: Mapping[str, str] | N
     if error.eta is not None:
         response.headers["X-LLMQD-ETA-Ms"] = str(math.ceil(error.eta * 1000))
     return response
+
+
+def sign(response: web.StreamResponse) -> None:
+    """Gives an answer of llmqd's own the headers that all of them have."""
+    response.headers["Server"] = f"llmqd/{__version__}"
+    for name, value in _SECURITY:
+        response.headers.setdefault(name, value)

@@ -210,3 +210,29 @@ def test_other_headers_are_shown(name: str) -> None:
 def test_a_url_without_a_key_is_left_as_it_is() -> None:
     assert shown_url("/v1/x?a=%2F&b") == "/v1/x?a=%2F&b"
     assert "s3cret" not in shown_url("/v1/x?a=1&key=s3cret")
+
+
+@pytest.mark.parametrize("depth", [200, 300, 600, 1000])
+async def test_what_is_nested_deeply_is_traced_without_secrets_too(tmp_path: Path, depth: int) -> None:
+    secret = b'"sk-proj-abcdefghij0123456789abcd"'
+    body = b'{"model":"gpt-4o","messages":[],"a":' + b"[" * depth + secret + b"]" * depth + b"}"
+    async with (
+        FakeUpstream() as upstream,
+        running(tmp_path, upstream_toml("openai", upstream.url) + TRACE) as daemon,
+    ):
+        upstream.play(json_answer({}).but(body=[body]))
+        await call(daemon.port, "POST", CHAT, body, SENT)
+        [found] = await traced(tmp_path / "state" / "traces")
+        assert found["request"]["method"] == "POST"
+        assert b"sk-proj" not in orjson.dumps(found)
+
+
+async def test_headers_that_are_not_utf_8_are_traced(tmp_path: Path) -> None:
+    async with (
+        FakeUpstream() as upstream,
+        running(tmp_path, upstream_toml("openai", upstream.url) + TRACE) as daemon,
+    ):
+        upstream.play(json_answer({}, 200, ("X-Answer", "caf\udce9")))
+        await call(daemon.port, "POST", CHAT, PLAIN, SENT | {"X-Question": "caf\udce9"})
+        [found] = await traced(tmp_path / "state" / "traces")
+        assert found["request"]["headers"]["X-Question"] in ("caf?", "caf\u00e9")

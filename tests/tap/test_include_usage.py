@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from typing import Any
 
 import orjson
@@ -262,3 +263,20 @@ def test_two_megabyte_event_passes_in_small_pieces() -> None:
 def test_stripped_chunks_are_still_json() -> None:
     for event in strip(with_option(without_option())).split(b"\n\n")[:-2]:
         assert "usage" not in orjson.loads(event.removeprefix(b"data: "))
+
+
+def test_a_chunk_nested_without_end_passes_as_it_is() -> None:
+    for nest in (b'{"a":', b"["):
+        body = b'data: {"usage":' + nest * 50_000 + b'"usage"\n\n'
+        assert strip([body]) == body
+
+
+@given(st.randoms(use_true_random=False))
+def test_no_change_of_a_stream_makes_the_edit_raise(noise: random.Random) -> None:
+    body = bytearray(b"".join(with_option(without_option())))
+    for _ in range(noise.randint(1, 12)):
+        at = noise.randrange(len(body) + 1)
+        body[at : at + noise.randint(0, 4)] = noise.choice(
+            [b"", b"{", b"}", b'"', b"\\", b'"usage":', b"null", b"\xff"]
+        )
+    strip([bytes(body)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from random import Random
 
 import brotli  # type: ignore[import-untyped]
 import orjson
@@ -326,7 +327,10 @@ def test_fault_in_metering_is_logged_and_does_not_reach_the_caller(caplog: pytes
     usage = tap.close(complete=True).usage
     assert usage is not None
     assert usage.source == "unknown"
-    assert [record.message for record in caplog.records] == ["an answer could not be metered"]
+    [record] = caplog.records
+    assert record.message.startswith("an answer could not be metered: ")
+    assert record.levelname == "WARNING"
+    assert not record.exc_info
 
 
 def test_closing_again_gives_the_same_reading_and_later_bytes_change_nothing() -> None:
@@ -356,7 +360,41 @@ def test_no_bytes_make_the_tap_raise(content_type: str, encoding: str, chunks: l
     for part in chunks:
         tap.feed(part)
     tap.close(complete=complete)
+    assert not tap.faulty
     assert tap.received == sum(map(len, chunks))
+
+
+@given(st.sampled_from(STREAMS), st.randoms(use_true_random=False), st.integers(1, 4000))
+def test_no_change_of_an_answer_is_a_fault_of_the_tap(recording: Recording, noise: Random, size: int) -> None:
+    body = bytearray(recording.body)
+    for _ in range(noise.randint(1, 12)):
+        at = noise.randrange(len(body) + 1)
+        match noise.randrange(4):
+            case 0:
+                body[at : at + 1] = noise.randbytes(1)
+            case 1:
+                body[at:at] = noise.choice(
+                    [b"{", b"[" * 3000, b'"', b"\\", b"null", b"-1e999", b"\xff", b"\n\n", b"0" * 400]
+                )
+            case 2:
+                del body[at : at + noise.randint(1, 30)]
+            case _:
+                body[at:at] = body[at : at + noise.randint(1, 60)]
+    tap = Tap(dialect=recording.dialect, content_type=recording.content_type, content_encoding="", request_bytes=4)
+    for start in range(0, len(body), size):
+        tap.feed(bytes(body[start : start + size]))
+    tap.close(complete=True)
+    assert not tap.faulty
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream", "application/x-ndjson"])
+@pytest.mark.parametrize("nest", [b'{"a":', b"[", b'{"choices":[{"message":', b'{"usage":{"a":'])
+def test_an_answer_nested_without_end_is_passed_over(content_type: str, nest: bytes) -> None:
+    for body in (nest * 50_000, b"data: " + nest * 50_000 + b"\n\n", b'{"usage":1,"choices":' + nest * 50_000):
+        tap = Tap(dialect="openai", content_type=content_type, content_encoding="", request_bytes=4)
+        tap.feed(body)
+        assert tap.close(complete=True).error is None
+        assert not tap.faulty
     assert not tap.faulty
 
 

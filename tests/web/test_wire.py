@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -111,12 +112,36 @@ async def test_what_is_no_http_is_400_and_one_line_in_the_log(
 ) -> None:
     with caplog.at_level(logging.INFO):
         response = await exchange(daemon, request_text)
-    assert response.status == 400
+    assert (response.status, code_of(response)) == (400, "bad_request")
+    assert response.header("content-type") == "application/json"
+    assert response.header("x-content-type-options") == "nosniff"
     assert not upstream.heads
     noted = [record for record in caplog.records if "not valid HTTP" in record.getMessage()]
     assert len(noted) == 1
-    assert "\n" not in noted[0].getMessage()
+    said = noted[0].getMessage()
+    assert "\n" not in said
+    assert not re.search(r"x{5}|a.b|abcde|b'", said.partition(": ")[2])
     assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/v1/sessions/search"),
+        ("PATCH", "/queue/x"),
+        ("POST", "/dashboard/login"),
+        ("POST", CHAT),
+        ("POST", "/v1/files"),
+    ],
+)
+async def test_a_client_that_falls_silent_in_its_body_is_408_wherever_it_goes(
+    tmp_path: Path, upstream: FakeUpstream, method: str, path: str
+) -> None:
+    toml = upstream_toml("openai", upstream.url)
+    async with running(tmp_path, toml, server='client_timeout = "50ms"') as daemon:
+        request = f"{method} {path} HTTP/1.1\r\nHost: x\r\nX-LLMQD-Dashboard: 1\r\nContent-Length: 9\r\n\r\n{{"
+        response = await exchange(daemon, request)
+        assert (response.status, code_of(response)) == (408, "request_timeout")
 
 
 async def test_a_transfer_coding_that_nobody_undoes_is_refused(daemon: DaemonUnderTest, upstream: FakeUpstream) -> None:

@@ -12,8 +12,9 @@ import msgspec
 import orjson
 from aiohttp import web
 
-from llmqd.errors import BadBody, BadField, BodyTooLarge
+from llmqd.errors import BadBody, BadField
 from llmqd.usage import PICO
+from llmqd.web.body import receive_own
 
 _Input = TypeVar("_Input", bound=msgspec.Struct)
 
@@ -32,12 +33,9 @@ def read_query(request: web.Request, into: type[_Input]) -> _Input:
 async def read_body(request: web.Request, into: type[_Input]) -> _Input:
     """The body, a JSON object, as this input; an empty one is an empty object.
 
-    Raises BadBody, BodyTooLarge, BadField.
+    Raises BadBody, BodyTooLarge, RequestTimeout, BadField.
     """
-    try:
-        data = await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise BodyTooLarge(f"the body is too large: {error.text}") from None
+    data = await receive_own(request)
     try:
         fields = orjson.loads(data) if data.strip() else {}
     except orjson.JSONDecodeError as error:

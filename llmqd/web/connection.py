@@ -1,0 +1,68 @@
+"""The connections of clients: aiohttp's, which tell in llmqd's own words what is no HTTP."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestHandler
+
+from llmqd.errors import BadRequest
+from llmqd.web.refusal import refusal, sign
+
+if TYPE_CHECKING:
+    from aiohttp.web_server import Server
+
+logger = logging.getLogger(__name__)
+
+_QUOTED = re.compile(r"""[:\s]*(?:\n|\bbytearray\(|\bb['"]|(?<=line )['"]|(?<=: )['"]).*""", re.DOTALL)
+"""Where a parser's message begins to repeat what was sent: nobody is told that, and no log keeps it."""
+
+
+class Connection(RequestHandler):
+    """One connection. What cannot be understood as HTTP is answered like any other bad call, and costs one line."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what could not be handled; the connection is closed after it."""
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        reason = _QUOTED.sub("", exc.message) or "it cannot be understood"
+        logger.info("what a client sent is not valid HTTP: %s", reason)
+        if request.writer.output_size:
+            raise ConnectionError("an answer has begun")
+        response = refusal(BadRequest(f"the request is not valid HTTP: {reason}"), "openai")
+        sign(response)
+        response.force_close()
+        return response
+
+
+class Runner(web.AppRunner):
+    """Runs an application over such connections."""
+
+    __slots__ = ()
+
+    async def _make_server(self) -> Server:
+        made = await super()._make_server()
+        return _Server(
+            made.request_handler,
+            request_factory=made.request_factory,
+            handler_cancellation=made.handler_cancellation,
+            loop=made._loop,
+            **made._kwargs,
+        )
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return Connection(self, loop=self._loop, **self._kwargs)
