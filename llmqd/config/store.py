@@ -53,6 +53,12 @@ class Store:
         "Largest journal while the database cannot be written; beyond it the oldest texts in it are given up, and\n"
         "calls are recorded only when they end. Nothing that is counted is lost. 0: no limit.",
     )
+    behind_max: float = setting(
+        Duration(),
+        "1m",
+        "How long the database may be behind the journal before /health says so: the machine is too busy then.\n"
+        "0: for ever.",
+    )
     query_timeout: float = setting(
         Duration(), "10s", "Longest that a question to the ledger may take; then it is given up with 503. 0: no limit."
     )

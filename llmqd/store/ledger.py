@@ -112,6 +112,7 @@ class Ledger:
         self.usage = UsageQuestions(backend.ask)
         self.sessions = SessionQuestions(backend.ask)
         self.requests = RequestQuestions(backend.ask)
+        self._clock = clock
         self._intake = Intake(self._journal, limit=settings.buffer)
         self._durability = Durability(self._journal, self._intake, every=settings.sync_every)
         self._writer = Writer(
@@ -186,7 +187,7 @@ class Ledger:
 
     def note(self, name: str, text: str) -> None:
         """Remember this in the place of what was remembered under that name, once all told before is written."""
-        self._intake.append(encode_noted(name, text))
+        self._append(encode_noted(name, text))
 
     async def noted(self, name: str) -> str | None:
         """What is remembered under a name, None for nothing. Raises StoreError when the database cannot answer."""
@@ -194,6 +195,7 @@ class Ledger:
 
     def _keep(self, record: Record) -> None:
         entry, made = closed(record)
+        self._about_to_append()
         if self._transcripts is None:
             self._intake.append(entry, made)
         else:
@@ -208,7 +210,12 @@ class Ledger:
                 self._transcripts.kept(record.transcript)
 
     def _append(self, entry: bytes) -> None:
+        self._about_to_append()
         self._intake.append(entry if self._transcripts is None else self._transcripts.entry(entry))
+
+    def _about_to_append(self) -> None:
+        if not self._journal.behind(self._writer.position):
+            self._writer.level_at = self._clock()
 
     def _forgotten(self, before: float) -> None:
         if self._transcripts is not None:
@@ -322,6 +329,13 @@ class Ledger:
             )
         if reason is None and self._over_cap():
             reason = f"the journal holds {behind_bytes} bytes that the database has not taken: it is too slow or stuck"
+        behind = max(0, self._intake.appended + self._intake.waiting - self._writer.applied)
+        late = self._clock() - self._writer.level_at if behind_bytes else 0.0
+        if reason is None and 0 < self._settings.behind_max <= late:
+            reason = (
+                f"the database has been behind the journal for {late:.0f} s, by {behind} records: this machine is"
+                " too slow or too busy for the load; calls go on, answers about the latest ones are incomplete"
+            )
         if reason is None and (aside := self._backend.aside()):
             reason = (
                 f"a damaged database was set aside as {aside[-1]}: see what can be read from it (llmqd doctor), then"
@@ -330,7 +344,7 @@ class Ledger:
         return StoreHealth(
             ok=reason is None,
             reason=reason,
-            behind=max(0, self._intake.appended + self._intake.waiting - self._writer.applied),
+            behind=behind,
             behind_bytes=behind_bytes,
             journal_bytes=self._journal.size,
             waiting=self._intake.waiting,

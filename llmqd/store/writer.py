@@ -92,6 +92,8 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self._began = BEGINNING
         self.position = BEGINNING
+        self.level_at = clock()
+        """When the database last had all that the journal had, by `clock`."""
         self.applied = 0
         self.set_aside = 0
         self.given_up = 0
@@ -180,7 +182,8 @@ class Writer:
 
         Failures of journal and database end up in `error`.
         """
-        self._attempt_began = self._clock()
+        began = self._attempt_began = self._clock()
+        end = self._journal.end
         self._more = False
         self._hurry.clear()
         self._intake.arrived.clear()
@@ -191,11 +194,14 @@ class Writer:
             if self._held is None:
                 self._held = await self._load()
             if self._held is None:
+                self.level_at = began
                 self._more = await self._tidy()
                 self._recovered()
                 return self._more and not self._stop.is_set()
             full = self._held.full
             await self._apply(self._held)
+            if self.position >= end:
+                self.level_at = began
             self._more = await self._tidy() or full
         except Damaged as damaged:
             self._failed(damaged)

@@ -248,6 +248,28 @@ async def test_past_its_cap_the_journal_takes_ends_only_and_all_calls_are_there(
         assert ledger.health().ok
 
 
+async def test_a_database_that_stays_behind_is_told_after_a_while_and_no_longer_when_it_has_caught_up(
+    tmp_path: Path,
+) -> None:
+    now = 100.0
+    async with Ledger(settings(behind_max=60.0), tmp_path, clock=lambda: now) as ledger:
+        await ledger.settled(5)
+        now += 3600
+        ledger.unsent(answer(make_record("s")))
+        assert ledger.health().ok  # it has been idle, not behind
+        now += 59
+        assert ledger.health().ok
+        ledger.unsent(answer(make_record("s")))
+        now += 1
+        assert (ledger.health().reason or "").startswith("the database has been behind the journal for 60 s, by 2 ")
+        assert await ledger.settled(5)
+        assert ledger.health().ok
+    async with Ledger(settings(behind_max=0.0), tmp_path, clock=lambda: now) as ledger:
+        ledger.unsent(answer(make_record("s")))
+        now += 1e6
+        assert ledger.health().ok
+
+
 async def test_memory_stays_flat_over_200_000_records_while_the_database_is_away(tmp_path: Path) -> None:
     page = resource.getpagesize()
 
