@@ -166,8 +166,8 @@ SILENCE = web.AppKey("silence", float)
 
 async def receive_own(request: web.Request) -> bytes:
     """The body of a request to one of llmqd's own URLs. Raises BodyTooLarge, RequestTimeout."""
-    most, data = request.client_max_size, bytearray()
-    async for piece in _arriving(request, request.app.get(SILENCE, 0.0)):
+    most, silence, data = request.client_max_size, request.app.get(SILENCE, 0.0), bytearray()
+    while piece := await _next_piece(request.content, silence):
         data += piece
         if len(data) > most:
             raise BodyTooLarge(f"the body is too large: this URL takes {most} bytes")
