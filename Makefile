@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check screenshots bench bench-analytics bench-postgresql bench-queue bench-sessions bench-texts deb image test-deb test-trixie clean
+.PHONY: run test check screenshots bench bench-analytics bench-postgresql bench-queue bench-sessions bench-texts test-faults fuzz soak deb image test-deb test-trixie clean
 
 run: $(VENV)/.run  ## start the daemon on its defaults: port 8080, data below ./var
 	exec $(BIN)/llmqd serve --defaults
@@ -40,6 +40,15 @@ bench-postgresql: $(VENV)/.test  ## how long they take with 10,000,000 calls in 
 
 bench-texts: $(VENV)/.test  ## what keeping every text costs: size, time, records a second; CALLS=50000: fewer of them
 	$(BIN)/python -m bench.texts $(if $(CALLS),--calls $(CALLS))
+
+test-faults: $(VENV)/.test  ## every fault under load, with its table; LONG=1: 30 minutes; LOAD=200: calls a second; ONLY='disk*': some
+	$(BIN)/python -m tests.faults $(if $(LONG),--long) $(if $(LOAD),--load $(LOAD)) $(if $(ONLY),--only '$(ONLY)')
+
+fuzz: $(VENV)/.test  ## broken bytes from clients and upstream against a real daemon; MINUTES=10, SEED=1: the same again
+	$(BIN)/python -m tests.faults.fuzz $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/.test  ## 100 calls a second with texts: memory, descriptors and tasks minute by minute; MINUTES=60
+	$(BIN)/python -m tests.faults.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE))
 
 SUITE := bookworm
 DEB = build/$(SUITE)/llmqd_$(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' llmqd/__init__.py)_amd64.deb

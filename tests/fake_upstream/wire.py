@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tests.fake_upstream.request import BadRequest, Received, RequestReader
 from tests.fake_upstream.script import Answer, Step
@@ -32,8 +32,7 @@ class Connection(asyncio.Protocol):
         self._websocket: EchoSocket | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop has a class of its own
         self._upstream.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,0 +1,1 @@
+"""Faults, broken bytes and long loads around a real daemon."""
