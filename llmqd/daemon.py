@@ -27,6 +27,7 @@ from llmqd.budgets.budgets import Budgets
 from llmqd.budgets.expectations import Expectations
 from llmqd.budgets.recall import BudgetRecall
 from llmqd.call import new_call_id
+from llmqd.cluster.membership import Membership
 from llmqd.config.address import is_loopback
 from llmqd.conversations import Conversations
 from llmqd.detection.detector import Detector
@@ -127,16 +128,14 @@ class Daemon:
         self._transcripts = Transcripts(config.store, redaction, digests)
         self._names = NamesRedaction(redaction, digests)
         self.ledger = await start(Ledger(config.store, server.state_directory, transcripts=self._transcripts))
-        self.events = EventBus(wall=time.time)
-        announce, metrics = self.events.publish, Metrics()
+        self.events, metrics = EventBus(wall=time.time), Metrics()
         await self._build_budgets(config, metrics, clock)
         await self._build_conversations(config, digests)
         client = self.client = await start(
             UpstreamClient(max_header=server.max_header, proxy_from_environment=server.proxy_from_environment)
         )
         self.alerts = await start(Alerts(config.alerts, self.events, self._store_fault, wall=time.time))
-        self.lanes = await start(Lanes(clock=clock, wall=time.time, announce=announce))
-        self.lanes.apply(self.in_force.config)
+        await self._open_lanes(config, metrics, clock)
         self.recall = await start(Recall(self.ledger, self.lanes, wall=time.time))
         self.following = await start(self._following(config, digests, clock))
         metrics.watch(self.lanes, self.ledger.health, self.conversations.statistics)
@@ -166,7 +165,7 @@ class Daemon:
             clock=clock,
             wall=time.time,
         )
-        others = self.onlookers, self.alerts, self.budget_recall, self.patience, self.telemetry
+        others = self.cluster, self.onlookers, self.alerts, self.budget_recall, self.patience, self.telemetry
         faults = [each.faults for each in others]
         self.own = Own(self.in_force, self.lanes, self.ledger, metrics, self.keyring, faults, wall=time.time)
         queue, events = QueueApi(self.lanes, clock=clock), EventStream(self.events)
@@ -243,6 +242,12 @@ class Daemon:
         )
         metrics.watch_guards(self.guards.figures)
 
+    async def _open_lanes(self, config: Config, metrics: Metrics, clock: Callable[[], float]) -> None:
+        start, announce = self._parts.enter_async_context, self.events.publish
+        self.cluster = await start(Membership(config.cluster, metrics, clock=clock, announce=announce))
+        self.lanes = await start(Lanes(clock=clock, wall=time.time, announce=announce, make=self.cluster.lane))
+        self.lanes.apply(self.in_force.config)
+
     def _take_over(self, server: Server, clock: Callable[[], float]) -> None:
         """The places that calls had with the daemon before this one."""
         self.places = Places()
@@ -257,7 +262,7 @@ class Daemon:
         start = self._parts.enter_async_context
         _check_sockets(config, self._sockets)
         self.callers = Callers(config.auth, self.keyring, clock=clock, wall=time.time)
-        self.key_lanes = await start(KeyLanes(config.queue, clock=clock, wall=time.time))
+        self.key_lanes = await start(KeyLanes(config.queue, clock=clock, wall=time.time, make=self.cluster.lane))
         self.admission = await start(
             Admission(self.keyring, self.key_lanes, self.lanes, self.guards, self.budgets, clock=clock)
         )

@@ -48,7 +48,7 @@ def keep_fixed(running: Config, changed: Config) -> Config:
     for name, value in kept.items():
         if getattr(changed.server, name) != value:
             logger.warning("[server] %s has changed; this needs a restart", name)
-    for section in ("store", "prices"):
+    for section in ("store", "prices", "cluster"):
         if getattr(changed, section) != getattr(running, section):
             logger.warning("[%s] has changed; this needs a restart", "price" if section == "prices" else section)
     return dataclasses.replace(
@@ -56,4 +56,5 @@ def keep_fixed(running: Config, changed: Config) -> Config:
         server=dataclasses.replace(changed.server, **kept),
         store=running.store,
         prices=running.prices,
+        cluster=running.cluster,
     )

@@ -21,6 +21,11 @@ _MAX_MODELS = 500
 """Distinct `model` labels; model names come from clients, so beyond it they are counted as `other`."""
 
 
+_CLUSTER = (
+    ("llmqd_cluster_alone", "1 while Redis is away and this daemon keeps to its part of the limits by itself"),
+    ("llmqd_cluster_members", "Daemons that share their lanes"),
+    ("llmqd_cluster_lanes_owned", "Lanes that this daemon decides for"),
+)
 _GUARDED = (
     ("llmqd_guarded_sessions", "Sessions that are watched"),
     ("llmqd_runaway_sessions", "Sessions that are held back"),
@@ -100,7 +105,14 @@ class Metrics:
 
     def watch_guards(self, figures: Callable[[], tuple[int, int, int]]) -> None:
         """Adds the figures of the guards: sessions watched and held back, calls that wait."""
-        for index, (name, text) in enumerate(_GUARDED):
+        self._watch_gauges(_GUARDED, figures)
+
+    def watch_cluster(self, figures: Callable[[], tuple[int, int, int]]) -> None:
+        """Adds the figures of the cluster: whether Redis is away, daemons, lanes that this one decides for."""
+        self._watch_gauges(_CLUSTER, figures)
+
+    def _watch_gauges(self, named: Iterable[tuple[str, str]], figures: Callable[[], tuple[int, ...]]) -> None:
+        for index, (name, text) in enumerate(named):
             gauge = Gauge(name, text, registry=self.registry)
             gauge.set_function(lambda index=index: figures()[index])  # type: ignore[misc]
 

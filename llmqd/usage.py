@@ -46,16 +46,17 @@ class LaneUsage(msgspec.Struct, frozen=True, gc=False):
     """What calls to one model, sent by one lane within a stretch of time, take of the provider's limits.
 
     `last` is when the last of them was sent, in Unix seconds. Of calls that were cut off by the end of the daemon the
-    tokens are not known, and `input` holds only a guess. `model` is "" where the calls named none.
+    tokens are not known, and `input` holds only a guess. `model` is "" where the calls named none. A share of
+    what many have sent has fractions.
     """
 
     lane: str
     model: str
     last: float
-    calls: int
-    input: int
-    output: int
-    cached: int
+    calls: float
+    input: float
+    output: float
+    cached: float
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):

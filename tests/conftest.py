@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import redis_server
 from tests.postgres import NoPostgres, Postgres, server
 
 # How long an example takes says how busy the machine is.
@@ -50,5 +51,16 @@ def postgres() -> Iterator[Postgres]:
         try:
             running = stack.enter_context(server())
         except NoPostgres as none:
+            pytest.skip(str(none))
+        yield running
+
+
+@pytest.fixture
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis_server.RedisServer]:
+    """A real Redis of the test's own; skips where there is none."""
+    with contextlib.ExitStack() as stack:
+        try:
+            running = stack.enter_context(redis_server.server(tmp_path_factory.mktemp("redis")))
+        except redis_server.NoRedis as none:
             pytest.skip(str(none))
         yield running

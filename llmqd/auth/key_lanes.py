@@ -25,13 +25,21 @@ logger = logging.getLogger(__name__)
 
 class KeyLanes:
     """Owns a lane for each client key with `rpm` or `tpm` that has called. An async context manager: leaving it ends
-    their workers. `clock` is monotonic, `wall` Unix time, both in seconds.
+    their workers. `clock` is monotonic, `wall` Unix time, both in seconds. `make` is as for Lanes.
     """
 
-    def __init__(self, queue: Queue, *, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        make: Callable[..., Lane] = Lane,
+    ) -> None:
         self._queue = queue
         self._clock = clock
         self._wall = wall
+        self._make = make
         self._lanes: dict[str, tuple[ClientKey, Lane]] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._closed = False
@@ -91,7 +99,7 @@ class KeyLanes:
         name = f"key {key.name}"
         limited = _limited(key)
         throttle = Throttle(limited.limits, learns=False, noise=random.random, wall_offset=self._wall() - self._clock())
-        lane = Lane(name, "", limited, self._queue, throttle=throttle, clock=self._clock, announce=_untold)
+        lane = self._make(name, "", limited, self._queue, throttle=throttle, clock=self._clock, announce=_untold)
         worker = self._workers[key.name] = asyncio.get_running_loop().create_task(lane.work(), name=f"lane {name}")
         worker.add_done_callback(obituary(logger, f"the worker loop of {worker.get_name()} has died", logging.CRITICAL))
         if self._closed:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmqd.config.access import AccessBuilder
+from llmqd.config.cluster import ClusterSettings
 from llmqd.config.drafts import all_drafts
 from llmqd.config.dsn import parse as parse_dsn
 from llmqd.config.environment import Environment
@@ -36,6 +37,7 @@ from llmqd.config.model import (
 )
 from llmqd.config.places import locate
 from llmqd.config.reading import Table, read_tables
+from llmqd.config.redis_url import RedisUrl
 from llmqd.config.secret import Secret, SecretError, SecretMissing, SecretSource, read_source
 from llmqd.config.telemetry import missing_packages
 from llmqd.config.upstreams import UpstreamBuilder
@@ -89,6 +91,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | N
     budgets = _budgets(tables["budget"], faults)
     litellm = _litellm(plain["litellm"], environ, faults)
     store = _store(plain["store"], environ, faults)
+    cluster = _cluster(plain["cluster"], environ, faults)
     if len(faults):
         raise ConfigError(faults.sentences())
     _warn(upstreams, path, faults)
@@ -106,6 +109,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Overrides | N
         middlewares=middlewares,
         alerts=alerts,
         telemetry=telemetry,
+        cluster=cluster,
         log=Log(**plain["log"]),
         prices=prices,
         source=path,
@@ -278,6 +282,19 @@ def _store(values: dict[str, Any], environ: Mapping[str, str], faults: Faults) -
     except ValueError as error:
         faults.add(("store", "dsn"), f"[store] dsn: {error}")
     return Store(dsn=dsn, **values)
+
+
+def _cluster(values: dict[str, Any], environ: Mapping[str, str], faults: Faults) -> ClusterSettings:
+    """With the address itself. One that is not there is a fault: alone, each daemon would use all of the limits."""
+    source = values.pop("redis", None)
+    try:
+        redis = None if source is None else read_source(source, environ)
+        if redis is not None:
+            RedisUrl(redis.reveal())
+    except (SecretError, ValueError) as error:
+        faults.add(("cluster", "redis"), f"[cluster] redis: {error}")
+        return ClusterSettings(**values)
+    return ClusterSettings(redis=redis, **values)
 
 
 def _middlewares(tables: list[Table], faults: Faults) -> tuple[MiddlewareSettings, ...]:

@@ -19,6 +19,7 @@ from llmqd.config.address import Address, parse_address
 from llmqd.config.alerts import Alerts as Alerts
 from llmqd.config.auth import Auth as Auth
 from llmqd.config.budgets import Budget as Budget
+from llmqd.config.cluster import ClusterSettings as ClusterSettings
 from llmqd.config.guards import Guards as Guards
 from llmqd.config.kinds import Choice, Duration, FilePath, Flag, Integer, Listing, Money, Size, Text
 from llmqd.config.limits import DefaultLimits, ModelLimit, OwnLimits
@@ -318,6 +319,7 @@ class Config:
     middlewares: tuple[MiddlewareSettings, ...] = ()
     alerts: Alerts = Alerts()
     telemetry: Telemetry = Telemetry()
+    cluster: ClusterSettings = ClusterSettings()
     log: Log = Log()
     prices: tuple[Price, ...] = ()
     source: Path | None = None
@@ -378,6 +380,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("middleware", MiddlewareSettings, "middlewares", repeated=True),
     Section("alerts", Alerts, "alerts"),
     Section("telemetry", Telemetry, "telemetry"),
+    Section("cluster", ClusterSettings, "cluster"),
     Section("log", Log, "log"),
     Section("price", Price, "prices", repeated=True),
 )

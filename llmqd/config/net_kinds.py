@@ -12,6 +12,7 @@ from llmqd.config.secret import Secret, SecretSource, parse_source
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A field name by RFC 9110 section 5.1."""
+_KEY_PREFIX = re.compile(r"[!-z|~]*\{[!-z|~]+\}[!-z|~]*")
 _UPSTREAM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -88,6 +89,21 @@ class Name:
     def read(self, value: object) -> str:
         if not isinstance(value, str) or not _UPSTREAM_NAME.fullmatch(value):
             raise ValueError("a name has 1 to 64 of the characters a-z 0-9 . _ - and begins with a letter or digit")
+        return value
+
+    def show(self, value: str) -> object:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPrefix:
+    """What the names of keys in Redis begin with: it holds a hash tag, so that all of them lie on one node."""
+
+    noun: str = "prefix"
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or not _KEY_PREFIX.fullmatch(value):
+            raise ValueError('a prefix is printable text without spaces and has one part in braces, such as "{llmqd}"')
         return value
 
     def show(self, value: str) -> object:

@@ -361,7 +361,7 @@ def _amount(sent: LaneUsage, ask: Ask, gauge: Gauge) -> float:
     """What counted of calls that were sent earlier. What their requests had allowed as output is not known any more."""
     if not gauge.in_tokens:
         return sent.calls
-    usage = Usage(input=sent.input, output=sent.output, cached=sent.cached, source="exact")
+    usage = Usage(input=round(sent.input), output=round(sent.output), cached=round(sent.cached), source="exact")
     return counted(ask, usage, gauge.dimension, gauge.limits)
 
 

@@ -85,7 +85,8 @@ class Throttle:
         self._operator: Pause | None = None
         self.in_flight = 0
         self._limits = limits
-        self._learns = learns
+        self.learns = learns
+        """Whether limits are learned."""
         self.by_tokens = _limits_tokens(limits)
         """Whether any limit counts tokens."""
 
@@ -99,7 +100,7 @@ class Throttle:
             self._limits = limits
             self.by_tokens = _limits_tokens(limits)
             self._gate.retune(limits, now)
-        self._learns = learns
+        self.learns = learns
         names = {"", *(group.name for group in limits.groups)}
         for name, group in list(self._groups.items()):
             if name not in names and group.brake.paused(now) is None:
@@ -319,7 +320,7 @@ class Throttle:
     def _group(self, name: str) -> _Group:
         if name not in self._groups:
             brake = Brake(self._noise, wall_offset=self._wall_offset)
-            self._groups[name] = _Group(brake, Learner(self._configured(name)) if self._learns else None)
+            self._groups[name] = _Group(brake, Learner(self._configured(name)) if self.learns else None)
         return self._groups[name]
 
     def _configured(self, name: str) -> dict[Dimension, float]:

@@ -187,7 +187,8 @@ def _own(config: Config) -> list[str]:
     found = [key.api_key for upstream in upstreams for key in upstream.keys]
     found += [value for upstream in upstreams for _, value in upstream.headers]
     found += [value for _, value in config.telemetry.headers]
-    found += [config.store.dsn, config.litellm.dsn, alerts.webhook, alerts.webhook_secret, auth.admin_token]
+    found += [config.store.dsn, config.cluster.redis, config.litellm.dsn]
+    found += [alerts.webhook, alerts.webhook_secret, auth.admin_token]
     return [secret.reveal() for secret in found if secret is not None]
 
 

@@ -65,6 +65,7 @@ def lane_shape(lane: Lane, now: float) -> Shape:
         "requests_per_minute": lane.requests_per_minute,
         "limits": [_limit_shape(figure, learned) for figure in lane.figures()],
         "paused": paused,
+        "cluster": getattr(lane, "together", None),
     }
 
 

@@ -19,7 +19,16 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         ["line 2:", "[queue] max_waitng: unknown setting; did you mean max_waiting?"],
     ),
     "unknown section": ("[queu]\nburst = 1\n", ["line 1:", "[queu]: unknown section; did you mean queue?"]),
-    "section of a later version": ('[cluster]\nmode = "x"\n', ["line 1:", "[cluster]: unknown section"]),
+    "section of a later version": ('[shards]\nmode = "x"\n', ["line 1:", "[shards]: unknown section"]),
+    "a cluster at no address": (
+        '[cluster]\nredis = "http://cache"\n',
+        ["line 2:", "[cluster] redis", "must begin with"],
+    ),
+    "a cluster at an address that is not there": (
+        '[cluster]\nredis = "env:NOT_THERE"\n',
+        ["line 2:", "[cluster] redis", "NOT_THERE"],
+    ),
+    "keys on many nodes": ('[cluster]\nprefix = "llmqd"\n', ["line 2:", "[cluster] prefix", '"{llmqd}"']),
     "open to other machines": ('[server]\nlisten = ["0.0.0.0:80"]\n', ["line 2:", "0.0.0.0:80", "keys create"]),
     "short admin token": ('[auth]\nadmin_token = "secret-7"\n', ["line 2:", "admin_token", "16"]),
     "tls without a certificate": ('[server]\nlisten = ["tls:127.0.0.1:80"]\n', ["line 2:", "tls_certificate"]),

@@ -1,0 +1,62 @@
+"""Whether this daemon is by itself or one of several, for whoever need not know which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from llmqd.cluster.cluster import Cluster
+from llmqd.config.redis_url import RedisUrl
+from llmqd.lane.lane import Lane
+
+if TYPE_CHECKING:
+    from llmqd.config.cluster import ClusterSettings
+    from llmqd.events.kinds import Event
+    from llmqd.metrics import Metrics
+
+
+class Membership:
+    """An async context manager: inside, the daemon is a member where `[cluster] redis` is set.
+
+    `clock` is monotonic, `announce` is told events, and `metrics` gets the figures.
+    """
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float],
+        announce: Callable[[Event], object],
+    ) -> None:
+        metrics.watch_cluster(self.figures)
+        self.cluster: Cluster | None = None
+        if settings.redis is not None:
+            url = RedisUrl(settings.redis.reveal())
+            self.cluster = Cluster(settings, url, clock=clock, announce=announce)
+
+    @property
+    def lane(self) -> Callable[..., Lane]:
+        """Makes lanes, shared ones where there are others to share them."""
+        return Lane if self.cluster is None else self.cluster.lane
+
+    def faults(self) -> list[str]:
+        """What is wrong, for people."""
+        return [] if self.cluster is None else self.cluster.faults()
+
+    def figures(self) -> tuple[int, int, int]:
+        """1 while it goes on by itself though it should not, how many daemons there are, lanes that it decides for."""
+        one = self.cluster
+        return (0, 1, 0) if one is None else (int(one.alone), one.members, one.owned)
+
+    async def __aenter__(self) -> Self:
+        if self.cluster is not None:
+            await self.cluster.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.cluster is not None:
+            await self.cluster.__aexit__(kind, error, trace)

@@ -1,0 +1,399 @@
+"""A lane that is the same in all daemons: its calls wait here, and its owner among them says whose turn it is."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol
+
+from llmqd.cluster import wire
+from llmqd.cluster.arbiter import VALID
+from llmqd.cluster.past import KEPT, Past, usages
+from llmqd.cluster.seen_lane import SeenLane
+from llmqd.cluster.slots import LATE, Slots, interval
+from llmqd.errors import QueueFull
+from llmqd.lane.alarm import until
+from llmqd.lane.amounts import Ask
+from llmqd.lane.brake import Pause
+from llmqd.lane.outlook import Outlook
+from llmqd.lane.throttle import Throttle
+
+if TYPE_CHECKING:
+    from llmqd.cluster.redis_time import RedisTime
+    from llmqd.config.model import Key, Queue
+    from llmqd.errors import CallRefused
+    from llmqd.lane.queue import Ticket
+    from llmqd.providers.limit_headers import Observed
+    from llmqd.providers.refusals import Verdict
+    from llmqd.usage import LaneUsage, Sample, Usage
+
+_MOST_MISSED = 4
+"""Own slots in a row that a call may come too late for; then it goes, however late."""
+_REMEMBERED = 1024
+"""Calls that were refused or failed whose numbers are remembered until they ask again."""
+
+
+class Seat(Protocol):
+    """The way to whoever owns the lane."""
+
+    @property
+    def time(self) -> RedisTime: ...
+
+    def send(self, lane: SharedLane, message: list[Any]) -> None: ...
+
+    def add(self, lane: SharedLane) -> None: ...
+
+    def retuned(self, lane: SharedLane) -> None: ...
+
+
+class _Held:
+    """A turn that the owner of the lane gave: not before `moment`, and not after `expires` (monotonic)."""
+
+    __slots__ = ("expires", "moment", "number", "ready", "sent")
+
+    def __init__(self, number: int, moment: float, valid: float = VALID, *, sent: float | None = None) -> None:
+        self.number = number
+        self.moment = moment
+        self.expires = moment + valid
+        self.ready = moment
+        self.sent = sent
+
+
+class SharedLane(SeenLane):
+    """Behaves as Lane does. `seat` is the way to the lane's owner.
+
+    Waiting calls stand in the queue here as well: so they are seen, and a daemon that can ask nobody goes on by itself,
+    `alone`, with its part of the limits as they were last known. Whoever owns the lane, it is asked by messages alone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        upstream: str,
+        key: Key,
+        queue: Queue,
+        *,
+        throttle: Throttle,
+        clock: Callable[[], float],
+        announce: Callable[[Any], object],
+        seat: Seat,
+    ) -> None:
+        self.past = Past()
+        self.learns = throttle.learns
+        self.queue_settings = queue
+        self._seat = seat
+        self._joined = False
+        self._told: tuple[float, Any] | None = None
+        self._left: deque[Ticket] = deque()
+        self._last = 0
+        self._away: dict[int, Ticket] = {}
+        self._held: dict[Ticket, _Held] = {}
+        self._slots = Slots([0], 1)
+        self._part = 1.0
+        self._samples: list[Sample] = []
+        super().__init__(name, upstream, key, queue, throttle=throttle, clock=clock, announce=announce)
+        self.announce = announce
+        seat.add(self)
+
+    # Steering.
+
+    def retune(self, key: Key, queue: Queue, *, learns: bool) -> None:
+        self.learns, self.queue_settings = learns, queue
+        super().retune(key, queue, learns=learns)
+        self._seat.retuned(self)
+
+    def recall(self, past: Any, samples: Any) -> None:
+        self._samples = list(samples)
+        super().recall(past, self._samples)
+
+    @property
+    def samples(self) -> list[Sample]:
+        """What calls were like, as the ledger knows."""
+        return self._samples
+
+    def pause(self, seconds: float | None, reason: str) -> None:
+        if self.alone:
+            super().pause(seconds, reason)
+            return
+        until = None if seconds is None else self._clock() + seconds
+        self.view = self.view._replace(paused=Pause(until, reason, by_operator=True))
+        self._send(["P", seconds, reason])
+
+    def resume(self) -> None:
+        if self.alone:
+            super().resume()
+            return
+        self.view = self.view._replace(paused=None)
+        self._send(["U"])
+
+    def reprioritise(self, ticket: Ticket, priority: int) -> None:
+        super().reprioritise(ticket, priority)
+        if ticket in self._numbers:
+            self._send(["p", self._numbers[ticket], priority])
+
+    # A call's way, as in Lane.
+
+    def reenter(self, ticket: Ticket) -> None:
+        if self.alone:
+            super().reenter(ticket)
+            return
+        if self._closed:
+            raise self._shutting_down()
+        ticket.grant = None
+        self._queue.put_back(ticket)
+        self._ask(ticket)
+
+    async def wait(self, ticket: Ticket) -> None:
+        try:
+            await super().wait(ticket)
+        except BaseException:
+            self._forget(ticket)
+            raise
+
+    async def poised(self, ticket: Ticket) -> None:
+        while True:
+            held = self._held.get(ticket)
+            if held is None:
+                await super().poised(ticket)
+                await self._own_slot(ticket)
+                return
+            now = self._clock()
+            held.ready = now
+            if held.moment > now:
+                await until(held.moment, self._clock)
+            if self._clock() <= held.expires:
+                return
+            await self._again(ticket)
+
+    def sent(self, ticket: Ticket) -> None:
+        now = self._clock()
+        self.past.add(_model(ticket), now, _tokens(ticket), alone=ticket not in self._held)
+        held = self._held.get(ticket)
+        if held is None:
+            super().sent(ticket)
+            return
+        held.sent = now
+        self._send(["s", held.number, self._seat.time.there(held.ready), self._seat.time.there(now)])
+
+    def answered(self, ticket: Ticket, observed: tuple[Observed, ...]) -> None:
+        held = self._held.get(ticket)
+        if held is None:
+            super().answered(ticket, observed)
+        else:
+            self._send(["a", held.number, [asdict(each) for each in observed]])
+
+    def refused(self, ticket: Ticket, verdict: Verdict, observed: tuple[Observed, ...]) -> None:
+        held = self._held.get(ticket)
+        if held is None:
+            super().refused(ticket, verdict, observed)
+            return
+        self.refusals += 1
+        self._send(["r", held.number, asdict(verdict), [asdict(each) for each in observed]])
+
+    def leave(self, ticket: Ticket, usage: Usage | None, *, counted: bool) -> None:
+        held = self._held.pop(ticket, None)
+        at = self._turns[ticket] if held is None or held.sent is None else held.sent
+        self.past.settle(_model(ticket), at, _tokens(ticket), usage, counted=counted)
+        if held is None:
+            super().leave(ticket, usage, counted=counted)
+            return
+        del self._turns[ticket]
+        if counted:
+            self._numbers.pop(ticket, None)
+        else:
+            self._remember(ticket)
+        self._send(["l", held.number, None if usage is None else asdict(usage), counted])
+
+    def withdraw(self, ticket: Ticket) -> None:
+        held = self._held.pop(ticket, None)
+        if held is None:
+            if ticket in self._turns:
+                super().withdraw(ticket)
+            return
+        del self._turns[ticket]
+        self._numbers.pop(ticket, None)
+        self._send(["w", held.number])
+
+    def _admit(self) -> None:
+        if self.alone:
+            super()._admit()
+
+    def _must_wait(self, ticket: Ticket) -> None:
+        if self.alone:
+            super()._must_wait(ticket)
+            return
+        if ticket.call.no_queue and not self._joined:
+            self._queue.discard(ticket)
+            raise QueueFull("no turn is free and X-LLMQD-No-Queue is set")
+        self._ask(ticket)
+
+    # Between here and the owner.
+
+    def granted_there(self, number: int, moment: float, valid: float) -> None:
+        """The owner lets a call through, from that moment (monotonic), for so many seconds."""
+        ticket = self._away.pop(number, None)
+        self._expected.pop(number, None)
+        if ticket is None or ticket.gone or ticket.turn is None:
+            self._send(["w", number])
+            return
+        now = self._clock()
+        if self._queue.head(now) is not ticket:
+            priority = ticket.call.priority
+            self._queue.reprioritise(ticket, -1)
+            self._queue.head(now)
+            self._queue.take()
+            ticket.call.priority = priority
+        else:
+            self._queue.take()
+        self._held[ticket] = _Held(number, moment, valid)
+        self._turns[ticket] = now
+        self._outlook.turn(now, waited=True)
+        self.granted += 1
+        self._announcer.started(ticket.call, now)
+        ticket.turn.set_result(None)
+
+    def refused_there(self, number: int, error: CallRefused) -> None:
+        """The owner gives a call no turn."""
+        ticket = self._away.pop(number, None)
+        self._expected.pop(number, None)
+        if ticket is not None:
+            self._numbers.pop(ticket, None)
+            self._refuse(ticket, error)
+
+    def queued_there(self, number: int, position: int, eta: float | None) -> None:
+        """A call has to wait: its place among those of all daemons."""
+        ticket = self._away.get(number)
+        if ticket is not None and not ticket.gone:
+            self._expected[number] = position, eta, self._clock()
+            self._announcer.queued(ticket.call, position, eta)
+
+    def seen_there(self, plain: Any) -> None:
+        """The owner says how the lane is."""
+        time = self._seat.time
+        self._told = time.now, plain
+        self.view = wire.viewed(plain, time.offset)
+
+    def join(self) -> list[Any]:
+        """Another owner, or the same anew: all it has to know of what is here. From now on it decides."""
+        now, time = self._clock(), self._seat.time
+        self.alone, self._joined = False, True
+        for ticket in self._turns:
+            if ticket not in self._held:
+                sent = ticket.grant is not None and ticket.grant.reservation.sent
+                self._held[ticket] = _Held(self._number(ticket), now, sent=self._turns[ticket] if sent else None)
+                ticket.grant = None
+        self._expected.clear()
+        self._away = {self._number(ticket): ticket for ticket in self._queue}
+        waiting = [wire.ask(number, ticket, time.offset) for number, ticket in self._away.items()]
+        running = [
+            [wire.ask(held.number, ticket, time.offset), time.there(held.sent or now), held.sent is not None]
+            for ticket, held in self._held.items()
+        ]
+        unsent = [
+            [_model(ticket), time.there(now), 1, *_tokens(ticket), 0]
+            for ticket, held in self._held.items()
+            if held.sent is None
+        ]
+        since = now - KEPT
+        past = self.past.export(since, time.offset) + unsent
+        alone = self.past.export(since, time.offset, alone=True) + unsent
+        self.past.told()
+        return [waiting, running, past, alone, self._told]
+
+    def lost(self) -> None:
+        """Nobody owns the lane, as far as is known here: calls wait."""
+        self._joined = False
+
+    def go_alone(self, index: int, members: int) -> None:
+        """Nobody can be asked: the lane goes on with its part of the limits as they were last known.
+
+        `index` is the number of this daemon among so many `members`.
+        """
+        if self.alone:
+            return
+        now, time = self._clock(), self._seat.time
+        self.alone, self._joined = True, False
+        self._slots = Slots([index], members)
+        self._away.clear()
+        self._expected.clear()
+        part = self._part = 1.0 / members
+        self._throttle = Throttle(self.key.limits, learns=self.learns, noise=random.random, wall_offset=time.offset)
+        self._throttle.share(part, now)
+        self._throttle.take_over(self.view.known, now)
+        known: list[LaneUsage] = usages(self.view.past, part) or usages(self.past.export(-math.inf, time.offset))
+        self._throttle.recall(known, self._samples, now)
+        self._outlook = Outlook(self._queue, self._throttle, self._clock)
+        for ticket, held in list(self._held.items()):
+            if held.sent is not None:
+                assert ticket.demand is not None
+                ticket.grant = self._throttle.adopt(_ask(ticket), ticket.demand.size, held.sent, now)
+                del self._held[ticket]
+        places = next((each.limit for each in self.view.figures if each.dimension == "max_concurrent"), math.inf)
+        if places <= index:
+            self._throttle.pause(None, "fewer calls may run at once than there are daemons, and Redis is away")
+        self._wake.set()
+
+    def _send(self, message: list[Any]) -> None:
+        if self._joined:
+            self._seat.send(self, message)
+
+    def _number(self, ticket: Ticket) -> int:
+        number = self._numbers.get(ticket)
+        if number is None:
+            self._last += 1
+            number = self._numbers[ticket] = self._last
+        return number
+
+    def _remember(self, ticket: Ticket) -> None:
+        """A call that was refused or failed may come back for another turn, under its number."""
+        self._left.append(ticket)
+        if len(self._left) > _REMEMBERED:
+            gone = self._left.popleft()
+            if gone not in self._held and self._away.get(self._numbers.get(gone, -1)) is not gone:
+                self._numbers.pop(gone, None)
+
+    def _ask(self, ticket: Ticket) -> None:
+        number = self._number(ticket)
+        if self._joined:
+            self._away[number] = ticket
+            self._seat.send(self, ["e", wire.ask(number, ticket, self._seat.time.offset)])
+
+    def _forget(self, ticket: Ticket) -> None:
+        number = self._numbers.pop(ticket, None)
+        if number is not None and self._away.pop(number, None) is not None:
+            self._expected.pop(number, None)
+            self._send(["x", number])
+
+    async def _again(self, ticket: Ticket) -> None:
+        """The moment of a turn has passed unused: the call waits for another one, at its own place."""
+        del self._held[ticket], self._turns[ticket]
+        self.reenter(ticket)
+        if not ticket.granted:
+            await self.wait(ticket)
+
+    async def _own_slot(self, ticket: Ticket) -> None:
+        """Alone, calls leave at moments that no other daemon uses, where calls have to keep their distance."""
+        seconds = interval(super().figures(), ("", ticket.group), self._part) if self.alone else 0.0
+        if not seconds:
+            return
+        time = self._seat.time
+        for _ in range(_MOST_MISSED):
+            slot = time.here(self._slots.next(time.now, seconds))
+            await until(slot, self._clock)
+            if self._clock() <= slot + LATE * seconds:
+                return
+
+
+def _ask(ticket: Ticket) -> Ask:
+    return ticket.ask or Ask()
+
+
+def _model(ticket: Ticket) -> str:
+    return _ask(ticket).model or ""
+
+
+def _tokens(ticket: Ticket) -> tuple[float, float]:
+    return _ask(ticket).input_tokens, _ask(ticket).output_tokens

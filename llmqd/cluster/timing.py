@@ -1,0 +1,16 @@
+"""How long daemons believe each other, and themselves, without a word from Redis. All in seconds."""
+
+BEAT = 0.4
+"""Seconds between two signs of life."""
+LEASE = 2.5
+"""Seconds for which one of them holds."""
+GONE = 1.0
+"""Seconds without a sign of life after which a member whose connections are gone counts as dead."""
+FORGOTTEN = 300.0
+"""Seconds after which one is forgotten that is silent, but whose connections stand."""
+ALONE = LEASE + 1.0
+"""Seconds without Redis after which a daemon goes on by itself: later than the others know that it may."""
+BACK = 3.0
+"""Seconds that others have, once Redis is back, to come back as well before calls go on without them."""
+GATHER = 1.0
+"""Seconds that a new owner waits for what the others have to say."""
