@@ -13,7 +13,6 @@ from llmqd.cluster.owned_lane import OwnedLane
 from llmqd.cluster.past import KEPT, Past, usages
 from llmqd.cluster.slots import SLOWER, Slots, interval
 from llmqd.errors import CallRefused
-from llmqd.lane.spacing import LUMP
 from llmqd.lane.standing import Standing
 from llmqd.lane.ticket import Ticket
 
@@ -93,6 +92,8 @@ class Arbiter:
         self._early: list[tuple[str, list[Any]]] = []
         self._part = 1.0
         self._slots: Slots | None = None
+        self._distance = 0.0
+        """Seconds that calls keep between them, 0 where they need not."""
         self._silent: tuple[Collection[int], int] = ((), 1)
         self._work: asyncio.Task[None] | None = None
 
@@ -121,6 +122,7 @@ class Arbiter:
         early, self._early = self._early, []
         for member, message in early:
             self.receive(member, message)
+        self.view()
         self._work = asyncio.get_running_loop().create_task(self.lane.work(), name=f"arbiter {self.lane.name}")
         self.lane.admit()
 
@@ -224,6 +226,8 @@ class Arbiter:
     def view(self) -> wire.View:
         """The lane as it is."""
         lane, now = self.lane, self._clock()
+        figures = tuple(lane.figures())
+        self._distance = interval(figures, {each.group for each in figures}, self._part) / SLOWER
         return wire.View(
             lane.waiting,
             lane.running,
@@ -232,7 +236,7 @@ class Arbiter:
             lane.pauses,
             self.members,
             lane.paused,
-            tuple(lane.figures()),
+            figures,
             tuple(lane.learned()),
             lane.known(),
             lane.estimate_error(),
@@ -307,9 +311,7 @@ class Arbiter:
         step[3] = max(step[3], moment)
 
     def _valid(self) -> float:
-        rate = self.lane.requests_per_minute
-        interval = 60.0 / rate if rate else 0.0
-        return min(interval * _OF_INTERVAL, _LONGEST) if interval > LUMP else VALID
+        return min(self._distance * _OF_INTERVAL, _LONGEST) if self._distance else VALID
 
     def _refused(self, place: tuple[str, int], error: CallRefused) -> None:
         if error is not _GONE and self._tickets.pop(place, None) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import secrets
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_LEAST = 0.02
+"""Seconds between two signs of life, however much hurry there is."""
+
 
 class Cluster:
     """This daemon's part in it. An async context manager: inside it is a member, leaving it says so.
@@ -53,9 +57,11 @@ class Cluster:
         self._url = url
         self._clock = clock
         self._announce = announce
+        self._broken = False
+        self._hurry = asyncio.Event()
         self._held = Held()
         self._names = Names(settings.prefix)
-        self._messages = Messages(self.me, self._names, self.time, self._held, self._learn_owner)
+        self._messages = Messages(self.me, self._names, self.time, self._held, self._learn_owner, self._hurry.set)
         self._members: list[str] = []
         self._silent: list[str] = []
         self._missing: dict[str, float] = {}
@@ -64,7 +70,6 @@ class Cluster:
         self._alone = False
         self._failures = 0
         self._fault = "Redis has not been reached yet"
-        self._broken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     # What others ask.
@@ -106,6 +111,7 @@ class Cluster:
     def add(self, lane: SharedLane) -> None:
         """A lane was made."""
         self._held.lanes[lane.name] = lane
+        self._hurry.set()
         if self._alone:
             lane.go_alone(*self._place())
 
@@ -156,7 +162,8 @@ class Cluster:
         while True:
             try:
                 async with asyncio.timeout(2 * GONE):
-                    if self._broken.is_set():
+                    self._hurry.clear()
+                    if self._broken:
                         raise ConnectionError("the connection to Redis broke")
                     if self._link is None:
                         await self._connect()
@@ -166,13 +173,13 @@ class Cluster:
             await self._gathered()
             if self._failures > 1 and self._clock() - self._alive_at > ALONE and not self._alone:
                 self._go_alone()
-            try:
-                async with asyncio.timeout(BEAT):
-                    await self._broken.wait()
-            except TimeoutError:
-                continue
             if self._link is None:
                 await asyncio.sleep(BEAT)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT):
+                    await self._hurry.wait()
+            await asyncio.sleep(_LEAST)
 
     async def _flush_all(self) -> None:
         while True:
@@ -186,7 +193,7 @@ class Cluster:
                     await self._messages.flush(self._link)
             except FAULTS as error:
                 logger.debug("cluster: %s", error)
-                self._broken.set()
+                self._break()
 
     async def _listen(self, link: Link) -> None:
         try:
@@ -194,9 +201,13 @@ class Cluster:
                 self._messages.hear(orjson.loads(data))
         except FAULTS as error:
             logger.debug("cluster: %s", error)
-            self._broken.set()
+            self._break()
 
     # Connecting and losing the connection.
+
+    def _break(self) -> None:
+        self._broken = True
+        self._hurry.set()
 
     async def _connect(self) -> None:
         link = await Link.to(self._url, self._names.channel(self.me), self._settings.prefix)
@@ -209,7 +220,7 @@ class Cluster:
         except BaseException:
             await link.close()
             raise
-        self._broken.clear()
+        self._broken = False
         self._link = link
         self._missing = {one: self._clock() + BACK for one in self._members if one != self.me}
         self._begin(self._listen(link), "cluster listening")
@@ -229,7 +240,7 @@ class Cluster:
     async def _cut(self, error: BaseException) -> None:
         link = self._link
         self._lose(error)
-        self._broken.clear()
+        self._broken = False
         if link is not None:
             try:
                 async with asyncio.timeout(GONE):

@@ -55,10 +55,18 @@ class Held:
 
 
 class Messages:
-    """The post of one member. `owned` is told when somebody says that a lane is theirs: lane, member, token."""
+    """The post of one member. `owned` is told when somebody says that a lane is theirs (lane, member, token),
+    `reported` when somebody has said all about a lane of ours.
+    """
 
     def __init__(
-        self, me: str, names: Names, time: RedisTime, held: Held, owned: Callable[[str, str, int], None]
+        self,
+        me: str,
+        names: Names,
+        time: RedisTime,
+        held: Held,
+        owned: Callable[[str, str, int], None],
+        reported: Callable[[], None],
     ) -> None:
         self.names = names
         self.waiting = asyncio.Event()
@@ -67,6 +75,7 @@ class Messages:
         self._time = time
         self._held = held
         self._owned = owned
+        self._reported = reported
         self._ups: dict[str, list[list[Any]]] = {}
         self._downs: dict[tuple[str, str], list[list[Any]]] = {}
 
@@ -166,6 +175,7 @@ class Messages:
                 self._downs.pop((name, member), None)
                 join = message[1]
                 arbiter.report(member, message[1], message[2])
+                self._reported()
             elif arbiter.joins.get(member) == join:
                 arbiter.receive(member, message)
 

@@ -197,24 +197,24 @@ class SharedLane(SeenLane):
         held = self._held.pop(ticket, None)
         at = self._turns[ticket] if held is None or held.sent is None else held.sent
         self.past.settle(_model(ticket), at, _tokens(ticket), usage, counted=counted)
-        if held is None:
-            super().leave(ticket, usage, counted=counted)
-            return
-        del self._turns[ticket]
         if counted:
             self._numbers.pop(ticket, None)
         else:
             self._remember(ticket)
+        if held is None:
+            super().leave(ticket, usage, counted=counted)
+            return
+        del self._turns[ticket]
         self._send(["l", held.number, None if usage is None else asdict(usage), counted])
 
     def withdraw(self, ticket: Ticket) -> None:
         held = self._held.pop(ticket, None)
+        self._numbers.pop(ticket, None)
         if held is None:
             if ticket in self._turns:
                 super().withdraw(ticket)
             return
         del self._turns[ticket]
-        self._numbers.pop(ticket, None)
         self._send(["w", held.number])
 
     def _admit(self) -> None:
@@ -241,11 +241,12 @@ class SharedLane(SeenLane):
             return
         now = self._clock()
         if self._queue.head(now) is not ticket:
-            priority = ticket.call.priority
+            priority, ageing = ticket.call.priority, self._queue.ageing
+            self._queue.ageing = 0.0  # nobody is lifted past it
             self._queue.reprioritise(ticket, -1)
             self._queue.head(now)
             self._queue.take()
-            ticket.call.priority = priority
+            ticket.call.priority, self._queue.ageing = priority, ageing
         else:
             self._queue.take()
         self._held[ticket] = _Held(number, moment, valid)
