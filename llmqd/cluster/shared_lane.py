@@ -205,7 +205,7 @@ class SharedLane(SeenLane):
             super().leave(ticket, usage, counted=counted)
             return
         del self._turns[ticket]
-        self._send(["l", held.number, None if usage is None else asdict(usage), counted])
+        self._send(["l", held.number, wire.used(usage), counted])
 
     def withdraw(self, ticket: Ticket) -> None:
         held = self._held.pop(ticket, None)

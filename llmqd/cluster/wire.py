@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from llmqd import errors
 from llmqd.call import NO_SESSION
 from llmqd.lane.brake import Pause
@@ -89,8 +91,13 @@ def verdict(plain: Plain) -> Verdict:
     return Verdict(**plain)
 
 
+def used(usage: Usage | None) -> Plain:
+    """What a call has used, as plain data."""
+    return None if usage is None else msgspec.structs.asdict(usage)
+
+
 def usage(plain: Plain) -> Usage | None:
-    """What a call has used."""
+    """The same as it arrives."""
     return None if plain is None else Usage(**plain)
 
 

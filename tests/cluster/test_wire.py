@@ -17,6 +17,7 @@ from llmqd.lane.gate import Figure
 from llmqd.lane.learn import Found, Learned
 from llmqd.lane.throttle import Demand, Known
 from llmqd.lane.ticket import Ticket
+from llmqd.usage import Usage
 
 
 def over(plain: Any) -> Any:
@@ -49,6 +50,12 @@ def test_a_refusal(kind: type[QueueFull]) -> None:
     again = wire.refused(over(wire.refusal(9, error)))
     assert type(again) is kind
     assert (again.message, again.retry_after, again.retry, again.position, again.eta) == ("no", 3.0, True, 4, 5.0)
+
+
+def test_what_a_call_has_used() -> None:
+    usage = Usage(input=10, output=5, cached=3, service_tier="flex", source="exact")
+    assert wire.usage(over(wire.used(usage))) == usage
+    assert wire.usage(over(wire.used(None))) is None
 
 
 def test_a_lane() -> None:
