@@ -12,6 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 import orjson
 
 from llmqd.background import end, obituary
@@ -389,7 +390,7 @@ class Cluster:
             arbiter = self._held.arbiters.get(lane.name)
             if event.type in TOLD and arbiter is not None:
                 for member in arbiter.joins:
-                    self._messages.down(lane.name, member, ["V", event.type, orjson.loads(orjson.dumps(event))])
+                    self._messages.down(lane.name, member, ["V", event.type, msgspec.structs.asdict(event)])
                 self._tell_view(lane.name, arbiter)
 
         return spread
