@@ -378,9 +378,8 @@ def _check_sockets(config: Config, sockets: Sequence[PassedSocket]) -> None:
         return
     for listener in [each.listener for each in sockets]:
         if listener.family != socket.AF_UNIX and not is_loopback(host := listener.getsockname()[0]):
-            raise ListenError(
-                f'the socket unit listens on {host}, which other machines reach: set [auth] mode = "keys"'
-            )
+            text = f'the socket unit listens on {host}, which other machines reach: set [auth] mode = "keys"'
+            raise ListenError(text)
 
 
 def _secret(config: Config) -> bytes:
