@@ -126,7 +126,8 @@ PEERS = (
         "LiteLLM proxy",
         _python(LITELLM),
         _litellm,
-        environ={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"},
+        # The load presents the key "x"; without any master key LiteLLM refuses to start.
+        environ={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "LITELLM_MASTER_KEY": "x"},
     ),
     Peer("Portkey", _npm(PORTKEY), _portkey, headers=_to_portkey, environ={"NODE_ENV": "production"}),
 )
