@@ -231,10 +231,16 @@ async def damaged_database(stage: Stage) -> None:
     assert not await stage.lost()
     stage.load.delivered.clear()  # they are in the file that is set aside now
     database = stage.state / "llmqd.db"
-    with database.open("r+b") as file:
-        file.seek(0)
-        file.write(os.urandom(64 << 10))
-    await stage.says("damaged database was set aside", within=30)
+
+    async def noticed() -> None:
+        while not await stage.told("damaged database was set aside"):
+            with database.open("r+b") as file:  # again, as what is in memory may be written over it
+                file.write(os.urandom(database.stat().st_size))
+            async with stage.web.get(f"{stage.process.url}/api/v1/sessions") as answer:
+                await answer.read()
+            await asyncio.sleep(0.1)
+
+    await asyncio.wait_for(noticed(), 30)
     await asyncio.sleep(stage.hold)
     aside = list(stage.state.glob("llmqd.db.corrupt-*"))
     assert aside

@@ -68,6 +68,10 @@ class Stage:
             found: dict[str, Any] = await answer.json()
             return found
 
+    async def told(self, words: str) -> bool:
+        """Whether /health names this fault now."""
+        return any(words in each for each in (await self.health())["faults"])
+
     async def says(self, words: str, within: float = 10.0) -> None:
         """Waits until /health names this fault."""
         found: list[str] = []
