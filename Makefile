@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check screenshots bench bench-analytics bench-postgresql bench-queue bench-sessions bench-texts test-faults fuzz soak deb image test-deb test-trixie clean
+.PHONY: run test check screenshots bench bench-analytics bench-beside bench-postgresql bench-queue bench-sessions bench-texts test-faults fuzz soak deb image test-deb test-trixie clean
 
 run: $(VENV)/.run  ## start the daemon on its defaults: port 8080, data below ./var
 	exec $(BIN)/llmqd serve --defaults
@@ -37,6 +37,9 @@ bench-analytics: $(VENV)/.test  ## how long questions to the API take at 1,000,0
 
 bench-postgresql: $(VENV)/.test  ## how long they take with 10,000,000 calls in PostgreSQL; CALLS=1000000
 	$(BIN)/python -m bench.postgresql $(if $(CALLS),--calls $(CALLS))
+
+bench-beside: $(VENV)/.test  ## what a call costs beside the way: its session, its texts, its record, journal and database
+	$(BIN)/python -m bench.beside
 
 bench-texts: $(VENV)/.test  ## what keeping every text costs: size, time, records a second; CALLS=50000: fewer of them
 	$(BIN)/python -m bench.texts $(if $(CALLS),--calls $(CALLS))

@@ -165,25 +165,39 @@ def ended(row: Row) -> Ended:
 
 def usage_rows(calls: Iterable[Ended]) -> list[Row]:
     """What to add to `usage`, in the order of COLUMNS."""
-    hours: dict[tuple[str, int, str, str], list[_One]] = {}
+    alike: dict[_Whose, list[_One]] = {}
     for call in calls:
-        figures, took, first = _figures(call), call.took_ms, call.first_ms
-        one = _One(figures, took, None if took is None else bucket(took), None if first is None else bucket(first))
-        hour, upstream = call.hour, call.upstream
+        took, first = call.took_ms, call.first_ms
+        one = _One(
+            _figures(call), took, None if took is None else bucket(took), None if first is None else bucket(first)
+        )
+        whose = call.hour, call.model, call.agent, call.user, call.client_key or call.address, call.upstream
+        group = alike.get(whose)
+        if group is None:
+            alike[whose] = [one]
+        else:
+            group.append(one)
+    # Mostly many calls of a batch are alike in all of these, and are added up once for all six.
+    hours: dict[tuple[str, int, str, str], list[_Whose]] = {}
+    for whose in alike:
+        hour, model, agent, user, key, upstream = whose
         for by, value, part in (
             ("all", "", ""),
-            ("model", call.model, upstream),
-            ("agent", call.agent, ""),
-            ("user", call.user, ""),
-            ("key", call.client_key or call.address, ""),
+            ("model", model, upstream),
+            ("agent", agent, ""),
+            ("user", user, ""),
+            ("key", key, ""),
             ("upstream", upstream, ""),
         ):
-            key = (by, hour, value[:_LONGEST] if value else "", part)
-            row = hours.get(key)
-            if row is None:
-                row = hours[key] = []
-            row.append(one)
-    rows = [(by, HOUR, hour, value, part, *_columns(row)) for (by, hour, value, part), row in hours.items()]
+            hours.setdefault((by, hour, value[:_LONGEST] if value else "", part), []).append(whose)
+    columns: dict[tuple[_Whose, ...], Row] = {}
+    rows: list[Row] = []
+    for (by, hour, value, part), those in hours.items():
+        together = tuple(those)
+        summed = columns.get(together)
+        if summed is None:
+            summed = columns[together] = _columns([one for whose in those for one in alike[whose]])
+        rows.append((by, HOUR, hour, value, part, *summed))
     return rows + _days(rows)
 
 
@@ -206,6 +220,10 @@ def _sum(one: Row, other: Row) -> Row:
     longest = max((ms for ms in (one[last + 1], other[last + 1]) if ms is not None), default=None)
     histograms = [added(mine, yours) for mine, yours in zip(one[last + 2 :], other[last + 2 :], strict=True)]
     return (*one[:first], *sums, shortest, longest, *histograms)
+
+
+_Whose = tuple[int, str | None, str | None, str | None, str | None, str]
+"""What a call is counted by: its hour, model, agent, user, key and upstream."""
 
 
 class _One(NamedTuple):
