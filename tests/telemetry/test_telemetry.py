@@ -142,7 +142,7 @@ async def test_a_receiver_that_does_not_answer_holds_no_call_and_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with receiving() as receiver, FakeUpstream() as upstream:
-        toml = upstream_toml("openai", upstream.url) + traced(receiver, 'timeout = "100ms"\nmax_batch = 1')
+        toml = upstream_toml("openai", upstream.url) + traced(receiver, 'timeout = "500ms"\nmax_batch = 1')
         async with running(tmp_path, toml) as daemon:
             receiver.held.clear()
             for _ in range(3):
