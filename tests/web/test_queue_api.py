@@ -26,7 +26,7 @@ async def test_an_idle_queue_shows_its_lanes(tmp_path: Path) -> None:
         assert [lane["lane"] for lane in body["lanes"]] == ["openai", "anthropic", "gemini"]
         assert body["lanes"][0] == {
             "lane": "openai", "upstream": "openai", "waiting": 0, "waiting_bytes": 0, "running": 0, "granted": 0,
-            "requests_per_minute": 0.0, "limits": [],
+            "requests_per_minute": 0.0, "limits": [], "cluster": None,
             "paused": {"by": "operator", "reason": "test", "seconds_left": None},
         }  # fmt: skip
         assert (body["waiting"], body["running"], body["total"], body["next"]) == ([], [], 0, None)
