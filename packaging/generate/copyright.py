@@ -17,7 +17,8 @@ from pathlib import Path
 COMMON = (
     (
         "Apache-2.0",
-        re.compile(r"\s*Apache License\s+Version 2\.0, January 2004.*?END OF TERMS AND CONDITIONS", re.DOTALL),
+        # Some leave out the line that ends it.
+        re.compile(r"\s*Apache License\s+Version 2\.0, January 2004.*?(?:END OF TERMS AND CONDITIONS|\Z)", re.DOTALL),
     ),
     ("MPL-2.0", re.compile(r"Mozilla Public License Version 2\.0\s.*", re.DOTALL)),
 )
