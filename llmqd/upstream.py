@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Self
@@ -37,6 +38,9 @@ _STALE_WITHIN = 2.0
 """Seconds within which a kept connection that the upstream has closed meanwhile shows it. What ends later was a call
 under way, which may have been charged for."""
 
+
+_CONTROL = bytes(code for code in (*range(32), 127) if code != 9)
+"""What no header may hold (RFC 9110 section 5.5): aiohttp reads it in an answer, but would not write it to a client."""
 
 Answer = Exchange | aiohttp.ClientResponse
 """What comes back: an exchange, or a client session's response for calls of the kinds that are rare."""
@@ -103,6 +107,11 @@ class UpstreamClient:
             kind = StaleConnection if stale else UpstreamUnreachable
             raise kind(f"Proxy error: no answer from {upstream.name}: {_cause(error)}") from error
         attempt.left()
+        if _holds_control(answer):
+            answer.close()
+            raise UpstreamUnreachable(
+                f"Proxy error: no answer from {upstream.name}: what it sent is not valid HTTP: a control character"
+            )
         return answer
 
     async def _exchange(
@@ -224,6 +233,11 @@ def _stale(error: Exception) -> bool:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return isinstance(error.message, str)  # else it is the part of the headers that has come
     return isinstance(error, aiohttp.ClientOSError) and not isinstance(error, aiohttp.ClientConnectorError)
+
+
+def _holds_control(answer: Answer) -> bool:
+    head = b"".join(chain.from_iterable(answer.raw_headers)) + (answer.reason or "").encode("utf-8", "replace")
+    return len(head.translate(None, _CONTROL)) != len(head)
 
 
 def _cause(error: BaseException) -> str:

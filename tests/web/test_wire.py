@@ -188,6 +188,24 @@ async def test_a_switch_of_protocols_that_nobody_asked_for_is_502(tmp_path: Path
         assert (await daemon.record(response.header("X-LLMQD-Request-Id") or "")).outcome.status == "failed"
 
 
+@pytest.mark.parametrize(
+    "head",
+    [b"HTTP/1.1 200 OK\r\nX-A: a\x01b", b"HTTP/1.1 200 O\x1bK\r\nX-A: a", b"HTTP/1.1 200 OK\r\nX-A: a\x7f"],
+    ids=["value", "reason", "delete"],
+)
+@pytest.mark.parametrize("framing", [b"Content-Length: 2\r\n\r\n{}", b"\r\n{}"], ids=["length", "close"])
+async def test_an_answer_with_control_characters_in_its_head_is_502_and_no_fault_of_llmqd(
+    tmp_path: Path, upstream: FakeUpstream, caplog: pytest.LogCaptureFixture, head: bytes, framing: bytes
+) -> None:
+    async with running(tmp_path, upstream_toml("openai", upstream.url, "retries = 0")) as daemon:
+        upstream.play(Answer(raw=True, body=[head + b"\r\n" + framing]))
+        response = await call(daemon.port, "POST", CHAT, BODY)
+        assert (response.status, code_of(response)) == (502, "upstream_unreachable")
+        assert b"control character" in response.body or b"not valid HTTP" in response.body
+        assert (await daemon.record(response.header("X-LLMQD-Request-Id") or "")).outcome.status == "failed"
+        assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR]
+
+
 async def test_interim_answers_and_trailers_of_the_upstream_do_not_disturb(
     daemon: DaemonUnderTest, upstream: FakeUpstream
 ) -> None:
