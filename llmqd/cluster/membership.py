@@ -6,11 +6,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from llmqd.cluster.cluster import Cluster
 from llmqd.config.redis_url import RedisUrl
 from llmqd.lane.lane import Lane
 
 if TYPE_CHECKING:
+    from llmqd.cluster.cluster import Cluster
     from llmqd.config.cluster import ClusterSettings
     from llmqd.events.kinds import Event
     from llmqd.metrics import Metrics
@@ -33,6 +33,9 @@ class Membership:
         metrics.watch_cluster(self.figures)
         self.cluster: Cluster | None = None
         if settings.redis is not None:
+            # The client of Redis is large: it is there only where it is wanted.
+            from llmqd.cluster.cluster import Cluster
+
             url = RedisUrl(settings.redis.reveal())
             self.cluster = Cluster(settings, url, clock=clock, announce=announce)
 
