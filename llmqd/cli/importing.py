@@ -7,8 +7,9 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmqd.cli.codes import DONE, FAILED, USED_WRONGLY
 from llmqd.cli.progress import Progress
@@ -50,18 +51,24 @@ def _run_litellm(args: argparse.Namespace) -> int:
     if dsn is None:
         print("llmqd import: no database is named: give --dsn, or set [litellm] dsn", file=sys.stderr)
         return USED_WRONGLY
+    in_use = "A running daemon imports by itself: set [litellm] dsn and reload it (SIGHUP)."
+    return _carried_out(_import(config, dsn.reveal()), in_use)
+
+
+def _carried_out(work: Coroutine[Any, Any, object], in_use: str = "") -> int:
+    """Does the work and prints what has come of it. `in_use` is what to do where another llmqd has the ledger."""
     began = time.monotonic()
     try:
-        imported = asyncio.run(_import(config, dsn.reveal()))
+        done = asyncio.run(work)
     except LlmqdError as error:
         print(f"llmqd import: {error}", file=sys.stderr)
-        if "in use by another llmqd" in str(error):
-            print("A running daemon imports by itself: set [litellm] dsn and reload it (SIGHUP).", file=sys.stderr)
+        if in_use and "in use by another llmqd" in str(error):
+            print(in_use, file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("llmqd import: stopped; the next import goes on from here", file=sys.stderr)
         return FAILED
-    print(f"{imported}, in {time.monotonic() - began:.1f} s")
+    print(f"{done}, in {time.monotonic() - began:.1f} s")
     return DONE
 
 
@@ -94,17 +101,7 @@ def _run_sqlite(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return USED_WRONGLY
-    began = time.monotonic()
-    try:
-        moved = asyncio.run(_move(args.path, config.store.dsn.reveal(), Terms.of(config.store)))
-    except LlmqdError as error:
-        print(f"llmqd import: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("llmqd import: stopped; the next import goes on from here", file=sys.stderr)
-        return FAILED
-    print(f"{moved}, in {time.monotonic() - began:.1f} s")
-    return DONE
+    return _carried_out(_move(args.path, config.store.dsn.reveal(), Terms.of(config.store)))
 
 
 async def _move(path: Path, dsn: str, terms: Terms) -> Moved:

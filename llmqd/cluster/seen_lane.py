@@ -27,7 +27,7 @@ class SeenLane(Lane):
         super().__init__(*given, **named)
 
     @property
-    def together(self) -> dict[str, object] | None:
+    def together(self) -> dict[str, object]:
         """The lane over all daemons, for people."""
         view = self.view
         counts: dict[str, object] = {"waiting": view.waiting, "running": view.running, "granted": view.granted}

@@ -38,7 +38,7 @@ from llmqd.config.model import (
 from llmqd.config.places import locate
 from llmqd.config.reading import Table, read_tables
 from llmqd.config.redis_url import RedisUrl
-from llmqd.config.secret import Secret, SecretError, SecretMissing, SecretSource, read_source
+from llmqd.config.secret import Secret, SecretError, SecretMissing, SecretSource, read_headers, read_source
 from llmqd.config.telemetry import missing_packages
 from llmqd.config.upstreams import UpstreamBuilder
 from llmqd.errors import ConfigError
@@ -250,8 +250,7 @@ def _litellm(values: dict[str, Any], environ: Mapping[str, str], faults: Faults)
     if source is None:
         return LiteLLM(**values)
     try:
-        dsn = read_source(source, environ)
-        parse_dsn(dsn.reveal())
+        dsn = _dsn(source, environ)
     except SecretMissing as missing:
         faults.warn(f"[litellm] dsn: {missing}; LiteLLM is not followed")
         return LiteLLM(**values)
@@ -261,6 +260,13 @@ def _litellm(values: dict[str, Any], environ: Mapping[str, str], faults: Faults)
     return LiteLLM(dsn=dsn, **values)
 
 
+def _dsn(source: SecretSource, environ: Mapping[str, str]) -> Secret:
+    """The address of a database. Raises SecretMissing, or ValueError for one that is none."""
+    dsn = read_source(source, environ)
+    parse_dsn(dsn.reveal())
+    return dsn
+
+
 def _store(values: dict[str, Any], environ: Mapping[str, str], faults: Faults) -> Store:
     values = dict(values)
     source = values.pop("dsn", None)
@@ -268,8 +274,7 @@ def _store(values: dict[str, Any], environ: Mapping[str, str], faults: Faults) -
     dsn: Secret | None = None
     try:
         if source is not None:
-            dsn = read_source(source, environ)
-            parse_dsn(dsn.reveal())
+            dsn = _dsn(source, environ)
         elif wanted:
             faults.add(
                 ("store", "backend"),
@@ -291,7 +296,7 @@ def _cluster(values: dict[str, Any], environ: Mapping[str, str], faults: Faults)
         redis = None if source is None else read_source(source, environ)
         if redis is not None:
             RedisUrl(redis.reveal())
-    except (SecretError, ValueError) as error:
+    except ValueError as error:
         faults.add(("cluster", "redis"), f"[cluster] redis: {error}")
         return ClusterSettings(**values)
     return ClusterSettings(redis=redis, **values)
@@ -329,13 +334,12 @@ def _alerts(values: dict[str, Any], environment: Environment, faults: Faults) ->
 
 def _telemetry(values: dict[str, Any], environment: Environment, faults: Faults) -> Telemetry:
     """The section with its secrets read. Where traces are wanted, what sends them has to be there."""
-    headers = []
-    for name, source in values.pop("headers", ()):
-        try:
-            headers.append((name, read_source(source, environment.variables)))
-        except SecretError as error:
-            faults.add(("telemetry", "headers"), f"[telemetry] headers: {name}: {error}")
-    telemetry = Telemetry(**values, headers=tuple(headers))
+    headers = read_headers(
+        values.pop("headers", ()),
+        environment.variables,
+        lambda text: faults.add(("telemetry", "headers"), f"[telemetry] headers: {text}"),
+    )
+    telemetry = Telemetry(**values, headers=headers)
     if telemetry.endpoint is not None and (missing := missing_packages()) is not None:
         faults.add(("telemetry", "endpoint"), f"[telemetry] endpoint: {missing}")
     return telemetry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -98,6 +98,19 @@ def read_source(source: SecretSource, environ: Mapping[str, str]) -> Secret:
     if source.scheme == "file":
         return _read_file(Path(source.where), str(source))
     return _read_file(secret_path(source, environ), str(source))
+
+
+def read_headers(
+    given: Iterable[tuple[str, SecretSource]], environ: Mapping[str, str], report: Callable[[str], object]
+) -> tuple[tuple[str, Secret], ...]:
+    """Headers with their values; `report` is told of each that cannot be read, and why."""
+    headers = []
+    for name, source in given:
+        try:
+            headers.append((name, read_source(source, environ)))
+        except SecretError as error:
+            report(f"{name}: {error}")
+    return tuple(headers)
 
 
 def secret_path(source: SecretSource, environ: Mapping[str, str]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from llmqd.config.limits import Limits
 from llmqd.config.model import Key, Queue, Upstream
 from llmqd.config.net_kinds import read_url
 from llmqd.config.reading import Table
-from llmqd.config.secret import Secret, SecretError, SecretMissing, SecretSource, read_source
+from llmqd.config.secret import Secret, SecretError, SecretMissing, SecretSource, read_headers, read_source
 from llmqd.providers.presets import PRESETS, RESERVED_NAMES, SIM, Preset
 
 _AS_WRITTEN = (
@@ -186,13 +187,8 @@ class UpstreamBuilder:
             return None, None
 
     def _headers(self, draft: Draft) -> tuple[tuple[str, Secret], ...]:
-        headers = []
-        for name, source in draft.values.get("headers", ()):
-            try:
-                headers.append((name, read_source(source, self.environment.variables)))
-            except SecretError as error:
-                draft.report("headers", f"{name}: {error}")
-        return tuple(headers)
+        given = draft.values.get("headers", ())
+        return read_headers(given, self.environment.variables, partial(draft.report, "headers"))
 
     def _limits(self, preset: Preset, draft: Draft, key: Mapping[str, Any] = MappingProxyType({})) -> Limits:
         return lane_limits([key, draft.values, queue_level(self.queue)], preset, draft.limits, self.faults)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from llmqd.cluster.seen_lane import SeenLane
+
 if TYPE_CHECKING:
     from llmqd.call import Call
     from llmqd.lane.gate import Figure
@@ -65,7 +67,7 @@ def lane_shape(lane: Lane, now: float) -> Shape:
         "requests_per_minute": lane.requests_per_minute,
         "limits": [_limit_shape(figure, learned) for figure in lane.figures()],
         "paused": paused,
-        "cluster": getattr(lane, "together", None),
+        "cluster": lane.together if isinstance(lane, SeenLane) else None,
     }
 
 
