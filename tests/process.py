@@ -95,15 +95,17 @@ class LlmqdProcess:
     async def wait(self, within: float = 30.0) -> int:
         """Waits for its end; the exit code, negative for a signal."""
         assert self._process is not None
-        code = await asyncio.wait_for(self._process.wait(), within)
+        async with asyncio.timeout(within):
+            code = await self._process.wait()
         if self._notify is not None:
             self._notify.close()
             self._notify = None
         return code
 
     async def stop(self) -> int:
-        """A clean stop."""
+        """A clean stop, also of one that was stopped by SIGSTOP."""
         self.signal(signal.SIGTERM)
+        self.signal(signal.SIGCONT)
         return await self.wait()
 
     async def kill(self) -> None:

@@ -128,7 +128,8 @@ class RawClient:
         await self.writer.drain()
 
     async def head(self) -> RawResponse:
-        raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+        async with asyncio.timeout(10):  # wait_for of Python 3.11 may swallow that its task is cancelled
+            raw = await self.reader.readuntil(b"\r\n\r\n")
         first, *rest = raw[:-4].decode("utf-8", "surrogateescape").split("\r\n")
         _, status, reason = f"{first} ".split(" ", 2)
         return RawResponse(int(status), reason.strip(), [_pair(line) for line in rest])

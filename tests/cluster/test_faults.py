@@ -31,6 +31,10 @@ class Crowd:
         self.refused: list[int] = []
         self.broken = 0
 
+    def __repr__(self) -> str:
+        counts = f"{len(self.answered)} answered, {self.lately(10)} in 10 s, {self.broken} broken"
+        return f"<Crowd of {self.daemon.directory.name}: {counts}, the daemon said:\n{self.daemon.log.read_text()}>"
+
     async def ask(self) -> None:
         """One client, until it is cancelled."""
         while True:
@@ -61,9 +65,12 @@ class Stage:
 
     async def until(self, come: Callable[[], bool]) -> None:
         """Waits until something has come about."""
-        async with asyncio.timeout(_PATIENCE):
-            while not come():  # noqa: ASYNC110 (processes have no events)
-                await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while not come():  # noqa: ASYNC110 (processes have no events)
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError("\n".join(map(str, self.crowds))) from None
 
     async def until_all_get_on(self, but: Crowd | None = None) -> None:
         """Until every daemon has let calls through since now, but one."""
