@@ -53,7 +53,8 @@ class Recall:
         self._task = asyncio.create_task(self._work(), name="recall")
         self._task.add_done_callback(obituary(logger, "the past of the lanes will not be recalled any more"))
         try:
-            await asyncio.wait_for(self._tried.wait(), self._patience)
+            async with asyncio.timeout(self._patience):
+                await self._tried.wait()
         except TimeoutError:
             self._lacks(f"the ledger has not answered within {self._patience:g} s")
         except BaseException:

@@ -225,7 +225,8 @@ class Budgets:
 
     async def _known(self) -> None:
         try:
-            await asyncio.wait_for(self.tried.wait(), _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                await self.tried.wait()
         except TimeoutError:
             self.tried.set()  # once is enough
 
@@ -246,7 +247,8 @@ class Budgets:
         self._enqueue(waiter, meter)
         left = None if call.max_wait is None else max(call.max_wait - (self._clock() - call.arrived), 0.0)
         try:
-            await asyncio.wait_for(waiter.turn, left)
+            async with asyncio.timeout(left):
+                await waiter.turn
         except TimeoutError:
             raise DeadlineExceeded(
                 f"the rest of {_named(meter)} was set aside for calls that run, all the time that this one could wait",

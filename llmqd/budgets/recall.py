@@ -51,7 +51,8 @@ class BudgetRecall:
         self._task = asyncio.create_task(self._work(), name="budgets")
         self._task.add_done_callback(obituary(logger, "what budgets have spent will not be recalled any more"))
         try:
-            await asyncio.wait_for(self._budgets.tried.wait(), self._patience)
+            async with asyncio.timeout(self._patience):
+                await self._budgets.tried.wait()
         except TimeoutError:
             self._lacks(f"the ledger has not answered within {self._patience:g} s")
         except BaseException:

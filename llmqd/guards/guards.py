@@ -136,7 +136,8 @@ class Guards:
     async def _slept(self, seconds: float) -> None:
         """Until so long has passed, or something has changed."""
         try:
-            await asyncio.wait_for(self._changed.wait(), max(seconds, 0.0))
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await self._changed.wait()
         except TimeoutError:
             return
 

@@ -41,12 +41,14 @@ class Durability:
         self._waiting.append((target, future))
         self._wanted.set()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(future, _LONGEST_WAIT)
+            async with asyncio.timeout(_LONGEST_WAIT):
+                await future
 
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), max(self._every, 0.01))
+                async with asyncio.timeout(max(self._every, 0.01)):
+                    await self._wanted.wait()
             self._wanted.clear()
             if self._intake.appended > self._synced:
                 await self.sync()

@@ -135,7 +135,8 @@ class Writer:
         self._waiting.append((position, future))
         self._hurry.set()
         try:
-            await asyncio.wait_for(future, timeout)
+            async with asyncio.timeout(timeout):
+                await future
         except TimeoutError:
             return False
         finally:
@@ -359,4 +360,5 @@ class Writer:
 async def _within(seconds: float, event: asyncio.Event) -> None:
     """Wait for the event, but not longer."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
