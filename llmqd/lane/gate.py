@@ -103,8 +103,10 @@ class Gate:
         large reserves all there is.
         """
         for gauge, meter in self._metered(ask):
+            if not gauge.configured:
+                continue
             needed = least(ask, gauge.dimension, gauge.limits)
-            if gauge.configured and needed > max(gauge.configured, meter.capacity):
+            if needed > max(gauge.configured, meter.capacity):
                 where = f" of the models {gauge.group}" if gauge.group else ""
                 what = "tokens" if gauge.in_tokens else "calls"
                 return (
@@ -143,15 +145,20 @@ class Gate:
 
     def take(self, ask: Ask, now: float, *, waited: bool) -> Reservation:
         """Reserves what a call needs; `block` must have allowed it. `waited`: it was waiting when its moment came."""
-        charges = tuple(_Charge(gauge, meter, self._need(gauge, meter, ask)) for gauge, meter in self._metered(ask))
-        for charge in charges:
-            charge.meter.take(charge.amount, now, waited=waited)
-            charge.gauge.first = min(charge.gauge.first, now)
+        charges = tuple([_Charge(gauge, meter, self._need(gauge, meter, ask)) for gauge, meter in self._metered(ask)])
+        for gauge, meter, amount in charges:
+            meter.take(amount, now, waited=waited)
+            if now < gauge.first:
+                gauge.first = now
         return Reservation(ask, now, charges)
 
     def poised(self, reservation: Reservation, now: float) -> float:
         """The call's request could leave now; gives the moment from which it may."""
-        return max((charge.meter.poised(now, reservation.taken) for charge in reservation.charges), default=now)
+        at = now
+        for charge in reservation.charges:
+            if (moment := charge.meter.poised(now, reservation.taken)) > at:
+                at = moment
+        return at
 
     def sent(self, reservation: Reservation, now: float) -> None:
         """The call's request has really left at `now`, or, reported again, not before."""
@@ -169,7 +176,8 @@ class Gate:
         """
         if not reservation.open:
             return
-        self.sent(reservation, reservation.taken)
+        if not reservation.sent:
+            self.sent(reservation, reservation.taken)
         reservation.open = False
         for charge in reservation.charges:
             used = self._used(reservation.ask, charge, usage) if counted else 0.0

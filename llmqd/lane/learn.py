@@ -90,6 +90,13 @@ class Learner:
         self._windows: dict[tuple[Dimension, float], Learned] = {}
         self._remaining: dict[Dimension, tuple[float, float]] = {}
         self._hold = float("-inf")
+        self._capped_until = float("-inf")
+        self._changes = 0
+
+    @property
+    def changes(self) -> int:
+        """Goes up whenever `limits` names another amount than before, and sometimes when it does not."""
+        return self._changes + sum([search.changes for search in self._searches.values()])
 
     def retune(self, configured: Mapping[Dimension, float], now: float) -> None:
         """Other amounts are configured: what was learned stays, up to them."""
@@ -97,6 +104,7 @@ class Learner:
         for dimension, search in self._searches.items():
             search.configure(*_beginning(known, dimension), now)
         self._most_in_flight = known.get("concurrency", float("inf"))
+        self._changes += 1
 
     def granted(
         self, now: float, *, waited: bool, in_flight: int = 0, tokens: Mapping[Dimension, float] | None = None
@@ -109,6 +117,7 @@ class Learner:
         if in_flight >= self._in_flight and waited and now - self._in_flight_tried >= _MORE_AFTER:
             self._in_flight += 1
             self._in_flight_tried = now
+            self._changes += 1
 
     def settled(self, changes: Mapping[Dimension, float], sent_at: float) -> None:
         """The call that was granted at `sent_at` took so many more tokens than estimated, or fewer (below 0)."""
@@ -127,6 +136,8 @@ class Learner:
         tightest: dict[Dimension, Observed] = {}
         for seen in observed:
             if seen.dimension not in self._searches or seen.window > MINUTE:
+                known = self._windows.get((seen.dimension, seen.window))
+                self._changes += known is None or known.amount != seen.limit
                 self._windows[seen.dimension, seen.window] = Learned(
                     dimension=seen.dimension,
                     window=seen.window,
@@ -175,6 +186,7 @@ class Learner:
                 search.slow_down(_SLOWER, now)
             if verdict.limit and verdict.window is not None and 0 < verdict.window <= MINUTE:
                 search.know(verdict.limit * MINUTE / verdict.window, f"text of a 429: {verdict.limit:g}", now)
+            self._capped_until = max(self._capped_until, search.capped_until)
 
     def export(self) -> Found:
         """What was found, for another Learner to go on with."""
@@ -190,6 +202,7 @@ class Learner:
         if found.in_flight < self._in_flight:
             self._in_flight, self._in_flight_since, self._in_flight_tried = found.in_flight, now, now
         self._windows |= {(each.dimension, each.window): each for each in found.windows}
+        self._changes += 1
 
     def limits(self, now: float) -> tuple[Learned, ...]:
         """The limits to use now, those that are lower than configured or that nobody has configured."""
@@ -223,7 +236,10 @@ class Learner:
 
         The limits themselves are kept by whoever uses `limits`.
         """
-        return max(now, self._hold, *(search.ready_at(now) for search in self._searches.values()))
+        at = self._hold if self._hold > now else now
+        if now < self._capped_until:
+            at = max(at, *[search.ready_at(now) for search in self._searches.values()])
+        return at
 
     def _count_remaining(self, seen: Observed, search: Search, sent_at: float, now: float) -> None:
         """What remains is what the header says, less the calls that went after the one it answers, which the provider
@@ -250,6 +266,7 @@ class Learner:
         if now - self._in_flight_tried < 1.0 and self._in_flight < float("inf"):
             return  # one of those that were in flight together
         self._in_flight = max(int(min(in_flight, self._in_flight) * _FEWER), 1)
+        self._changes += 1
         self._in_flight_since = self._in_flight_tried = now
 
     def __repr__(self) -> str:

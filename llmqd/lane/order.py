@@ -139,6 +139,8 @@ class Order:
         """
         if now is not None:
             self._now = now
+        if (shown := self._shown) is not None and self._still(shown, closed):
+            return shown[0]
         self._shown = None
         while True:
             ticket, lifted = self._choose(closed)
@@ -210,7 +212,14 @@ class Order:
         """The waiting calls in the order in which they would go, were nobody to come or leave."""
         return forecast(self._sorted(), self._now - self.ageing * LIFTED_AFTER if self.ageing else _NEVER, self._lifted)
 
+    def _still(self, shown: tuple[Ticket, Container[str], bool], closed: Container[str]) -> bool:
+        """Whether the call that was shown is still next: nobody has come or gone since, and no time counts."""
+        return len(self._bands) == 1 and not closed and not shown[1] and not shown[0].gone
+
     def _choose(self, closed: Container[str]) -> tuple[Ticket | None, bool]:
+        if len(self._bands) == 1:
+            (band,) = self._bands.values()
+            return band.first(closed), False
         for priority in sorted(self._bands):
             band = self._bands[priority]
             ticket = band.first(closed)

@@ -6,6 +6,7 @@ rate climbs back towards the ceiling that was found, ever more slowly, and tries
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import deque
 from itertools import islice
@@ -68,6 +69,8 @@ class Search:
         self.source = source
         self.since = float("-inf")
         self.refusals = 0
+        self.changes = 0
+        """How often `rate` or `source` was set."""
         self._ceiling = float("inf")
         self._proven = 0.0
         self._rungs: deque[tuple[float, float]] = deque([(float("-inf"), self.rate)], maxlen=16)
@@ -88,7 +91,8 @@ class Search:
         self._calls = 0
         self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT)
         self._cap = float("inf")
-        self._cap_until = float("-inf")
+        self.capped_until = float("-inf")
+        """Until when `ready_at` may be later than now."""
         self._sure = self._trial = False
         self._stumbles: deque[float] = deque(maxlen=_MOST_STUMBLES)
 
@@ -103,11 +107,13 @@ class Search:
         self.history.add(amount, now)
         self._recent.append((now, amount))
         self._calls += 1
+        if self.rate == math.inf:
+            return  # without a rate there is nothing to grow
         self._step_calls += 1
         self._step_waited += waited
         self._step_amount += amount
-        if self._trial and now < self._cap_until and self.history.since(now - MINUTE) >= self._cap * _REACHED:
-            self._trial, self._cap_until = False, now
+        if self._trial and now < self.capped_until and self.history.since(now - MINUTE) >= self._cap * _REACHED:
+            self._trial, self.capped_until = False, now
         elapsed = now - self._step_at
         if elapsed < _STEP_SECONDS or self._step_calls < _STEP_CALLS:
             return
@@ -207,9 +213,9 @@ class Search:
     def ready_at(self, now: float) -> float:
         """When the next call may go as far as the last minute is concerned: what went too fast before must have left
         a window of a minute first."""
-        if now >= self._cap_until:
+        if now >= self.capped_until:
             return now
-        return min(self.history.room_at(self._cap, now), self._cap_until)
+        return min(self.history.room_at(self._cap, now), self.capped_until)
 
     def _read(self, amount: float, sent_at: float, wait: float) -> Wall:
         soon = self._met is not None and not self._grown and sent_at - self._back_at < _SOON
@@ -288,7 +294,7 @@ class Search:
         self._ceiling = max(found.ceiling, rate)
         self._sure, self._trial = found.sure, found.trial
         if found.cap < float("inf"):
-            self._cap, self._cap_until = max(found.cap, 1.0), now + MINUTE + _LONG_WAIT
+            self._cap, self.capped_until = max(found.cap, 1.0), now + MINUTE + _LONG_WAIT
         self._set(rate, source, now)
         self._rest_until = now + found.rest
 
@@ -301,7 +307,7 @@ class Search:
             self._grow(self.rate * _GROWTH, now)
             return
         aim = self._ceiling * BELOW_CEILING
-        if now < self._cap_until and self._cap < aim:
+        if now < self.capped_until and self._cap < aim:
             aim = self._cap
             if self.rate >= aim:
                 return
@@ -336,6 +342,7 @@ class Search:
             self.since = now
         self.rate = min(rate, self.most)
         self.source = source
+        self.changes += 1
         self._rungs.append((now, self.rate))
         self._begin_step(now)
 

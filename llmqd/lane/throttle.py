@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -66,6 +66,8 @@ class _Group:
         self.learner = learner
         self.lowered: set[Setting] = set()
         """The limits that the gate has from the learner."""
+        self.applied = -1
+        """Which of the learner's `changes` the gate knows."""
 
 
 class Throttle:
@@ -113,6 +115,7 @@ class Throttle:
                 group.learner = Learner(self._configured(name))
             else:
                 group.learner.retune(self._configured(name), now)
+            group.applied = -1
             self._apply(name, now)
 
     def ask(self, model: str | None, demand: Demand) -> Ask:
@@ -136,13 +139,12 @@ class Throttle:
 
     def hold(self, ask: Ask, now: float) -> Hold | None:
         """What keeps a call from going now; None when it may go."""
-        pause = self._operator_pause(now)
-        if pause is not None:
+        if self._operator is not None and (pause := self._operator_pause(now)) is not None:
             return Hold(math.inf if pause.until is None else pause.until, "")
         group = self._group(ask.group)
         at = group.brake.ready_at(now)
-        if group.learner is not None:
-            at = max(at, group.learner.ready_at(now))
+        if group.learner is not None and (learned := group.learner.ready_at(now)) > at:
+            at = learned
         if at > now:
             return Hold(at, ask.group)
         block = self._gate.block(ask, now)
@@ -166,12 +168,12 @@ class Throttle:
         """The request of a granted call leaves now."""
         self._gate.sent(grant.reservation, now)
 
-    def answered(self, grant: Grant, observed: Iterable[Observed], now: float) -> list[Change]:
+    def answered(self, grant: Grant, observed: Sequence[Observed], now: float) -> list[Change]:
         """An answer that is no refusal has begun. Gives the limits that were learned by it."""
         grant.answered = True
         group = self._group(grant.ask.group)
         group.brake.answered(grant.era, now)
-        if group.learner is not None:
+        if group.learner is not None and observed:
             group.learner.answered(observed, grant.at, now)
         return self._apply(grant.ask.group, now)
 
@@ -318,10 +320,11 @@ class Throttle:
         return self._operator
 
     def _group(self, name: str) -> _Group:
-        if name not in self._groups:
+        group = self._groups.get(name)
+        if group is None:
             brake = Brake(self._noise, wall_offset=self._wall_offset)
-            self._groups[name] = _Group(brake, Learner(self._configured(name)) if self.learns else None)
-        return self._groups[name]
+            group = self._groups[name] = _Group(brake, Learner(self._configured(name)) if self.learns else None)
+        return group
 
     def _configured(self, name: str) -> dict[Dimension, float]:
         limits = next((group.limits for group in self._limits.groups if group.name == name), self._limits)
@@ -337,6 +340,10 @@ class Throttle:
     def _apply(self, name: str, now: float) -> list[Change]:
         """Brings the gate in line with what was learned."""
         group, changed = self._groups[name], list[Change]()
+        changes = 0 if group.learner is None else group.learner.changes
+        if changes == group.applied:
+            return changed
+        group.applied = changes
         lowered: set[Setting] = set()
         for learned in group.learner.limits(now) if group.learner is not None else ():
             setting = learned.setting
