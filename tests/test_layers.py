@@ -95,7 +95,7 @@ LAYERS = (
     ("lane.throttle", "lane.queue", "tap.*"),
     ("budgets.expectations", "guards.runaways"),
     ("lane.gate", "lane.learn", "lane.brake", "lane.order", "lane.estimate", "lane.flow", "lane.announcer"),
-    ("lane.gauge", "lane.standing"),
+    ("lane.gauge", "lane.standing", "lane.deadlines"),
     ("lane.places",),
     ("lane.limiting", "lane.search", "lane.forecast"),
     ("lane.spacing", "lane.windows", "lane.shares", "lane.walls"),

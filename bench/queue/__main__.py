@@ -26,10 +26,18 @@ from bench.queue.prompt import hopeless, idle
 from bench.queue.pure import pure
 from bench.queue.rows import Row, Wave, waves
 from bench.queue.stage import Stage, Unsupported, bare_rate, staged
+from bench.queue.steady import steady
 
 REPORT = Path("build/bench-queue.json")
 _STARTING_AT_ONCE = 4
-_MEASURED = {"eta": predicted, "hopeless": hopeless, "idle": idle, "crowd": crowd, "vanish": vanishing}
+_MEASURED = {
+    "steady": steady,
+    "eta": predicted,
+    "hopeless": hopeless,
+    "idle": idle,
+    "crowd": crowd,
+    "vanish": vanishing,
+}
 
 
 async def play(wave: Wave) -> list[Figures]:

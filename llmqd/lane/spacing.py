@@ -28,7 +28,7 @@ them, and is let through so much earlier."""
 _LATE = 0.002
 """Seconds more, as timers come late."""
 
-_MOST_LEAD, _MOST_OF_INTERVAL = 0.01, 0.25
+_MOST_LEAD, _MOST_OF_INTERVAL = 0.025, 0.25
 """The most seconds, and the largest share of the interval, that a call is let through ahead of its moment: who comes
 later than it, but is more urgent, has to find the turn still there."""
 
