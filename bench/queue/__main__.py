@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -59,7 +59,7 @@ async def play(wave: Wave) -> list[Figures]:
         with _ticking(f"{wave.name}: {len(wave.rows)} rows", max(row.seconds for row in wave.rows)):
             async with listening() as noise:
                 results = await asyncio.gather(*map(result, wave.rows, stages))
-    print(f"wave {wave.name}: {len(wave.rows)} rows, {noise}")
+    print(f"wave {wave.name}: {len(wave.rows)} rows, {noise}", flush=True)
     return [replace(one, best=best(row)) for row, one in zip(wave.rows, results, strict=True)]
 
 
@@ -83,18 +83,17 @@ def _ticking(what: str, seconds: float | None = None) -> Iterator[None]:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-async def measured(wanted: str) -> list[Measure]:
+async def measured(wanted: str) -> AsyncIterator[list[Measure]]:
     """The other figures whose names match, one after the other; each is named after what it looks at."""
-    results = []
     if fnmatchcase("pure", wanted):
-        results += await pure()
+        yield await pure()
     for name, measure in _MEASURED.items():
         if fnmatchcase(name, wanted):
             with _ticking(name):
                 async with listening() as noise:
-                    results += await measure()
-            print(f"{name}: {noise}")
-    return results
+                    results = await measure()
+            print(f"{name}: {noise}", flush=True)
+            yield results
 
 
 def show(results: Sequence[Figures]) -> None:
@@ -150,21 +149,32 @@ def _shortened(row: Row, seconds: float) -> Row:
 
 
 async def everything(wanted: str, *, long: bool, seconds: float | None) -> tuple[list[Figures], list[Measure]]:
-    """All rows and figures whose names match."""
+    """All rows and figures whose names match. The report is written after each, so that a run that is cut has one."""
     figures: list[Figures] = []
-    bare: list[Measure] = []
+    others: list[Measure] = []
     for wave in waves(long=long):
         chosen = [row for row in wave.rows if fnmatchcase(row.name, wanted)]
         if seconds is not None:
             chosen = [_shortened(row, seconds) for row in chosen]
         if chosen:
             figures += await play(Wave(wave.name, chosen))
-        bare += [
+        others += [
             Measure(f"{row.name}: the bare forwarder in its place", f"{await bare_rate(row):,.0f}/min on this machine")
             for row in chosen
             if row.target.per_minute is not None
         ]
-    return figures, bare + await measured(wanted)
+        report(figures, others, long=long)
+    async for measures in measured(wanted):
+        others += measures
+        report(figures, others, long=long)
+    return figures, others
+
+
+def report(figures: Sequence[Figures], measures: Sequence[Measure], *, long: bool) -> None:
+    """Writes all that is known so far."""
+    REPORT.parent.mkdir(exist_ok=True)
+    known = {"long": long, "rows": figures, "figures": measures}
+    REPORT.write_bytes(orjson.dumps(known, option=orjson.OPT_INDENT_2))
 
 
 def main() -> int:
@@ -184,9 +194,6 @@ def main() -> int:
     show(figures)
     show_measures(measures)
     met = conclude(figures, measures)
-    REPORT.parent.mkdir(exist_ok=True)
-    report = {"long": args.long, "rows": figures, "figures": measures}
-    REPORT.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     print(f"{time.monotonic() - began:.0f} s; written to {REPORT}")
     return 0 if met else 1
 

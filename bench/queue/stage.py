@@ -22,6 +22,7 @@ from llmqd.errors import ConfigError
 from tests.process import LlmqdProcess
 
 _LINES_KEPT = 5
+_READY_WITHIN = 60.0
 _STORE = '[store]\nbatch_every = "2s"\nsync_every = "5s"\n[log]\nlevel = "warning"\n'
 """Several daemons on one disk: their ledgers are not what is measured."""
 
@@ -64,8 +65,9 @@ async def staged(spec: Spec, settings: str, type: str = "openai", queue: str = "
             load(daemon.config, {})
         except ConfigError as error:
             raise Unsupported("; ".join(fault.partition(": ")[2] for fault in error.faults)) from error
-        await daemon.start()
+        await daemon.start(ready=False)
         stack.push_async_callback(_stopped, daemon)
+        await daemon.told("READY=1", within=_READY_WITHIN)
         yield Stage(port, daemon)
 
 

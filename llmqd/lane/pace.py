@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 
-_COUNTED, _TELLING = 64, 16
-"""Turns that are counted, and so many that they tell something."""
+_COUNTED, _LEAST, _TELLING = 512, 64, 16
+"""Turns that are remembered; so many of them count at least, where there are; and so many that they tell something."""
+_AS_FAR_BACK = 2
+"""How many times as many turns count as are ahead: a long wait is told by a long past, as calls differ in size."""
 _OLD = 120.0
 """Seconds after which a turn tells nothing any more."""
 
@@ -28,7 +30,8 @@ class Pace:
             self._times.popleft()
         if len(self._times) < _TELLING:
             return None
-        first, last = self._times[0], self._times[-1]
-        interval = (last - first) / (len(self._times) - 1)
+        counted = min(max(_AS_FAR_BACK * position, _LEAST), len(self._times))
+        first, last = self._times[-counted], self._times[-1]
+        interval = (last - first) / (counted - 1)
         overdue = max(now - last - interval, 0.0)  # slower than counted, then
-        return max(position * (interval + overdue / len(self._times)) - (now - last), 0.0)
+        return max(position * (interval + overdue / counted) - (now - last), 0.0)

@@ -275,12 +275,14 @@ class Throttle:
 
     def paused(self, now: float, group: str | None = None) -> Pause | None:
         """The pause in force: the operator's, or the longest of the upstream's (of this group, if one is named)."""
-        operator = self._operator_pause(now)
-        if operator is not None:
-            return operator
-        names = self._groups if group is None else (group,)
-        pauses = [self._groups[name].brake.paused(now) for name in names if name in self._groups]
-        return max((pause for pause in pauses if pause is not None), key=lambda pause: pause.until or 0.0, default=None)
+        longest = self._operator_pause(now)
+        if longest is not None:
+            return longest
+        for name, each in self._groups.items():
+            pause = each.brake.paused(now) if group is None or name == group else None
+            if pause is not None and (longest is None or (pause.until or 0.0) > (longest.until or 0.0)):
+                longest = pause
+        return longest
 
     @property
     def pauses(self) -> int:

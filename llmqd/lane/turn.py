@@ -94,7 +94,12 @@ class Turn:
     async def __aenter__(self) -> Self:
         self._sent, self._counted, self._usage = False, True, None
         try:
-            await self._wait()
+            if self._ticket is None:
+                self._ticket = self._lane.enter(self._call, self._demand, self._standing)
+            else:
+                self._lane.reenter(self._ticket)
+            if not self._ticket.granted:
+                await self._lane.wait(self._ticket)
         except BaseException as error:
             if self._standing is not None:
                 self._standing.left(error)
@@ -109,11 +114,3 @@ class Turn:
             self._lane.leave(self._ticket, self._usage, counted=self._counted)
         else:
             self._lane.withdraw(self._ticket)
-
-    async def _wait(self) -> None:
-        if self._ticket is None:
-            self._ticket = self._lane.enter(self._call, self._demand, self._standing)
-        else:
-            self._lane.reenter(self._ticket)
-        if not self._ticket.granted:
-            await self._lane.wait(self._ticket)

@@ -31,6 +31,15 @@ def test_a_turn_that_is_overdue_makes_the_wait_longer_than_counted() -> None:
     assert (pace.eta(20, now + 10.5) or 0.0) > 20 * 0.5 - 10.5
 
 
+def test_a_short_wait_goes_by_the_latest_turns_and_a_long_one_by_more_of_them() -> None:
+    pace, now = paced(200, 0.1)
+    for _ in range(100):
+        now += 0.2
+        pace.turn(now, waited=True)
+    assert pace.eta(10, now) == pytest.approx(2.0)
+    assert pace.eta(100, now) == pytest.approx(100 * (100 * 0.2 + 99 * 0.1) / 199)
+
+
 def test_few_turns_or_old_ones_tell_nothing() -> None:
     few, now = paced(15, 0.5)
     assert few.eta(1, now) is None

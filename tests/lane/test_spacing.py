@@ -235,6 +235,13 @@ def test_neither_getting_ready_nor_late_timers_cost_anything_of_the_rate(rpm: fl
     assert (sent[-1] - sent[200]) / 799 <= interval * 1.0055
 
 
+def test_a_machine_that_is_so_busy_that_leaving_takes_20_ms_still_uses_the_limit() -> None:
+    noise = random.Random(1)
+    sent = sent_by_an_asking_sender(Even(600), 1000, lambda _: noise.uniform(0.003, 0.02), late=0.003)
+    assert min(later - earlier for earlier, later in pairwise(sent)) >= 0.1
+    assert (sent[-1] - sent[200]) / 799 <= 0.1 * 1.0055
+
+
 def test_a_call_that_is_ready_much_sooner_than_any_before_keeps_the_interval() -> None:
     sent = sent_by_an_asking_sender(Even(600), 200, lambda number: 0.0 if number % 70 == 69 else 0.005)
     assert min(later - earlier for earlier, later in pairwise(sent)) >= 0.1
