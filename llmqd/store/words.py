@@ -18,8 +18,11 @@ _WITHOUT_SPACES = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 """Scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
-_SINGLE = re.compile(f"([{_WITHOUT_SPACES}])")
-_SIGNS = re.compile(r"[^\w\x00-\x7f]+")
+_SINGLE = re.compile(f"[{_WITHOUT_SPACES}]")
+_WORDLY = re.compile(r"\w")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
+_MOST_KNOWN = 20_000
+"""Characters whose part in words is remembered: those of all scripts in use."""
 _WORD = re.compile(r"[0-9A-Za-z\x80-\U0010ffff]+")
 """As SQLite's tokenizer `ascii` takes them."""
 
@@ -98,5 +101,32 @@ def indexed(text: str) -> str:
     """The text with its words as the index has them: case and marks on letters make no difference."""
     if text.isascii():
         return text.lower()
-    text = "".join(one for one in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(one))
-    return _SINGLE.sub(r" \1 ", _SIGNS.sub(" ", text))
+    return _BEYOND_ASCII.sub(_run, text.casefold())
+
+
+class _Parts(dict[int, str]):
+    """What characters beyond ASCII are to the index, by their codes: looked up once each, as most texts use few."""
+
+    def __missing__(self, code: int) -> str:
+        part = "".join(_part(one) for one in unicodedata.normalize("NFKD", chr(code)))
+        if len(self) < _MOST_KNOWN:
+            self[code] = part
+        return part
+
+
+def _part(one: str) -> str:
+    """Nothing for a mark on a letter, a space for a sign, a word of its own where there are no spaces between words."""
+    if one.isascii():
+        return one
+    if unicodedata.combining(one):
+        return ""
+    if not _WORDLY.match(one):
+        return " "
+    return f" {one} " if _SINGLE.match(one) else one
+
+
+_PARTS = _Parts()
+
+
+def _run(found: re.Match[str]) -> str:
+    return found[0].translate(_PARTS)

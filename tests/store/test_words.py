@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import msgspec
 import pytest
 
 from llmqd.messages.message import Message, Reasoning, Text, ToolCall, ToolResult
-from llmqd.store.words import document, query, spoken_words
+from llmqd.store.words import document, indexed, query, spoken_words
 
 encode = msgspec.json.encode
 
@@ -52,3 +54,21 @@ def test_tools_are_words_too_and_thoughts_are_not() -> None:
 )
 def test_what_the_index_cannot_tell_is_read(said: str, wanted: str, there: bool) -> None:
     assert query(wanted).said_in(encode(Message("user", (Text(said),)))) is there
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Ein Café—“schön” – groß", ["ein", "cafe", "schon", "gross"]),
+        ("ﬁle № ½", ["file", "No", "1", "2"]),
+        ("ΣΊΣΥΦΟΣ", ["σισυφοσ"]),
+        ("東京 tower", ["東", "京", "tower"]),
+        ("हिन्दी", ["ह", "नद"]),
+        ("한국어", ["한국어"]),
+        ("a\u0301b", ["ab"]),
+    ],
+)
+def test_words_beyond_ascii(text: str, words: list[str]) -> None:
+    assert [unicodedata.normalize("NFC", word) for word in indexed(text).split()] == [
+        unicodedata.normalize("NFC", word) for word in " ".join(words).split()
+    ]
