@@ -13,7 +13,7 @@ from llmqd.store.known import LIFETIME
 from llmqd.store.packing import dictionary_of
 from llmqd.store.retention import Extent, Pace, Step, Terms, next_step
 from llmqd.store.sweeping import ROWS_PER_SESSION, Swept, oldest, read_swept, sweep_marks, sweep_nodes
-from llmqd.store.working import Direct
+from llmqd.store.working import Direct, transaction
 
 logger = logging.getLogger(__name__)
 
@@ -108,24 +108,20 @@ class Tidying:
 
     async def _give_up(self, connection: Direct, step: Step, limit: int) -> tuple[int, float]:
         """(rows deleted, before when what was written is not known to be there any more)."""
-        await connection.execute_fetchall("BEGIN IMMEDIATE")
         try:
-            match step.what:
-                case "texts":
-                    done = await self._texts(connection, step.before, limit)
-                case "calls":
-                    done = await _calls(connection, step.before, limit)
-                case "marks":
-                    done = await sweep_marks(connection, step.before, limit), 0.0
-                case _:
-                    done = await self._nodes(connection, step.before, limit)
-            await connection.execute_fetchall("COMMIT")
+            async with transaction(connection):
+                match step.what:
+                    case "texts":
+                        return await self._texts(connection, step.before, limit)
+                    case "calls":
+                        return await _calls(connection, step.before, limit)
+                    case "marks":
+                        return await sweep_marks(connection, step.before, limit), 0.0
+                    case _:
+                        return await self._nodes(connection, step.before, limit)
         except BaseException:
-            if connection.in_transaction:
-                await connection.rollback()
             self._swept = None
             raise
-        return done
 
     async def _texts(self, connection: Direct, before: float, limit: int) -> tuple[int, float]:
         rows = await oldest(connection, _OLDEST_TEXTS, before, limit)
@@ -144,14 +140,8 @@ class Tidying:
         if not first:
             return 0
         began, limit = self._stopwatch(), self._words.count
-        await connection.execute_fetchall("BEGIN IMMEDIATE")
-        try:
+        async with transaction(connection):
             taken = await indexing.catch_up(connection, first, limit)
-            await connection.execute_fetchall("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                await connection.rollback()
-            raise
         self._words.took(taken, self._stopwatch() - began)
         return taken
 

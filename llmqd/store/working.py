@@ -43,6 +43,19 @@ class Direct:
         self._connection.rollback()
 
 
+@asynccontextmanager
+async def transaction(connection: Direct) -> AsyncIterator[None]:
+    """All of what is written within, or nothing. Raises sqlite3.Error."""
+    await connection.execute_fetchall("BEGIN IMMEDIATE")
+    try:
+        yield
+        await connection.execute_fetchall("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            await connection.rollback()
+        raise
+
+
 async def within(connection: aiosqlite.Connection, work: Callable[[Direct], Coroutine[Any, Any, _Result]]) -> _Result:
     """What `work` returns, which may await nothing but the connection. It runs to its end, waited for or not.
 

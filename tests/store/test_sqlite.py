@@ -194,3 +194,19 @@ async def test_a_question_under_way_while_the_database_closes_leaves_no_connecti
         assert [entry.name for entry in tmp_path.iterdir()] == ["llmqd.db"]
         assert await backend.open("journal") is None
         assert await backend.count_by_status() == {}
+
+
+async def test_pages_that_become_free_are_not_written_to_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "llmqd.db"
+    backend = SQLite(path)
+    await backend.open("journal")
+    assert backend._writer is not None
+    await backend._writer.execute("CREATE TABLE pages (content BLOB)")
+    await backend._writer.execute(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400)"
+        " INSERT INTO pages SELECT zeroblob(3000) FROM n"
+    )
+    await backend._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    await backend._writer.execute("DELETE FROM pages")
+    assert Path(f"{path}-wal").stat().st_size < 400 * 4096 / 4
+    await backend.close()
