@@ -23,7 +23,10 @@ class RedisServer:
 
     def __init__(self, directory: Path, *more: str) -> None:
         self._directory = directory
-        self._more = more
+        self.more = more
+        """What stands behind the arguments."""
+        self.arguments: list[str] | None = None
+        """What stands in place of all others but `more`, such as a file of settings."""
         self._process: subprocess.Popen[bytes] | None = None
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
@@ -34,14 +37,15 @@ class RedisServer:
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
+        usual = [
+            "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory),
+            "--save", "", "--appendonly", "no", "--daemonize", "no",
+        ]  # fmt: skip
         self._process = subprocess.Popen(
-            [
-                "redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory),
-                "--save", "", "--appendonly", "no", "--daemonize", "no", *self._more,
-            ],
+            ["redis-server", *(usual if self.arguments is None else self.arguments), *self.more],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         end = time.monotonic() + _PATIENCE
         while True:
             try:
