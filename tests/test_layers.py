@@ -48,6 +48,7 @@ LAYERS = (
     ("web.late_answer",),
     ("web.fingerprint",),
     (
+        "web.accepting",
         "web.tls",
         "web.scope",
         "web.body",

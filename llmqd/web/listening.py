@@ -18,6 +18,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from llmqd.errors import ListenError
+from llmqd.web.accepting import BACKLOG, AcceptingSite
 from llmqd.web.connection import Runner
 from llmqd.web.patience import let_stalled_go
 
@@ -33,7 +34,6 @@ logger = logging.getLogger(__name__)
 _OURS = "listen="
 """What the names of those sockets begin with that a daemon has left with systemd itself."""
 
-_BACKLOG = 4096
 _UNIX_MODE = 0o660
 
 
@@ -146,7 +146,7 @@ class Listening:
         if context is not None:
             self._secure.add(str(listener.getsockname()))
         let_stalled_go(listener, self._client_timeout)
-        await web.SockSite(self._runner, listener, backlog=_BACKLOG, ssl_context=context).start()
+        await AcceptingSite(self._runner, listener, ssl_context=context).start()
 
     def _let_go(self) -> None:
         """Closes what was kept for addresses that nobody wants any more, here and with systemd."""
@@ -170,7 +170,7 @@ async def _open_tcp(address: Address) -> list[socket.socket]:
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listener.bind(where)
-            listener.listen(_BACKLOG)  # now, as of two programs on one port only this fails
+            listener.listen(BACKLOG)  # now, as of two programs on one port only this fails
             listener.setblocking(False)
     except OSError:
         for listener in opened:
