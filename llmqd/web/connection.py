@@ -34,7 +34,11 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what could not be handled; the connection is closed after it."""
+        """The answer to what could not be handled; the connection is closed after it. Raises ConnectionError where
+        there is nobody to answer, or an answer has begun."""
+        if isinstance(exc, ConnectionError):
+            logger.debug("a client has left: %r", exc)
+            raise exc
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
         reason = _QUOTED.sub("", exc.message) or "it cannot be understood"

@@ -8,11 +8,11 @@ import os
 import resource
 import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass
 
 from tests.faults import attacks
-from tests.faults.hostile import HOSTILE
+from tests.faults.hostile import ENDLESS, HOSTILE
 from tests.faults.inject import available
 from tests.faults.stage import Stage
 
@@ -102,8 +102,8 @@ async def slow_senders(stage: Stage) -> None:
         for begun in attacks.SLOW:
             await stack.enter_async_context(attacks.connections(stage.process.port, 50, begun))
         await asyncio.sleep(6.5)  # client_timeout is 4 s
-        after = stage.descriptors
-        assert after < before + 150, f"{after} descriptors are held, {before} before, for 200 clients"
+        after, calls = stage.descriptors, 3 * stage.load.under_way  # a client's, an upstream's, a file's
+        assert after < before + calls + 150, f"{after} descriptors are held, {before} before, for 200 clients"
 
 
 @fault("clients that read nothing")
@@ -120,7 +120,7 @@ async def slow_readers(stage: Stage) -> None:
 async def hostile_upstream(stage: Stage) -> None:
     before = stage.memory
     for model in HOSTILE:
-        within = 3.0 if model == "endless-events" else 20.0
+        within = 3.0 if model in ENDLESS else 20.0
         status, body = await stage.ask(model, within=within)
         assert status not in (500,), (model, status, body[:200])
         assert stage.memory - before < 200, f"{model}: {stage.memory - before:.0f} MiB more"
@@ -196,9 +196,11 @@ async def disk_full(stage: Stage) -> None:
                     file.write(b"x" * size)
             except OSError:
                 continue
-    await stage.says("store:", within=20)
-    await asyncio.sleep(stage.hold)
-    filler.unlink()
+    try:
+        await stage.says("store:", within=20)
+        await asyncio.sleep(stage.hold)
+    finally:
+        filler.unlink()
 
 
 @fault("read-only disk", needs=available())
@@ -234,18 +236,19 @@ async def damaged_database(stage: Stage) -> None:
 
     async def noticed() -> None:
         while not await stage.told("damaged database was set aside"):
-            with database.open("r+b") as file:  # again, as what is in memory may be written over it
-                file.write(os.urandom(database.stat().st_size))
+            with suppress(FileNotFoundError), database.open("r+b") as file:  # it is set aside this very moment
+                file.write(os.urandom(database.stat().st_size))  # again, as what is in memory may be written over it
             async with stage.web.get(f"{stage.process.url}/api/v1/sessions") as answer:
                 await answer.read()
             await asyncio.sleep(0.1)
 
-    await asyncio.wait_for(noticed(), 30)
-    await asyncio.sleep(stage.hold)
-    aside = list(stage.state.glob("llmqd.db.corrupt-*"))
-    assert aside
-    for path in aside:
-        path.unlink()
+    try:
+        await asyncio.wait_for(noticed(), 30)
+        await asyncio.sleep(stage.hold)
+        assert list(stage.state.glob("llmqd.db.corrupt-*"))
+    finally:
+        for path in stage.state.glob("llmqd.db.corrupt-*"):
+            path.unlink()
 
 
 @fault("torn journal after kill -9", excuses=("refused", "cut"))

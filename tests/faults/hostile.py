@@ -64,3 +64,6 @@ HOSTILE: dict[str, Answer] = {
     "injects": json_answer(_USAGE, 200, ("X-Fine", "a"), ("X-LLMQD-Session-Id", "forged"), ("Set-Cookie", "a=b")),
     "large": Answer(headers=[_JSON], body=_endless(b" " * 65_536, 400), framing="chunked"),
 }
+
+ENDLESS = frozenset({"endless-events", "says-too-much"})
+"""Those that end only when the client leaves."""

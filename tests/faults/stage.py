@@ -199,7 +199,7 @@ async def staged(
 
 
 async def _mount(state: Path) -> bool:
-    return os.geteuid() == 0 and await _command("mount", "-t", "tmpfs", "-o", "size=192m,mode=700", "tmpfs", str(state))
+    return os.geteuid() == 0 and await _command("mount", "-t", "tmpfs", "-o", "size=512m,mode=700", "tmpfs", str(state))
 
 
 async def _command(*words: str) -> bool:

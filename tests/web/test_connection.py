@@ -1,0 +1,54 @@
+"""What becomes of a connection when a request cannot be handled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from aiohttp import web
+
+from llmqd.config.address import Address
+from llmqd.systemd import Notifier
+from llmqd.web.listening import Listening
+
+
+async def answer_of(app: web.Application, request: bytes) -> bytes:
+    """All that somebody gets who sends this."""
+    async with Listening(app, [Address("127.0.0.1", 0)], grace=1, max_header=65536, notifier=Notifier({})) as listening:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(listening.addresses[0].rpartition(":")[2]))
+        writer.write(request)
+        got = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        await writer.wait_closed()
+    return got
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_client_that_left_costs_no_traceback_and_no_answer(
+    caplog: pytest.LogCaptureFixture, begun: bool
+) -> None:
+    async def left(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        if begun:
+            await response.prepare(request)
+            await response.write(b"half")
+        raise ConnectionResetError("Cannot write to closing transport")
+
+    app = web.Application()
+    app.router.add_get("/", left)
+    with caplog.at_level(logging.INFO):
+        got = await answer_of(app, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b" 500 " not in got
+    assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.WARNING]
+
+
+async def test_a_fault_of_a_handler_is_told_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    async def faulty(_: web.Request) -> web.StreamResponse:
+        raise ZeroDivisionError
+
+    app = web.Application()
+    app.router.add_get("/", faulty)
+    got = await answer_of(app, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b" 500 " in got
+    assert [record for record in caplog.records if record.exc_info]
