@@ -87,7 +87,11 @@ OVERSIZED = (
 )
 
 
-async def send_all(port: int, requests: Iterable[bytes], *, within: float = 2.0) -> list[int]:
+_AFTERWARDS = 1.0
+"""Seconds for which it is looked whether an answer is followed by another, which nobody asked for."""
+
+
+async def send_all(port: int, requests: Iterable[bytes], *, within: float = 6.0) -> list[int]:
     """Sends each on a connection of its own; the statuses of all that was answered. Never hangs."""
     every = await asyncio.gather(*(_send(port, one, within) for one in requests))
     return [status for answers in every for status in answers]
@@ -95,13 +99,14 @@ async def send_all(port: int, requests: Iterable[bytes], *, within: float = 2.0)
 
 async def _send(port: int, request: bytes, within: float) -> list[int]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    answer = b""
+    answer, patience = b"", within
     try:
         async with asyncio.timeout(within):
             writer.write(request)
             await writer.drain()
-            while piece := await reader.read(65536):
-                answer += piece
+        while piece := await asyncio.wait_for(reader.read(65536), patience):
+            answer += piece
+            patience = min(within, _AFTERWARDS)
     except (TimeoutError, OSError):
         pass
     finally:
