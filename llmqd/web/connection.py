@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from llmqd.errors import BadRequest
 from llmqd.web.refusal import refusal, sign
@@ -27,6 +27,29 @@ class Connection(RequestHandler):
 
     __slots__ = ()
 
+    def data_received(self, data: bytes) -> None:
+        """aiohttp's, but a body that turns out to be broken is so for whoever reads it: without that its reader would
+        wait for the rest until the client is given up."""
+        super().data_received(data)
+        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+            self._break_body(self._messages[-1][0])
+
+    def _break_body(self, fault: _ErrInfo) -> None:
+        """Ends the body that was being received when this came, if there was one."""
+        if len(self._messages) > 1:
+            body = self._messages[-2][1]
+        elif self._current_request is not None:
+            body = self._current_request.content
+        else:
+            return
+        if body.is_eof() or not isinstance(fault.exc, HttpProcessingError):
+            return
+        logger.info("what a client sent is not valid HTTP: %s", _reason(fault.exc))
+        self._messages.pop()  # it is answered as that request
+        body.set_exception(BadRequest(f"the request is not valid HTTP: {_reason(fault.exc)}"))
+        body.feed_eof()
+        self._close = True  # nothing that follows can be told from it
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -41,7 +64,7 @@ class Connection(RequestHandler):
             raise exc
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
-        reason = _QUOTED.sub("", exc.message) or "it cannot be understood"
+        reason = _reason(exc)
         logger.info("what a client sent is not valid HTTP: %s", reason)
         if request.writer.output_size:
             raise ConnectionError("an answer has begun")
@@ -49,6 +72,10 @@ class Connection(RequestHandler):
         sign(response)
         response.force_close()
         return response
+
+
+def _reason(error: HttpProcessingError) -> str:
+    return _QUOTED.sub("", error.message) or "it cannot be understood"
 
 
 class Runner(web.AppRunner):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -11,6 +12,8 @@ from aiohttp import web
 from llmqd.config.address import Address
 from llmqd.systemd import Notifier
 from llmqd.web.listening import Listening
+from tests.fake_upstream import FakeUpstream
+from tests.under_test import running, upstream_toml
 
 
 async def answer_of(app: web.Application, request: bytes) -> bytes:
@@ -52,3 +55,33 @@ async def test_a_fault_of_a_handler_is_told_with_its_traceback(caplog: pytest.Lo
     got = await answer_of(app, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b" 500 " in got
     assert [record for record in caplog.records if record.exc_info]
+
+
+PLACES = {
+    "a call that waits": "/v1/chat/completions",
+    "a call that goes through": "/v1/files",
+    "an own URL": "/api/v1/sessions/search",
+}
+
+
+@pytest.mark.parametrize("path", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("broken", [b"zz\r\n", b"5\r\nhello, world\r\n"], ids=["size", "end"])
+async def test_a_chunk_that_is_none_is_400_at_once_and_the_end_of_the_connection(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, path: str, broken: bytes
+) -> None:
+    async with (
+        FakeUpstream(tolerant=True) as upstream,
+        running(tmp_path, upstream_toml("openai", upstream.url), server='client_timeout = "1h"') as daemon,
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
+        head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(head % path.encode() + b"2\r\n{ \r\n")
+        await asyncio.sleep(0.1)  # it has been begun with by now; if not, the answer is no other
+        writer.write(broken)
+        got = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        await writer.wait_closed()
+    assert got.startswith(b"HTTP/1.1 400 ")
+    assert got.count(b"HTTP/1.1 ") == 1
+    assert b"not valid HTTP" in got
+    assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR]
