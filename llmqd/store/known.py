@@ -7,26 +7,32 @@ LIFETIME = 86_400.0
 
 
 class Known:
-    """Keys and when what they stand for was written, at most `limit` of them, the latest."""
+    """Keys and when what they stand for was written, at most `limit` of them: the latest, at least half as many.
+
+    There are two generations, and the older goes as a whole: to take the oldest key out of a dict again and again costs
+    a walk over all that were taken out before it.
+    """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._written: dict[int, float] = {}
+        self._generation = max(limit // 2, 1)
+        self._young: dict[int, float] = {}
+        self._old: dict[int, float] = {}
 
     def __len__(self) -> int:
-        return len(self._written)
+        return len(self._young.keys() | self._old.keys())
 
     def since(self, key: int) -> float | None:
         """When it was last written (Unix seconds); None where that is not known."""
-        return self._written.get(key)
+        found = self._young.get(key)
+        return self._old.get(key) if found is None else found
 
     def put(self, key: int, at: float) -> None:
         """It was written at that time."""
-        self._written.pop(key, None)
-        self._written[key] = at
-        if len(self._written) > self._limit:
-            del self._written[next(iter(self._written))]
+        if len(self._young) >= self._generation and key not in self._young:
+            self._old, self._young = self._young, {}
+        self._young[key] = at
 
     def clear(self) -> None:
         """Nothing is known any more."""
-        self._written.clear()
+        self._young.clear()
+        self._old.clear()

@@ -119,11 +119,13 @@ async def slow_readers(stage: Stage) -> None:
 @fault("hostile upstream answers")
 async def hostile_upstream(stage: Stage) -> None:
     before = stage.memory
-    for model in HOSTILE:
-        within = 3.0 if model in ENDLESS else 20.0
-        status, body = await stage.ask(model, within=within)
+
+    async def ask(model: str) -> None:
+        status, body = await stage.ask(model, within=3.0 if model in ENDLESS else 30.0)
         assert status not in (500,), (model, status, body[:200])
-        assert stage.memory - before < 200, f"{model}: {stage.memory - before:.0f} MiB more"
+
+    await asyncio.gather(*map(ask, HOSTILE))
+    assert stage.memory - before < 250, f"{stage.memory - before:.0f} MiB more"
 
 
 @fault("upstream gone", excuses=("502", "cut"))
@@ -158,10 +160,10 @@ async def wrong_certificate(stage: Stage) -> None:
     assert (await stage.ask("gpt-4o", upstream="trusted"))[0] == 200
 
 
-@fault("10,000 idle connections")
+@fault("idle connections")
 async def idle_connections(stage: Stage) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    wanted = min(10_000, most // 2 - 500)
+    wanted = min(10_000 if stage.hold > 1 else 1_000, most // 2 - 500)
     before = stage.memory
     async with attacks.connections(stage.process.port, wanted):
         stage.notes.append(f"{wanted} idle connections: {stage.memory - before:+.0f} MiB")
@@ -235,15 +237,16 @@ async def damaged_database(stage: Stage) -> None:
     database = stage.state / "llmqd.db"
 
     async def noticed() -> None:
-        while not await stage.told("damaged database was set aside"):
+        while not list(stage.state.glob("llmqd.db.corrupt-*")):
             with suppress(FileNotFoundError), database.open("r+b") as file:  # it is set aside this very moment
                 file.write(os.urandom(database.stat().st_size))  # again, as what is in memory may be written over it
             async with stage.web.get(f"{stage.process.url}/api/v1/sessions") as answer:
                 await answer.read()
             await asyncio.sleep(0.1)
+        await stage.says("damaged database was set aside", within=30)
 
     try:
-        await asyncio.wait_for(noticed(), 30)
+        await asyncio.wait_for(noticed(), 60)
         await asyncio.sleep(stage.hold)
         assert list(stage.state.glob("llmqd.db.corrupt-*"))
     finally:
@@ -258,8 +261,10 @@ async def torn_journal(stage: Stage) -> None:
     with last.open("ab") as file:
         file.write(b"00000000 {not a line}\n" + os.urandom(300) + b'\n12345678 {"half":')
     await stage.process.start()
+    async with asyncio.timeout(60):  # it is read once the database has all that stands before it
+        while not stage.process.logged(r"set aside in .*\.bad"):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.1)
     assert list((stage.state / "journal").glob("*.bad"))
-    assert stage.process.logged(r"set aside in .*\.bad")
 
 
 @fault("kill -9", excuses=("refused", "cut"))

@@ -102,14 +102,15 @@ class Stage:
             return 0, got or repr(error).encode()
 
     async def healed(self, within: float = 60.0) -> float:
-        """Waits until /health is well and the load is answered again; how many seconds that took."""
+        """Waits until /health is well and the load is answered again; how many seconds that took. That descriptors were
+        short is told for a while afterwards: it keeps nobody from being well."""
         loop = asyncio.get_running_loop()
         began, faults = loop.time(), ["nothing heard"]
         try:
             async with asyncio.timeout(within):
                 while True:
                     try:
-                        faults = (await self.health())["faults"]
+                        faults = [each for each in (await self.health())["faults"] if "LimitNOFILE" not in each]
                         if not faults and await self._answered():
                             return loop.time() - began
                     except (aiohttp.ClientError, OSError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import traceback
 from collections.abc import Iterable
@@ -39,12 +40,11 @@ async def run(directory: Path, *, rate: float, hold: float, seconds: float = 0.0
     until, costs = began + seconds, []
     async with staged(directory, rate=rate, hold=hold) as stage:
         await stage.healed()
-        while True:
-            for each in chosen:
-                costs.append(await _cost(stage, each))
-                print(line(costs[-1]), file=sys.stderr, flush=True)
-            if loop.time() >= until:
+        for number, each in enumerate(itertools.cycle(chosen)):
+            if number >= len(chosen) and loop.time() >= until:
                 break
+            costs.append(await _cost(stage, each))
+            print(line(costs[-1]), file=sys.stderr, flush=True)
         reached = stage.load.begun / (loop.time() - began)
         carried = f"load: {rate:g} calls a second wanted, {reached:.0f} carried by this machine"
         for note in (*stage.notes, carried):

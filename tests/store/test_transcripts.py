@@ -11,7 +11,7 @@ from llmqd.messages.message import Message, Text, ToolResult
 from llmqd.messages.request import read_request
 from llmqd.messages.transcript import Transcript
 from llmqd.store.capture import captured
-from llmqd.store.known import LIFETIME, Known
+from llmqd.store.known import LIFETIME
 from llmqd.store.transcripts import LONGEST_TEXT
 from tests.calls import a_call
 from tests.store.conversing import Scribe
@@ -168,15 +168,3 @@ def _timed(act: Any) -> float:
     began = time.perf_counter()
     act()
     return time.perf_counter() - began
-
-
-def test_what_is_known_is_bounded_and_the_oldest_is_forgotten_first() -> None:
-    known = Known(3)
-    for number in range(5):
-        known.put(number, float(number))
-    known.put(2, 9.0)
-    known.put(7, 7.0)
-    assert len(known) == 3
-    assert [known.since(number) for number in (2, 3, 4, 7)] == [9.0, None, 4.0, 7.0]
-    known.clear()
-    assert known.since(2) is None
