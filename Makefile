@@ -23,8 +23,8 @@ check: $(VENV)/.test  ## lint and types
 screenshots: $(VENV)/.test  ## build/screenshots: every view of the dashboard, light and dark, 360 and 1920 pixels wide
 	$(BIN)/python -m tests.browser.screenshots build/screenshots
 
-bench: $(VENV)/.test  ## what a call and a chunk cost beside nginx, LiteLLM and others; BASE=REV: beside that version; PEERS=bare,nginx
-	$(BIN)/python -m bench $(if $(BASE),--base $(BASE)) $(if $(PEERS),--peers $(PEERS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+bench: $(VENV)/.bench  ## what a call and a chunk cost beside nginx, LiteLLM and others; BASE=REV: beside that version; PEERS=bare,nginx
+	$(BIN)/python -m bench $(if $(BASE),--base $(BASE)) $(if $(PEERS),--peers $(PEERS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CALLS),--calls $(CALLS))
 
 bench-queue: $(VENV)/.test  ## strict upstreams behind real daemons, 20 minutes; LONG=1: 60; ROWS='unknown*': some
 	$(BIN)/python -m bench.queue $(if $(LONG),--long) $(if $(ROWS),--rows '$(ROWS)')
@@ -74,6 +74,10 @@ clean:  ## remove what the targets above made, but not ./var
 
 $(VENV)/.run: setup.cfg pyproject.toml packaging/setup-venv
 	packaging/setup-venv $(VENV)
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	packaging/setup-venv $(VENV) test lint bench
 	touch $@
 
 $(VENV)/.test: setup.cfg pyproject.toml packaging/setup-venv

@@ -178,6 +178,13 @@ def paced(side: Side, direct: int, streams: int) -> None:
     side.note("intact %", 100 * seen.intact / streams)
 
 
+def endurance(side: Side, total: int) -> None:
+    """Memory after a tenth of `total` plain calls, and after all of them; no two of them say the same."""
+    for name, more in (("MB after 1/10", total // 10), ("MB after all", total - total // 10)):
+        cost(side, load.PLAIN, PLAIN_CONNECTIONS, more)
+        side.note(name, resident(side.running.pid) / 1e6)
+
+
 def measure(sides: list[Side], rounds: int, upstream: int, streams: int) -> None:
     """All figures, the sides in turn within each round."""
     for side in list(sides):
@@ -209,12 +216,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--base", help="another version of llmqd to compare with, as a git revision")
     parser.add_argument("--peers", default=",".join(peer.name for peer in PEERS), help="names, or how they begin")
+    parser.add_argument("--calls", type=int, default=100_000, help="after which memory is looked at, 0 for none")
     parser.add_argument("--streams", type=int, default=PACED_STREAMS, help="paced streams at once, 0 for none")
     options = parser.parse_args()
     os.sched_setaffinity(0, {1 - SERVED_ON} if (os.cpu_count() or 1) > 1 else {0})
     names = [name for name in options.peers.split(",") if name]
     with mock_upstream() as upstream, all_sides(upstream, names, options.base) as sides:
         measure(sides, options.rounds, upstream, options.streams)
+        if options.calls:
+            endurance(sides[0], options.calls)
         report.write(BUILD, {side.name: side.figures for side in sides})
 
 

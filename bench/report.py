@@ -61,7 +61,7 @@ def bars(figures: Figures) -> str:
 
 
 def write(directory: Path, figures: Figures) -> None:
-    """Prints the table and the bars, and leaves `bench.md`, `bench.json` and, with matplotlib, `bench.png`."""
+    """Prints the table and the bars, and leaves `bench.md`, `bench.json` and `bench.png`."""
     text = f"{table(figures)}\n```\n{bars(figures)}```\n"
     print("\n" + text)
     (directory / "bench.md").write_text(text)
@@ -70,11 +70,8 @@ def write(directory: Path, figures: Figures) -> None:
 
 
 def _plot(path: Path, figures: Figures) -> None:
-    try:
-        from matplotlib import pyplot  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        print("matplotlib is not installed: no bench.png")
-        return
+    from matplotlib import pyplot  # type: ignore[import-not-found,unused-ignore]  # slow, and of no use while measuring
+
     figure, axes = pyplot.subplots(1, len(_BARS), figsize=(12, 4))
     for axis, name in zip(axes, _BARS, strict=True):
         medians = {side: statistics.median(taken[name]) for side, taken in figures.items() if taken.get(name)}
