@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Self
 from llmqd.background import end, obituary
 from llmqd.errors import SourceError, StoreError
 from llmqd.litellm.importing import LATE, VERY_LATE, Import
-from llmqd.litellm.spend_logs import SpendLogs
 
 if TYPE_CHECKING:
     from llmqd.config.litellm import LiteLLM
@@ -77,6 +76,9 @@ class Follower:
                 await end(pass_, changed)
 
     async def _once(self, settings: LiteLLM) -> None:
+        # Imported here: most installations do without, and the driver takes some time and memory.
+        from llmqd.litellm.spend_logs import SpendLogs
+
         assert settings.dsn is not None
         began = self._clock()
         far = began - self._looked_back >= _LOOK_BACK_EVERY

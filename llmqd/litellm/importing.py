@@ -15,14 +15,15 @@ import orjson
 from llmqd.call import Record, SessionRef
 from llmqd.detection.assignment import Question
 from llmqd.detection.detector import Detector
+from llmqd.litellm.key import BEGINNING, Key, key_of
 from llmqd.litellm.rows import SpendLog, call_id, seconds, spend_log
-from llmqd.litellm.spend_logs import BEGINNING, Key, SpendLogs, key_of
 from llmqd.messages.answer import read_answer
 from llmqd.messages.request import read_request
 
 if TYPE_CHECKING:
     from llmqd.config.model import Config
     from llmqd.detection.assignment import Assignment
+    from llmqd.litellm.spend_logs import SpendLogs
     from llmqd.messages.digest import Digests
     from llmqd.messages.request import Said
     from llmqd.store.ledger import Ledger

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ import asyncpg
 
 from llmqd.config.dsn import parse
 from llmqd.errors import SourceError
+from llmqd.litellm.key import Key, key_of
 
 TABLE = "LiteLLM_SpendLogs"
 _CONNECT, _ANSWER = 10.0, 60.0
@@ -29,32 +29,6 @@ SELECT column_name, data_type FROM information_schema.columns WHERE table_schema
 _SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
 _DATABASE = "SELECT current_database()"
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
-    """The place of a row in the order in which they are read: when the call began (UTC), and its id."""
-
-    at: datetime
-    request_id: str
-
-    def __str__(self) -> str:
-        return f"{self.at.isoformat()} {self.request_id}"
-
-    @classmethod
-    def parse(cls, text: str) -> Key:
-        """Reads `str(key)`. Raises ValueError."""
-        at, _, request_id = text.partition(" ")
-        return cls(datetime.fromisoformat(at), request_id)
-
-
-def key_of(row: Mapping[str, Any]) -> Key:
-    """The place of a row."""
-    at: datetime = row["startTime"]
-    return Key(at if at.tzinfo else at.replace(tzinfo=UTC), row["request_id"])
-
-
-BEGINNING = Key(datetime(1970, 1, 1, tzinfo=UTC), "")
 
 
 class SpendLogs:

@@ -16,7 +16,8 @@ from llmqd.config.model import Config
 from llmqd.config.store import Store
 from llmqd.errors import SourceError
 from llmqd.litellm.importing import LATE, Import, Imported
-from llmqd.litellm.spend_logs import BEGINNING, SpendLogs
+from llmqd.litellm.key import BEGINNING
+from llmqd.litellm.spend_logs import SpendLogs
 from llmqd.messages.digest import Digests
 from llmqd.store.ledger import Ledger
 from llmqd.store.names_redaction import NamesRedaction
