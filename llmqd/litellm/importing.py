@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -92,7 +93,7 @@ class Import:
         self._calm = calm
         self._own_id = ""
         self._detector = Detector(config.sessions, digests, lambda: self._own_id)
-        self._seen: dict[str, None] = {}
+        self._seen: OrderedDict[str, None] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<Import {'calm' if self._calm else 'fast'}>"
@@ -198,7 +199,7 @@ class Import:
         if given.id is not None:
             self._seen[given.id] = None
             if len(self._seen) > _SEEN:
-                del self._seen[next(iter(self._seen))]
+                self._seen.popitem(last=False)
         scope, traits = f"litellm {call.client}", (call.model, call.client)
         self._own_id = given.id if given.id is not None else f"ses_{call.id}"
         if given.id is None or (made_up and said.turns):
