@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import re
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -21,13 +22,20 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 
 def one_line(text: str) -> str:
     """The text with control characters escaped, so that a value from outside can neither forge a line nor a colour."""
+    if text.isprintable():  # most are, and this is quick
+        return text
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def timestamp(created: float) -> str:
     """RFC 3339 in UTC with milliseconds."""
-    moment = datetime.datetime.fromtimestamp(created, datetime.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    milliseconds = int(created * 1000)
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(at: int) -> str:
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class TextFormatter(logging.Formatter):
@@ -73,5 +81,7 @@ def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> str
 
 
 def _value(value: Any) -> str:
+    if type(value) is int or type(value) is float:
+        return str(value)
     text = one_line(str(value))
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' if _NEEDS_QUOTES.search(text) else text

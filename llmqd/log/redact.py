@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 MASK = "[secret]"
@@ -27,12 +28,28 @@ _SECRET = re.compile(
 Cerebras; Fireworks; Together; Google AIza; AWS AKIA), JSON web tokens, and the values of headers and query fields that
 carry keys."""
 
+_TRACES = (
+    *("bearer ", "authorization", "api-key", "api_key", "apikey", "api-token", "client-secret", "client_secret"),
+    *("access-token", "access_token", "?key", "&key"),
+    *("sk-", "sk_", "xai-", "pplx-", "hf_", "r8_", "nvapi-", "fw_", "tgp_v1_", "aiza", "akia", "eyj"),
+)
+"""What a text with a secret has one of, in small letters. Looking for these takes a hundredth of looking for it."""
+
 _NAMES = re.compile(r"(?:^|_)(?:authorization|api_key|apikey|password|secret|token)$", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
     """The text with each secret replaced by `[secret]`; what introduces it stays, so that one sees what was there."""
-    return _SECRET.sub(lambda match: (match["scheme"] or match["name"] or "") + MASK, text)
+    folded = text.casefold()
+    for trace in _TRACES:
+        if trace in folded:
+            return _SECRET.sub(lambda match: (match["scheme"] or match["name"] or "") + MASK, text)
+    return text
+
+
+@lru_cache(maxsize=256)
+def _names_a_secret(field: str) -> bool:
+    return _NAMES.search(field) is not None
 
 
 class RedactSecrets(logging.Filter):
@@ -66,7 +83,7 @@ class RedactSecrets(logging.Filter):
     def _field(self, name: str, value: Any) -> Any:
         if value is None or isinstance(value, (bool, int, float)):
             return value
-        return MASK if _NAMES.search(name) else self._redact(str(value))
+        return MASK if _names_a_secret(name) else self._redact(str(value))
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmqd.log.formats import JsonFormatter, TextFormatter
-from llmqd.log.redact import MASK, RedactSecrets, redact
+from llmqd.log.redact import _SECRET, MASK, RedactSecrets, redact
 
 SECRETS = [
     "sk-proj-abcDEF123456_7890-xyz",
@@ -62,6 +65,19 @@ def test_values_of_headers_and_query_fields_that_carry_keys_are_masked(text: str
 )
 def test_ordinary_text_stays(text: str) -> None:
     assert redact(text) == text
+
+
+_PIECES = st.one_of(
+    st.sampled_from(SECRETS + CARRIERS),
+    st.sampled_from(["?key=", "&KEY:", "Bearer ", "x-api-token ", "access-token", "ſk-", "sK_", "aI", "\n", " ", "="]),
+    st.text("abkKſszAZ019_-=.: ", max_size=16),
+)
+
+
+@given(st.lists(_PIECES, max_size=6).map("".join), st.sampled_from([str, str.upper, str.lower, str.swapcase]))
+def test_no_secret_passes_for_lack_of_a_trace_of_one(text: str, written: Callable[[str], str]) -> None:
+    text = written(text)
+    assert (redact(text) == text) is (_SECRET.search(text) is None)
 
 
 @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
