@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from llmqd.background import end
 from tests.fake_upstream import FakeUpstream
 from tests.fake_upstream.openai_answers import chat, chat_stream
 from tests.fake_upstream.request import Received
@@ -113,6 +114,15 @@ class Fuzz:
         self.sent = 0
         self.answered = 0
         self.wrong: list[str] = []
+        self._stood_still = -_HUNG
+
+    async def notice_stops(self) -> None:
+        """Remembers when this process was not let run itself, and the daemon perhaps not either: nobody hangs then."""
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.5)
+            if time.monotonic() - began > _HUNG / 4:
+                self._stood_still = time.monotonic()
 
     async def client(self, number: int, until: float) -> None:
         """One client that goes on until then (monotonic)."""
@@ -144,7 +154,9 @@ class Fuzz:
                     if b"event-stream" in answer or b"HTTP/1.1 101" in answer or answer.count(b"HTTP/1.1 ") > 0:
                         break  # it is kept open for the next request
         except TimeoutError:
-            self.wrong.append(f"silent for {_HUNG:g} s: {data[:500]!r}")
+            await asyncio.sleep(0.1)
+            if time.monotonic() - self._stood_still > 2 * _HUNG:
+                self.wrong.append(f"silent for {_HUNG:g} s: {data[:500]!r}")
         except OSError:
             pass
         finally:
@@ -179,7 +191,9 @@ async def fuzz(directory: Path, minutes: float, seed: int) -> Fuzz:
         await process.start()
         fuzzing = Fuzz(process, seed)
         until = time.monotonic() + 60 * minutes
+        stops = asyncio.create_task(fuzzing.notice_stops())
         await asyncio.gather(*(fuzzing.client(number, until) for number in range(_AT_ONCE)))
+        await end(stops)
         if not process.running:
             fuzzing.wrong.append("the daemon has died")
         elif await process.stop() != 0:
