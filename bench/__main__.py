@@ -59,7 +59,7 @@ def llmqd(upstream: str, directory: str, source: Path | None = None) -> tuple[su
     """
     config, port = Path(directory, "llmqd.toml"), free_port()
     config.write_text(
-        f'[server]\nlisten = ["127.0.0.1:{port}"]\nstate_directory = "{directory}"\n[log]\nlevel = "warning"\n'
+        f'[server]\nlisten = ["127.0.0.1:{port}"]\nstate_directory = "{directory}"\n'
         f'[[upstream]]\nname = "openai"\nbase_url = "{upstream}"\napi_key = "x"\nrequests_per_minute = 0\n'
     )
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
