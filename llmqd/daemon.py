@@ -168,7 +168,7 @@ class Daemon:
         others = self.cluster, self.onlookers, self.alerts, self.budget_recall, self.patience, self.telemetry
         faults = [each.faults for each in others]
         self.own = Own(self.in_force, self.lanes, self.ledger, metrics, self.keyring, faults, wall=time.time)
-        queue, events = QueueApi(self.lanes, clock=clock), EventStream(self.events)
+        queue, events = QueueApi(self.lanes, clock=clock, others=self.cluster.others), EventStream(self.events)
         api = Api(self.ledger, self.conversations, self.keyring, self.budgets, wall=time.time)
         self.watch = await start(
             Watch(self.notifier, self.lanes, self.key_lanes, self.ledger, self.own.faults, wall=time.time)
@@ -244,7 +244,7 @@ class Daemon:
 
     async def _open_lanes(self, config: Config, metrics: Metrics, clock: Callable[[], float]) -> None:
         start, announce = self._parts.enter_async_context, self.events.publish
-        self.cluster = await start(Membership(config.cluster, metrics, clock=clock, announce=announce))
+        self.cluster = await start(Membership(config, metrics, self.budgets, clock=clock, announce=announce))
         self.lanes = await start(Lanes(clock=clock, wall=time.time, announce=announce, make=self.cluster.lane))
         self.lanes.apply(self.in_force.config)
 

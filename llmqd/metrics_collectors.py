@@ -80,9 +80,10 @@ class BudgetFigures(Protocol):
     """What the metrics want to know of a budget of one key, user, agent, session or of all."""
 
     value: str
-    spent: int
     likely: int
 
+    @property
+    def used(self) -> int: ...
     @property
     def by(self) -> str: ...
     @property
@@ -214,7 +215,7 @@ class BudgetsCollector(Collector):
                 shown.add(names)
                 scale = PICO if one.unit == "usd" else 1
                 limit.add_metric(names, one.limit / scale)
-                spent.add_metric(names, one.spent / scale)
+                spent.add_metric(names, one.used / scale)
                 aside.add_metric(names, one.likely / scale)
         for key, count in counts.items():
             known.add_metric([*key], count)

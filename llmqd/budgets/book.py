@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmqd.budgets.charge import SLOT, Amount
+from llmqd.budgets.meter import Meter, Want
 from llmqd.budgets.periods import Window, window
 from llmqd.config.budgets import SCOPES, Budget, Unit
 
 if TYPE_CHECKING:
     from llmqd.store.position import Position
 
-_CLOCK_STEP = 120.0
-"""Seconds by which a call may seem to come before the period in force; by more, the clock was set back."""
 _HEARD = 100_000
 """Calls that ended and are remembered one by one while the ledger is asked; then they are summed up."""
 
@@ -36,71 +35,6 @@ class Need(NamedTuple):
     likely: Amount
     most: Amount
     priced: bool = True
-
-
-class Meter:
-    """What one key, user, agent, session, or all calls, have spent of one budget in its present period.
-
-    `likely` and `most` are what is set aside for calls that have not ended.
-    """
-
-    __slots__ = ("budget", "likely", "low_told", "most", "spent", "spent_told", "value", "window")
-
-    def __init__(self, budget: Budget, value: str, when: Window) -> None:
-        self.budget = budget
-        self.value = value
-        self._begin(when)
-
-    def _begin(self, when: Window) -> None:
-        self.window = when
-        self.spent = self.likely = self.most = 0
-        self.low_told = self.spent_told = False
-
-    def turn(self, at: float) -> bool:
-        """Begins the period in which `at` lies; True where the clock was set back, so that its past is not known."""
-        start, end = self.window
-        if start - _CLOCK_STEP <= at < end:
-            return False
-        self._begin(window(self.budget.limit.period, self.budget.zone, at))
-        return at < start
-
-    def renew(self, budget: Budget) -> None:
-        """Goes on under other terms."""
-        self.budget = budget
-        self.low_told = self.spent_told = False
-
-    @property
-    def title(self) -> str:
-        """The name of its budget."""
-        return self.budget.title
-
-    @property
-    def by(self) -> str:
-        """What its budget tells apart."""
-        return self.budget.by
-
-    @property
-    def unit(self) -> Unit:
-        """In which it counts."""
-        return self.budget.limit.unit
-
-    @property
-    def limit(self) -> int:
-        """What it may spend in a period."""
-        return self.budget.limit.amount
-
-    @property
-    def low(self) -> bool:
-        """Whether so much is spent that somebody should know."""
-        return bool(self.budget.alert_at) and self.spent * 100 >= self.limit * self.budget.alert_at
-
-    @property
-    def state(self) -> Literal["ok", "low", "exceeded"]:
-        """How it stands."""
-        return "exceeded" if self.spent >= self.limit else "low" if self.low else "ok"
-
-    def __repr__(self) -> str:
-        return f"<Meter {self.budget.title} {self.value!r}: {self.spent} + {self.likely} of {self.limit}>"
 
 
 class Refused(NamedTuple):
@@ -136,6 +70,8 @@ class Book:
         self._meters: dict[Budget, OrderedDict[str, Meter]] = {budget: OrderedDict() for budget in self._general}
         self._held: dict[str, list[Held]] = {}
         self._heard: deque[_Heard] | None = None
+        self.shares = 1, 1
+        """Of what is left of each budget so many of so many parts may be spent."""
         self.unknown: set[Budget] = set(self._general)
         """Budgets of which it has still to be asked what was spent before."""
 
@@ -152,6 +88,28 @@ class Book:
                 if value not in meters and not _PATTERN.search(value):
                     self._meter(budget, value, now)
         return [meter for meters in self._meters.values() for meter in meters.values()]
+
+    def all_meters(self) -> list[Meter]:
+        """Every meter that there is by now."""
+        return [meter for meters in self._meters.values() for meter in meters.values()]
+
+    def divide(self, shares: int, parts: int) -> None:
+        """From now on only so many of the parts of what is left of each budget may be spent as far as can be asked."""
+        if (shares, parts) != self.shares:
+            self.shares = shares, parts
+            for meter in self.all_meters():
+                meter.bound = None
+                self.room(meter)
+
+    def room(self, meter: Meter) -> int:
+        """What may be spent of it in all, as far as can be asked."""
+        shares, parts = self.shares
+        if shares == parts:
+            return meter.limit
+        if meter.bound is None:
+            taken = meter.used + meter.most + meter.aside
+            meter.bound = taken + max(meter.limit - taken, 0) * shares // parts
+        return meter.bound
 
     @property
     def budgets(self) -> list[Budget]:
@@ -234,16 +192,26 @@ class Book:
             if unit == "usd" and not need.priced:
                 if budget.unpriced == "refuse":
                     return Refused(meter, 0, unpriced=True)
-                if meter.spent < meter.limit:
+                if meter.used < meter.limit:
                     meters.append(meter)
                     continue
             likely = of_unit(need.likely, unit)
-            if meter.spent >= meter.limit or meter.spent + likely > meter.limit:
+            limit = self.room(meter)
+            if meter.used >= limit or meter.used + likely > limit:
                 return Refused(meter, likely)
-            if meter.spent + meter.most + likely > meter.limit:
+            if meter.used + meter.most + meter.aside + likely > limit:
                 blocking = blocking or meter
             meters.append(meter)
         return blocking or meters
+
+    def wants(self, need: Need) -> list[Want]:
+        """What a call would take of each of its meters."""
+        found = []
+        for meter in self.meters(need.values, need.at):
+            likely, most = of_unit(need.likely, meter.unit), of_unit(need.most, meter.unit)
+            bounded = meter.unit != "usd" or need.priced
+            found.append(Want(meter, likely, max(likely, most), bounded))
+        return found
 
     def hold(self, call_id: str, need: Need, meters: Sequence[Meter]) -> None:
         """Sets aside what a call needs until it ends."""
@@ -273,6 +241,7 @@ class Book:
             meter = self._meter(budget, value, None, at)
             if meter.window.start <= at < meter.window.end:
                 meter.spent += of_unit(amount, budget.limit.unit)
+                meter.mine += of_unit(amount, budget.limit.unit)
                 meters.append(meter)
         return meters
 
@@ -293,7 +262,8 @@ class Book:
         unit = budget.limit.unit
         for meter in meters.values():
             if meter.window == when:
-                meter.spent = 0
+                meter.spent = meter.extra = 0
+                meter.bound = None
         for value, amount in reversed(list(rows)):
             if budget.has(value):
                 meter = self._meter(budget, value, when.start)

@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from llmqd.budgets.book import Book, Meter, Need, Refused, Values
+from llmqd.budgets.book import Book, Need, Refused, Values
 from llmqd.budgets.charge import NOTHING, charged
-from llmqd.budgets.periods import NEVER, zone_of
+from llmqd.budgets.meter import Meter
+from llmqd.budgets.periods import NEVER
+from llmqd.budgets.saying import figures, named, reset
+from llmqd.budgets.together import Together
 from llmqd.config.budgets import Budget, amount_text
 from llmqd.controls import parse_priority
 from llmqd.errors import BudgetExceeded, DeadlineExceeded, QueueFull, ShuttingDown
@@ -19,6 +21,7 @@ from llmqd.events.kinds import Alert, Event
 
 if TYPE_CHECKING:
     from llmqd.budgets.expectations import Expectations
+    from llmqd.budgets.together import Sharing
     from llmqd.call import Call, Record
     from llmqd.lane.throttle import Demand
     from llmqd.store.position import Position
@@ -80,6 +83,7 @@ class Budgets:
         self._clock = clock
         self._wall = wall
         self._waiting: dict[Meter, deque[_Waiter]] = {}
+        self._together = Together(self.book)
         self._closed = False
         self._asked: set[Budget] = set()
         self._ask()
@@ -92,7 +96,11 @@ class Budgets:
     @property
     def waiting(self) -> int:
         """How many calls wait for others to end."""
-        return sum(map(len, self._waiting.values()))
+        return sum(map(len, self._waiting.values())) + self._together.waiting
+
+    def share(self, sharing: Sharing) -> None:
+        """From now on other daemons spend of the same budgets."""
+        self._together.begin(sharing)
 
     def present(self) -> list[Meter]:
         """Every meter, in the period of now; those of all and of named keys even if nobody has called."""
@@ -142,6 +150,7 @@ class Budgets:
                 if not waiter.turn.done():
                     waiter.turn.set_exception(_shutting_down())
         self._waiting.clear()
+        self._together.close(_shutting_down())
 
     async def hold(self, record: Record, demand: Demand) -> None:
         """Sets aside what a call needs; waits while calls that run may take the rest, as long as the call may wait.
@@ -159,9 +168,25 @@ class Budgets:
         expected = self.expectations.of(call, demand, self._provider(call.upstream))
         need = Need(values, call.received_at, *expected)
         call.reserved_tokens, call.reserved_pico = expected.likely.tokens, expected.likely.pico
-        decision = self.book.decide(need)
         if self.book.unknown:
             self._ask()
+        agreed = await self._agreed(call, need) if self._together.sharing is not None else False
+        if isinstance(agreed, Refused):
+            raise self._refused(agreed, need)
+        if not agreed:
+            await self._hold_here(call, need)
+        self._demote(call, values)
+
+    async def _agreed(self, call: Call, need: Need) -> Refused | bool:
+        """Whether it was set aside among all daemons; False where nobody can be asked."""
+        try:
+            async with asyncio.timeout(self._left(call)):
+                return await self._together.hold(call.id, need, lambda meter: self._may_wait(call, meter))
+        except TimeoutError:
+            raise _too_late("of a budget") from None
+
+    async def _hold_here(self, call: Call, need: Need) -> None:
+        decision = self.book.decide(need)
         if isinstance(decision, Refused):
             raise self._refused(decision, need)
         if isinstance(decision, Meter) or any(meter in self._waiting for meter in decision):
@@ -169,16 +194,15 @@ class Budgets:
             await self._wait(call, need, first)
         else:
             self.book.hold(call.id, need, decision)
-        self._demote(call, values)
 
     def check_unmetered(self, call: Call) -> None:
         """For what costs money that no answer tells of: batches, WebSockets. Raises BudgetExceeded."""
         for meter in self.book.meters(values_of(call), call.received_at):
-            if meter.spent >= meter.limit:
+            if meter.used >= meter.limit:
                 raise self._refused(Refused(meter, 0), Need(values_of(call), call.received_at, NOTHING, NOTHING))
             if meter.unit != "calls" and meter.budget.unpriced == "refuse":
                 raise BudgetExceeded(
-                    f"what batches and WebSockets take is not told by any answer, so {_named(meter)} cannot bear them;"
+                    f"what batches and WebSockets take is not told by any answer, so {named(meter)} cannot bear them;"
                     ' unpriced = "allow" at the budget lets them through uncounted',
                     retry=False,
                 )
@@ -202,8 +226,10 @@ class Budgets:
         )
         freed = self.book.release(call.id)
         if amount.calls:
-            for meter in self.book.settle(values_of(call), call.received_at, amount, self._journal.end):
+            changed = self.book.settle(values_of(call), call.received_at, amount, self._journal.end)
+            for meter in changed:
                 self._tell(meter, call)
+            self._together.changed(changed)
         self._serve(freed)
 
     def release(self, call_id: str) -> None:
@@ -230,30 +256,33 @@ class Budgets:
         except TimeoutError:
             self.tried.set()  # once is enough
 
-    async def _wait(self, call: Call, need: Need, meter: Meter) -> None:
+    def _left(self, call: Call) -> float | None:
+        """Seconds for which a call may wait yet."""
+        return None if call.max_wait is None else max(call.max_wait - (self._clock() - call.arrived), 0.0)
+
+    def _may_wait(self, call: Call, meter: Meter) -> None:
         if self._closed:
             raise _shutting_down()
         if call.no_queue:
             raise QueueFull(
-                f"the rest of {_named(meter)} is set aside for calls that run, and this one must not wait",
+                f"the rest of {named(meter)} is set aside for calls that run, and this one must not wait",
                 retry_after=1.0, retry=True,
             )  # fmt: skip
         if self.max_waiting and self.waiting >= self.max_waiting:
             raise QueueFull(
-                f"{self.waiting} calls wait already for calls that run to show what they leave of {_named(meter)}",
+                f"{self.waiting} calls wait already for calls that run to show what they leave of {named(meter)}",
                 retry_after=1.0, retry=True,
             )  # fmt: skip
+
+    async def _wait(self, call: Call, need: Need, meter: Meter) -> None:
+        self._may_wait(call, meter)
         waiter = _Waiter(call.id, need, asyncio.get_running_loop().create_future())
         self._enqueue(waiter, meter)
-        left = None if call.max_wait is None else max(call.max_wait - (self._clock() - call.arrived), 0.0)
         try:
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(self._left(call)):
                 await waiter.turn
         except TimeoutError:
-            raise DeadlineExceeded(
-                f"the rest of {_named(meter)} was set aside for calls that run, all the time that this one could wait",
-                retry_after=1.0, retry=True,
-            ) from None  # fmt: skip
+            raise _too_late(f"of {named(meter)}") from None
         finally:
             self._leave(waiter)
 
@@ -271,7 +300,9 @@ class Budgets:
 
     def _serve(self, meters: Iterable[Meter]) -> None:
         """Lets those go who wait at these meters, in their order, as far as there is enough now."""
-        for meter in dict.fromkeys(meters):
+        meters = dict.fromkeys(meters)
+        self._together.changed(meters)
+        for meter in meters:
             while waiters := self._waiting.get(meter):
                 waiter = waiters[0]
                 decision = None if waiter.turn.done() else self.book.decide(waiter.need)
@@ -287,6 +318,7 @@ class Budgets:
                     waiter.turn.set_exception(self._refused(decision, waiter.need))
                 elif decision is not None:
                     self.book.hold(waiter.call_id, waiter.need, decision)
+                    self._together.changed(decision)
                     waiter.turn.set_result(None)
 
     def _demote(self, call: Call, values: Values) -> None:
@@ -301,31 +333,31 @@ class Budgets:
         unit = budget.limit.unit
         if refused.unpriced:
             return BudgetExceeded(
-                f"the price of this call is not known, so {_named(meter)} cannot bear it: set a [[price]] for its"
+                f"the price of this call is not known, so {named(meter)} cannot bear it: set a [[price]] for its"
                 ' model, or unpriced = "allow" at the budget',
                 retry=False,
             )
         if not meter.spent_told:
             meter.spent_told = True
-            self._alert("budget_exceeded", f"{_named(meter)} is used up: {_figures(meter)}; calls are refused", meter)
-        when, wait = _reset(meter, need.at)
+            self._alert("budget_exceeded", f"{named(meter)} is used up: {figures(meter)}; calls are refused", meter)
+        when, wait = reset(meter, need.at)
         soon = wait is not None and wait <= _SOON
         return BudgetExceeded(
-            f"{_named(meter)} is used up: {_figures(meter)}, and this call needs about"
+            f"{named(meter)} is used up: {figures(meter)}, and this call needs about"
             f" {amount_text(refused.needs, unit)}; {when}",
             retry_after=wait if end != NEVER else None,
             retry=soon,
         )
 
     def _tell(self, meter: Meter, call: Call) -> None:
-        if meter.spent >= meter.limit and not meter.spent_told:
+        if meter.used >= meter.limit and not meter.spent_told:
             meter.spent_told = meter.low_told = True
-            self._alert("budget_exceeded", f"{_named(meter)} is used up: {_figures(meter)}; calls are refused", meter)
+            self._alert("budget_exceeded", f"{named(meter)} is used up: {figures(meter)}; calls are refused", meter)
         elif meter.low and not meter.low_told:
             meter.low_told = True
-            percent = meter.spent * 100 // meter.limit
-            when, _ = _reset(meter, call.received_at)
-            self._alert("budget_low", f"{percent} % of {_named(meter)}: {_figures(meter)}; {when}", meter)
+            percent = meter.used * 100 // meter.limit
+            when, _ = reset(meter, call.received_at)
+            self._alert("budget_low", f"{percent} % of {named(meter)}: {figures(meter)}; {when}", meter)
 
     def _alert(self, name: str, message: str, meter: Meter) -> None:
         session = meter.value if meter.budget.by == "session" else None
@@ -337,26 +369,11 @@ def values_of(call: Call) -> Values:
     return "", call.key, call.user, call.agent, call.session.id
 
 
-def _named(meter: Meter) -> str:
-    budget = meter.budget
-    return f"the budget {budget.title!r}" + (f" of {budget.by} {meter.value!r}" if budget.by != "all" else "")
-
-
-def _figures(meter: Meter) -> str:
-    unit, period = meter.budget.limit.unit, meter.budget.limit.period
-    within = "in all" if period == "life" else f"this {period}"
-    aside = f" and {amount_text(meter.likely, unit)} set aside for calls that run" if meter.likely else ""
-    return f"{amount_text(meter.spent, unit)} of {amount_text(meter.limit, unit)} {within} are spent{aside}"
-
-
-def _reset(meter: Meter, now: float) -> tuple[str, float | None]:
-    """When it begins anew, as a sentence and in seconds from now."""
-    end = meter.window.end
-    if end == NEVER:
-        return "it never begins anew; it can be raised", None
-    zone = zone_of(meter.budget.zone)
-    at = datetime.fromtimestamp(end, UTC).astimezone(zone).isoformat(timespec="seconds")
-    return f"it begins anew at {at}", max(end - now, 1.0)
+def _too_late(of_what: str) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"the rest {of_what} was set aside for calls that run, all the time that this one could wait",
+        retry_after=1.0, retry=True,
+    )  # fmt: skip
 
 
 def _shutting_down() -> ShuttingDown:

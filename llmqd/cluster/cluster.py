@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import secrets
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
@@ -28,6 +27,7 @@ from llmqd.cluster.timing import ALONE, BACK, BEAT, FORGOTTEN, GATHER, GONE, LEA
 from llmqd.lane.throttle import Throttle
 
 if TYPE_CHECKING:
+    from llmqd.cluster.shared_budgets import SharedBudgets
     from llmqd.config.cluster import ClusterSettings
     from llmqd.config.redis_url import RedisUrl
     from llmqd.events.kinds import Event
@@ -41,7 +41,7 @@ _LEAST = 0.02
 class Cluster:
     """This daemon's part in it. An async context manager: inside it is a member, leaving it says so.
 
-    `lane` makes the lanes. `clock` is monotonic, `announce` is told events.
+    `lane` makes the lanes. `clock` is monotonic, `announce` is told events. `budgets` say who we are.
     """
 
     def __init__(
@@ -51,9 +51,10 @@ class Cluster:
         *,
         clock: Callable[[], float],
         announce: Callable[[Event], object],
+        budgets: SharedBudgets,
     ) -> None:
         self.time = RedisTime(clock)
-        self.me = secrets.token_hex(8)
+        self.me = budgets.me
         self._settings = settings
         self._url = url
         self._clock = clock
@@ -63,6 +64,8 @@ class Cluster:
         self._held = Held()
         self._names = Names(settings.prefix)
         self._messages = Messages(self.me, self._names, self.time, self._held, self._learn_owner, self._hurry.set)
+        self._budgets = budgets
+        self.asking = self._messages.asking
         self._members: list[str] = []
         self._silent: list[str] = []
         self._missing: dict[str, float] = {}
@@ -81,11 +84,8 @@ class Cluster:
 
     def faults(self) -> list[str]:
         """What is wrong, for people."""
-        if not self._alone:
-            return []
-        return [
-            f"cluster: {self._fault}; each daemon keeps to 1/{self._parts} of every limit by itself until Redis is back"
-        ]
+        part = f"each daemon keeps to 1/{self._parts} of every limit by itself until Redis is back"
+        return [f"cluster: {self._fault}; {part}"] if self._alone else []
 
     @property
     def alone(self) -> bool:
@@ -93,14 +93,9 @@ class Cluster:
         return self._alone
 
     @property
-    def members(self) -> int:
-        """How many daemons there are, as far as is known."""
-        return max(len(self._members), 1)
-
-    @property
-    def owned(self) -> int:
-        """How many lanes this one decides for."""
-        return len(self._held.arbiters)
+    def figures(self) -> tuple[int, int, int]:
+        """1 where it goes on by itself, how many daemons there are, and for how many lanes this one decides."""
+        return int(self._alone), max(len(self._members), 1), len(self._held.arbiters)
 
     # What lanes do.
 
@@ -137,6 +132,7 @@ class Cluster:
             self._lose(error)
         self._begin(self._live(), "cluster")
         self._begin(self._flush_all(), "cluster messages")
+        self._begin(self._budgets.work(self._break), "cluster budgets")
         return self
 
     def _begin(self, run: Coroutine[Any, Any, None], name: str) -> None:
@@ -154,6 +150,7 @@ class Cluster:
             mine = [each for name, one in self._held.arbiters.items() for each in (name, f"{self.me}|{one.token}")]
             try:
                 async with asyncio.timeout(GATHER):
+                    await self._budgets.say(self._link)
                     await self._link.leave(self._names.shared[:2], [self.me, *mine])
             except FAULTS:
                 pass
@@ -208,6 +205,7 @@ class Cluster:
 
     def _break(self) -> None:
         self._broken = True
+        self.asking.connected(None, ())
         self._hurry.set()
 
     async def _connect(self) -> None:
@@ -228,6 +226,7 @@ class Cluster:
 
     def _lose(self, error: BaseException) -> None:
         self._fault = f"Redis cannot be reached ({type(error).__name__}: {error})" if str(error) else "Redis is silent"
+        self._budgets.connected(None)
         self._link = None
         self._failures += 1
         for arbiter in self._held.arbiters.values():
@@ -253,6 +252,7 @@ class Cluster:
         self._alone = True
         index, parts = self._place()
         logger.warning("cluster: %s; this daemon goes on with 1/%d of every limit", self._fault, parts)
+        self._budgets.go_alone(parts)
         for lane in list(self._held.lanes.values()):
             lane.go_alone(index, parts)
 
@@ -284,7 +284,10 @@ class Cluster:
         self._silent = [each.decode() for each in silent]
         if self._alone:
             self._alone = False
+            self._budgets.come_back()
             logger.warning("cluster: Redis is back; %d daemons share their limits again", len(self._members))
+        self._budgets.connected(self._link)
+        self.asking.connected(self._link, self._members)
         again = not known
         for name, owner in zip(names, owners, strict=True):
             who, _, token = owner.decode().rpartition("|")
@@ -372,6 +375,7 @@ class Cluster:
         known = sorted({*self._members, *self._silent})
         silent = tuple(index for index, one in enumerate(known) if one not in self._members)
         parts = max(len(known), self._settings.members) if silent else len(known)
+        self._budgets.leave(len(silent), parts)
         for arbiter in self._held.arbiters.values():
             for member in [one for one in arbiter.joins if one not in self._members]:
                 arbiter.forget(member)

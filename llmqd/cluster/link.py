@@ -11,7 +11,7 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import RedisError
 
-from llmqd.cluster.scripts import BEAT, GRANT, LEAVE
+from llmqd.cluster.scripts import BEAT, BUDGETS, GRANT, LEAVE
 
 if TYPE_CHECKING:
     from llmqd.config.redis_url import RedisUrl
@@ -32,14 +32,14 @@ class Link:
     def __init__(self, redis: Redis, pubsub: PubSub, shas: Sequence[str]) -> None:
         self._redis = redis
         self._pubsub = pubsub
-        self._beat, self._grant, self._leave = shas
+        self._beat, self._grant, self._leave, self._budgets = shas
 
     @classmethod
     async def to(cls, url: RedisUrl, channel: str, prefix: str) -> Link:
         """Connects, and hears what is said on a channel from now on."""
         redis = Redis(**await _address(url, prefix), **url.options, **url.tls, **_timing())
         try:
-            shas = [await redis.script_load(script) for script in (BEAT, GRANT, LEAVE)]
+            shas = [await redis.script_load(script) for script in (BEAT, GRANT, LEAVE, BUDGETS)]
             pubsub = redis.pubsub(ignore_subscribe_messages=False)
             await pubsub.subscribe(channel)
             await pubsub.get_message(timeout=_PATIENCE)
@@ -75,6 +75,13 @@ class Link:
             pipe.publish(channel, message)
         replies = await pipe.execute()
         return [bool(reply) for reply in replies[: len(grants)]]
+
+    async def budgets(self, calls: Sequence[tuple[Sequence[str], Sequence[str]]]) -> list[Any]:
+        """Runs scripts.BUDGETS for each of `calls` (keys and arguments), in their order, in one round trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        for keys, arguments in calls:
+            pipe.evalsha(self._budgets, len(keys), *keys, *arguments)
+        return list(await pipe.execute())
 
     async def written(self, key: str, since: float) -> list[bytes]:
         """What a stream has had since then (Unix seconds)."""

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from llmqd.cluster.node import node_of
 from llmqd.config.redis_url import RedisUrl
 from llmqd.lane.lane import Lane
 
 if TYPE_CHECKING:
+    from llmqd.cluster.asking import Asking
     from llmqd.cluster.cluster import Cluster
-    from llmqd.config.cluster import ClusterSettings
+    from llmqd.cluster.shared_budgets import Sharer
+    from llmqd.config.model import Config
     from llmqd.events.kinds import Event
     from llmqd.metrics import Metrics
 
@@ -19,30 +22,40 @@ if TYPE_CHECKING:
 class Membership:
     """An async context manager: inside, the daemon is a member where `[cluster] redis` is set.
 
-    `clock` is monotonic, `announce` is told events, and `metrics` gets the figures.
+    `clock` is monotonic, `announce` is told events, and `metrics` gets the figures. `budgets` are shared as well.
     """
 
     def __init__(
         self,
-        settings: ClusterSettings,
+        config: Config,
         metrics: Metrics,
+        budgets: Sharer,
         *,
         clock: Callable[[], float],
         announce: Callable[[Event], object],
     ) -> None:
         metrics.watch_cluster(self.figures)
         self.cluster: Cluster | None = None
+        settings, store = config.cluster, config.store
         if settings.redis is not None:
             # The client of Redis is large: it is there only where it is wanted.
             from llmqd.cluster.cluster import Cluster
+            from llmqd.cluster.shared_budgets import SharedBudgets
 
             url = RedisUrl(settings.redis.reveal())
-            self.cluster = Cluster(settings, url, clock=clock, announce=announce)
+            node = None if store.backend == "postgresql" else node_of(config.server.state_directory)
+            shared = SharedBudgets(budgets, settings.prefix, node)
+            self.cluster = Cluster(settings, url, clock=clock, announce=announce, budgets=shared)
 
     @property
     def lane(self) -> Callable[..., Lane]:
         """Makes lanes, shared ones where there are others to share them."""
         return Lane if self.cluster is None else self.cluster.lane
+
+    @property
+    def others(self) -> Asking | None:
+        """Asks the others; None where there are none."""
+        return None if self.cluster is None else self.cluster.asking
 
     def faults(self) -> list[str]:
         """What is wrong, for people."""
@@ -51,7 +64,7 @@ class Membership:
     def figures(self) -> tuple[int, int, int]:
         """1 while it goes on by itself though it should not, how many daemons there are, lanes that it decides for."""
         one = self.cluster
-        return (0, 1, 0) if one is None else (int(one.alone), one.members, one.owned)
+        return (0, 1, 0) if one is None else one.figures
 
     async def __aenter__(self) -> Self:
         if self.cluster is not None:

@@ -12,6 +12,8 @@ from weakref import WeakValueDictionary
 import orjson
 
 from llmqd.cluster import wire
+from llmqd.cluster.asking import Asking
+from llmqd.cluster.link import FAULTS
 from llmqd.cluster.past import KEPT
 from llmqd.events.kinds import Event, LimitLearned, Paused, Resumed
 
@@ -69,6 +71,7 @@ class Messages:
         reported: Callable[[], None],
     ) -> None:
         self.names = names
+        self.asking = Asking(me, names.channel, held.arbiters, FAULTS)
         self.waiting = asyncio.Event()
         """Set while there is something to be said."""
         self._me = me
@@ -157,6 +160,9 @@ class Messages:
     def hear(self, message: list[Any]) -> None:
         """What another daemon says."""
         sender, way, lanes = message
+        if way in ("q", "a"):
+            self.asking.hear(sender, way, lanes)
+            return
         for name, token, join, messages in lanes:
             if way == "u":
                 self._up(sender, name, token, join, messages)

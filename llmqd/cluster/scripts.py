@@ -68,6 +68,68 @@ end
 return 1
 """
 
+BUDGETS = """
+-- KEYS: members, then a hash for each budget: before, s:* what each has spent, h:* what each member has set aside
+-- ARGV: me, my name in s:*, whether to set aside (1 or 0), then for each hash: what I have spent, what was spent before
+--   (each '' where that is not known), whether all that is spent is in that (1 or 0), what I have set aside ('': as it
+--   stands), what is likely (-1: need not fit), what I want to set aside, limit, when to forget it (0: never)
+-- Gives: which one refuses, which one lets wait (0: none), then of each: spent, spent by nobody who is there, set aside
+local me, wanted = ARGV[1], ARGV[3] == '1'
+local refuses, waits = 0, 0
+local told = {}
+for i = 2, #KEYS do
+    local key, a = KEYS[i], 4 + (i - 2) * 8
+    if ARGV[a] ~= '' then
+        redis.call('HSET', key, 's:' .. ARGV[2], ARGV[a])
+    end
+    if ARGV[a + 3] ~= '' then
+        redis.call('HSET', key, 'h:' .. me, ARGV[a + 3])
+    end
+    local all = redis.call('HGETALL', key)
+    local before, spent, gone, held, mine = nil, 0, 0, 0, 0
+    for j = 1, #all, 2 do
+        local kind, who, amount = string.sub(all[j], 1, 2), string.sub(all[j], 3), tonumber(all[j + 1])
+        if all[j] == 'before' then
+            before = amount
+        elseif kind == 's:' then
+            spent = spent + amount
+            if not redis.call('ZSCORE', KEYS[1], who) then
+                gone = gone + amount
+            end
+        elseif who == me then
+            mine = amount
+        elseif redis.call('ZSCORE', KEYS[1], who) then
+            held = held + amount
+        else
+            redis.call('HDEL', key, all[j])
+        end
+    end
+    if not before and ARGV[a + 1] ~= '' then
+        before = math.max(tonumber(ARGV[a + 1]) - (ARGV[a + 2] == '1' and spent or 0), 0)
+        redis.call('HSET', key, 'before', string.format('%.0f', before))
+    end
+    spent, gone = spent + (before or 0), gone + (before or 0)
+    local likely, limit = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 6])
+    if spent >= limit or spent + likely > limit then
+        refuses = refuses == 0 and i - 1 or refuses
+    elseif likely >= 0 and spent + held + mine + likely > limit then
+        waits = waits == 0 and i - 1 or waits
+    end
+    if ARGV[a + 7] ~= '0' then
+        redis.call('EXPIREAT', key, ARGV[a + 7])
+    end
+    for _, amount in ipairs({spent, gone, held}) do
+        told[#told + 1] = string.format('%.0f', amount)
+    end
+end
+if wanted and refuses == 0 and waits == 0 then
+    for i = 2, #KEYS do
+        redis.call('HINCRBY', KEYS[i], 'h:' .. me, ARGV[4 + (i - 2) * 8 + 5])
+    end
+end
+return {refuses, waits, told}
+"""
+
 LEAVE = """
 -- KEYS: members, owners. ARGV: me, then lanes that I own with their tokens: member|token
 redis.call('ZREM', KEYS[1], ARGV[1])

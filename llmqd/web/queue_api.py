@@ -13,9 +13,11 @@ from llmqd.web import queue_input as given
 from llmqd.web import queue_shapes as shapes
 from llmqd.web.own import json_response
 from llmqd.web.queue_shapes import Waiting
+from llmqd.web.queue_whole import together
 from llmqd.web.refusal import refusal
 
 if TYPE_CHECKING:
+    from llmqd.cluster.asking import Asking
     from llmqd.lane.lane import Lane
     from llmqd.lane.lanes import Lanes
     from llmqd.lane.queue import Ticket
@@ -42,12 +44,17 @@ def _answers(method: _Method) -> _Handler:
 class QueueApi:
     """The handlers of `/queue`. `clock` is the monotonic clock of the lanes.
 
+    `others` are the daemons that share the lanes: what waits or runs there is shown and steered like what does here.
     Nothing is awaited between finding a call or a lane and changing it, so what is found is what is changed.
     """
 
-    def __init__(self, lanes: Lanes, *, clock: Callable[[], float]) -> None:
+    def __init__(self, lanes: Lanes, *, clock: Callable[[], float], others: Asking | None = None) -> None:
         self._lanes = lanes
         self._clock = clock
+        self._others = others
+        if others is not None:
+            others.answer("queue", lambda asked: self._told(*asked))
+            others.answer("call", lambda asked: self._change(*asked))
 
     def add_to(self, app: web.Application, wrap: Callable[[Any], Any]) -> None:
         """Puts every URL into the application; `wrap` is given the handler of what no method takes (preflights)."""
@@ -68,8 +75,36 @@ class QueueApi:
         """`GET /queue`: lanes, waiting calls in their order, running calls; `?lane=&session=&limit=&offset=`."""
         limit = given.number(request, "limit", DEFAULT_LIMIT, most=MAX_LIMIT)
         offset = given.number(request, "offset", 0)
-        lanes = self._named(request.query["lane"]) if "lane" in request.query else [*self._lanes]
-        session = request.query.get("session") or None
+        name, session = request.query.get("lane"), request.query.get("session") or None
+        end = offset + limit
+        mine = self._page(name, session, end)
+        others = {} if self._others is None else await self._others.ask("queue", [name, session, end])
+        if self._others is not None and others:
+            pages = {self._others.name: mine} | {member: page for member, page in others.items() if page is not None}
+            return json_response(together(pages, offset, limit))
+        del mine["order"]
+        total, running = mine["total"], mine["running_total"]
+        return json_response(
+            mine
+            | {
+                "limit": limit,
+                "offset": offset,
+                "next": end if limit and end < max(total, running) else None,
+                "waiting": mine["waiting"][offset:],
+                "running": mine["running"][offset:],
+            }
+        )
+
+    def _told(self, name: str | None, session: str | None, most: int) -> dict[str, Any] | None:
+        """The same for another daemon; None where no lane has that name here."""
+        try:
+            return self._page(name, session, most)
+        except NotFound:
+            return None
+
+    def _page(self, name: str | None, session: str | None, most: int) -> dict[str, Any]:
+        """What waits and runs in this daemon, at most so many of each. Raises NotFound."""
+        lanes = [*self._lanes] if name is None else self._named(name)
         now = self._clock()
         waiting: Iterable[Waiting] = shapes.waiting(lanes, session)
         if session is None:
@@ -77,43 +112,32 @@ class QueueApi:
         else:
             waiting = [*waiting]
             total = len(waiting)
-        page = islice(waiting, offset, offset + limit)
         running = [*shapes.running(lanes, session)]
-        end = offset + limit
-        return json_response(
-            {
-                "lanes": [shapes.lane_shape(lane, now) for lane in lanes],
-                "total": total,
-                "running_total": len(running),
-                "limit": limit,
-                "offset": offset,
-                "next": end if limit and end < max(total, len(running)) else None,
-                "waiting": [shapes.waiting_shape(one, now) for one in page],
-                "running": [shapes.running_shape(one, now) for one in running[offset:end]],
-            }
-        )
+        orders = [] if self._others is None else [self._others.order(lane.name, MAX_LIMIT) for lane in lanes]
+        return {
+            "lanes": [shapes.lane_shape(lane, now) for lane in lanes],
+            "total": total,
+            "running_total": len(running),
+            "waiting": [shapes.waiting_shape(one, now) for one in islice(waiting, most)],
+            "running": [shapes.running_shape(one, now) for one in running[:most]],
+            "order": [order for order in orders if order is not None],
+        }
 
     @_answers
     async def show(self, request: web.Request) -> web.Response:
         """`GET /queue/{request_id}`: one call that waits or runs."""
-        return self._shown(request.match_info["request_id"])
+        return await self._changed("show", request.match_info["request_id"])
 
     @_answers
     async def reprioritise(self, request: web.Request) -> web.Response:
         """`PATCH /queue/{request_id}` `{"priority": ...}`: the call waits on with that priority."""
         priority = given.priority(await given.fields(request, "priority"))
-        call_id = request.match_info["request_id"]
-        lane, ticket = self._waiting(call_id)
-        lane.reprioritise(ticket, priority)
-        return self._shown(call_id)
+        return await self._changed("reprioritise", request.match_info["request_id"], priority)
 
     @_answers
     async def cancel(self, request: web.Request) -> web.Response:
         """`DELETE /queue/{request_id}`: the waiting client gets `cancelled` in its dialect; nothing is sent."""
-        lane, ticket = self._waiting(request.match_info["request_id"])
-        shown = shapes.waiting_shape(Waiting(lane, lane.position(ticket), ticket), self._clock())
-        lane.cancel(ticket)
-        return json_response(shown | {"state": "cancelled", "position": None, "eta_ms": None})
+        return await self._changed("cancel", request.match_info["request_id"])
 
     @_answers
     async def pause(self, request: web.Request) -> web.Response:
@@ -147,14 +171,47 @@ class QueueApi:
         response.headers["Allow"] = allowed
         return response
 
-    def _shown(self, call_id: str) -> web.Response:
+    async def _changed(self, what: str, call_id: str, priority: int | None = None) -> web.Response:
+        """A call after something was done with it, wherever it is. Raises AlreadyRunning or NotFound."""
+        try:
+            return json_response(self._do(what, call_id, priority))
+        except NotFound:
+            others = {} if self._others is None else await self._others.ask("call", [what, call_id, priority])
+        for member, shown in others.items():
+            if shown == _RUNS:
+                raise _runs(call_id)
+            if shown is not None:
+                return json_response(shown | {"member": member})
+        raise _no_call(call_id)
+
+    def _change(self, what: str, call_id: str, priority: int | None) -> Any:
+        """The same for another daemon: the call, None where it is not here, _RUNS where it cannot be changed."""
+        try:
+            return self._do(what, call_id, priority)
+        except NotFound:
+            return None
+        except AlreadyRunning:
+            return _RUNS
+
+    def _do(self, what: str, call_id: str, priority: int | None) -> shapes.Shape:
+        if what == "show":
+            return self._shown(call_id)
+        lane, ticket = self._waiting(call_id)
+        if priority is not None:
+            lane.reprioritise(ticket, priority)
+            return self._shown(call_id)
+        shown = shapes.waiting_shape(Waiting(lane, lane.position(ticket), ticket), self._clock())
+        lane.cancel(ticket)
+        return shown | {"state": "cancelled", "position": None, "eta_ms": None}
+
+    def _shown(self, call_id: str) -> shapes.Shape:
         now = self._clock()
         for lane in self._lanes:
             if (ticket := lane.find(call_id)) is not None:
-                return json_response(shapes.waiting_shape(Waiting(lane, lane.position(ticket), ticket), now))
+                return shapes.waiting_shape(Waiting(lane, lane.position(ticket), ticket), now)
         for one in shapes.running(self._lanes, None):
             if one.running.call.id == call_id:
-                return json_response(shapes.running_shape(one, now))
+                return shapes.running_shape(one, now)
         raise _no_call(call_id)
 
     def _waiting(self, call_id: str) -> tuple[Lane, Ticket]:
@@ -163,7 +220,7 @@ class QueueApi:
             if (ticket := lane.find(call_id)) is not None:
                 return lane, ticket
         if any(one.running.call.id == call_id for one in shapes.running(self._lanes, None)):
-            raise AlreadyRunning(f"call {call_id} is running already; only a call that waits can be changed")
+            raise _runs(call_id)
         raise _no_call(call_id)
 
     def _named(self, name: str) -> list[Lane]:
@@ -178,6 +235,13 @@ class QueueApi:
     def _lanes_shown(self, lanes: Iterable[Lane]) -> web.Response:
         now = self._clock()
         return json_response({"lanes": [shapes.lane_shape(lane, now) for lane in lanes]})
+
+
+_RUNS = "running"
+
+
+def _runs(call_id: str) -> AlreadyRunning:
+    return AlreadyRunning(f"call {call_id} is running already; only a call that waits can be changed")
 
 
 def _no_call(call_id: str) -> NotFound:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmqd.budgets.book import Book, Meter, Need, Refused, Values
+from llmqd.budgets.book import Book, Need, Refused, Values
 from llmqd.budgets.charge import NOTHING, Amount
+from llmqd.budgets.meter import Meter
 from llmqd.budgets.periods import window
 from llmqd.config.budgets import Budget, parse_allowance
 from llmqd.store.position import BEGINNING, Position

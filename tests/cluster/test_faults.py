@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orjson
 
+from tests.cluster.wire import Wire, wire_to
 from tests.fake_upstream import FakeUpstream, TokenBucket
 from tests.process import LlmqdProcess, llmqd
 from tests.redis_server import RedisServer
@@ -58,8 +59,10 @@ class Crowd:
 class Stage:
     """Three daemons with their clients before one strict upstream."""
 
-    def __init__(self, upstream: FakeUpstream, redis: RedisServer, crowds: list[Crowd]) -> None:
+    def __init__(self, upstream: FakeUpstream, redis: RedisServer, crowds: list[Crowd], wire: Wire) -> None:
         self.upstream = upstream
+        self.wire = wire
+        """Between the last daemon and Redis."""
         self.redis = redis
         self.crowds = crowds
 
@@ -83,13 +86,15 @@ async def stage(tmp_path: Path, redis: RedisServer) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(FakeUpstream(limiter=TokenBucket(RATE, burst=6)))
         config = upstream_toml("openai", upstream.url).replace("minute = 0", f"minute = {RATE}")
-        config = f'[cluster]\nredis = "{redis.url}"\nmembers = 3\n{config}'
+        wire = await stack.enter_async_context(wire_to(redis.port))
         crowds = []
         for name in "abc":
+            url = redis.url if name != "c" else f"redis://127.0.0.1:{wire.port}/0"
+            own = f'[cluster]\nredis = "{url}"\nmembers = 3\n{config}'
             (directory := tmp_path / name).mkdir()
-            crowds.append(Crowd(await stack.enter_async_context(llmqd(directory, config))))
+            crowds.append(Crowd(await stack.enter_async_context(llmqd(directory, own))))
         clients = [asyncio.create_task(crowd.ask()) for crowd in crowds for _ in range(10)]
-        found = Stage(upstream, redis, crowds)
+        found = Stage(upstream, redis, crowds, wire)
         try:
             await found.until_all_get_on()
             yield found
@@ -125,6 +130,22 @@ async def test_stopped_owner_sends_nothing_that_it_no_longer_holds(tmp_path: Pat
         await asyncio.sleep(3)
         owner.daemon.signal(signal.SIGCONT)
         await scene.until_all_get_on()
+
+
+async def test_cut_off_from_redis_a_daemon_keeps_to_its_part_and_others_leave_it_that(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    async with stage(tmp_path, redis) as scene:
+        lone = scene.crowds[2]
+        scene.wire.cut()
+        await scene.until(lambda: lone.daemon.logged("goes on with 1/3"))
+        await scene.until_all_get_on()
+        await asyncio.sleep(3)
+        assert [one.daemon.logged("goes on with") for one in scene.crowds[:2]] == [False, False]
+        scene.wire.mend()
+        await scene.until(lambda: lone.daemon.logged("Redis is back"))
+        await scene.until_all_get_on()
+        assert await _health(lone.daemon) == []
 
 
 async def test_without_redis_each_keeps_to_its_part_and_says_so(tmp_path: Path, redis: RedisServer) -> None:

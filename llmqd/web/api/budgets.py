@@ -13,8 +13,8 @@ from llmqd.web.api import inputs
 from llmqd.web.api.values import percent, rfc3339
 
 if TYPE_CHECKING:
-    from llmqd.budgets.book import Meter
     from llmqd.budgets.budgets import Budgets
+    from llmqd.budgets.meter import Meter
     from llmqd.web.api.endpoint import Asked
 
 
@@ -57,10 +57,10 @@ class Budget(Struct, kw_only=True):
             period=budget.limit.period,
             zone=budget.zone,
             limit=Decimal(meter.limit) / scale,
-            spent=Decimal(meter.spent) / scale,
+            spent=Decimal(meter.used) / scale,
             reserved=Decimal(meter.likely) / scale,
-            remaining=Decimal(max(meter.limit - meter.spent - meter.likely, 0)) / scale,
-            used_percent=percent(meter.spent, meter.limit),
+            remaining=Decimal(max(meter.limit - meter.used - meter.likely, 0)) / scale,
+            used_percent=percent(meter.used, meter.limit),
             state=meter.state,
             alert_at=budget.alert_at,
             demote_to=budget.demote_to,
@@ -95,7 +95,7 @@ class BudgetList:
             and (query.state is UNSET or meter.state == query.state)
             and (asked.key is None or (meter.by == "key" and meter.value == asked.key))
         ]
-        meters.sort(key=lambda meter: (-meter.spent / meter.limit, meter.title, meter.value))
+        meters.sort(key=lambda meter: (-meter.used / meter.limit, meter.title, meter.value))
         return BudgetPage(
             [Budget.of(meter) for meter in meters[query.offset : query.offset + query.limit]],
             len(meters),
