@@ -103,7 +103,7 @@ LAYERS = (
     ("lane.places",),
     ("lane.limiting", "lane.search", "lane.forecast"),
     ("lane.spacing", "lane.windows", "lane.shares", "lane.walls"),
-    ("lane.meters", "lane.amounts", "lane.ticket", "lane.pace", "lane.alarm", "lane.history"),
+    ("lane.meters", "lane.amounts", "lane.ticket", "lane.alarm", "lane.history"),
     ("events",),
     ("events.*",),
     ("lane", "store", "tap"),

@@ -50,7 +50,7 @@ async def crowd() -> list[Measure]:
         before = resident(pid)
         began = time.perf_counter()
         streams = await opened(port, post(PATH, BODY), clients)
-        await until_waiting(port, clients)
+        await until_waiting(port, clients, within=300.0)
         took = time.perf_counter() - began
         each = (resident(pid) - before) / clients - len(BODY)
         refusals = await refusal_times(port, f"behind {clients:,} calls, lane paused for an hour", _PROBES)

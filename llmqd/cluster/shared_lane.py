@@ -251,7 +251,6 @@ class SharedLane(SeenLane):
             self._queue.take()
         self._held[ticket] = _Held(number, moment, valid)
         self._turns[ticket] = now
-        self._outlook.turn(now, waited=True)
         self.granted += 1
         self._announcer.started(ticket.call, now)
         ticket.turn.set_result(None)

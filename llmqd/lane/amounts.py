@@ -14,7 +14,8 @@ class Ask(NamedTuple):
 
     `group` is the model group it counts in, "" where its model is in none. `input_tokens` and `output_tokens` are to be
     reserved, `max_tokens` is what the request allows (all choices together; None: it does not say), `least_input` what
-    the input has for certain, `expected_input` the guess without any margin, by which guessing is judged.
+    the input has for certain, `expected_input` and `expected_output` are the guesses without any margin, by which
+    guessing is judged and waits are told.
     """
 
     model: str | None = None
@@ -24,6 +25,7 @@ class Ask(NamedTuple):
     max_tokens: float | None = None
     least_input: float = 0.0
     expected_input: float = 0.0
+    expected_output: float = 0.0
 
 
 def reserved(ask: Ask, dimension: Dimension, limits: Limits) -> float:

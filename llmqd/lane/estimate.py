@@ -169,6 +169,7 @@ class Estimator:
             max_tokens=allowed,
             least_input=min(least, from_text),
             expected_input=from_text + _MEDIA_TOKENS * size.media,
+            expected_output=min(profile.mean * choices, math.inf if allowed is None else allowed),
         )
 
     def learn(self, ask: Ask, size: BodySize, usage: Usage, *, count_cached: bool = True) -> None:

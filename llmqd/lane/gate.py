@@ -139,7 +139,12 @@ class Gate:
         """Seconds until a call like `ask` at this position (1 is next) may go, if those before it are like `before`."""
         latest = now
         for gauge, meter in self._metered(ask):
-            ahead = 0.0 if position <= 1 else self._need(gauge, meter, before or ask) * (position - 1)
+            ahead = 0.0
+            if position > 1:
+                each = before or ask
+                if gauge.limits.reserve_output == "refunded":  # what is not used will have come back by then
+                    each = each._replace(max_tokens=None)
+                ahead = self._need(gauge, meter, each) * (position - 1)
             latest = max(latest, meter.eta(ahead + self._need(gauge, meter, ask), now))
         return latest - now
 

@@ -359,7 +359,6 @@ class Lane:
         self._queue.take()
         ticket.grant = self._throttle.take(ticket.ask, ticket.demand.size, now, waited=ticket.entered < now)
         self._turns[ticket] = self._granted_at = now
-        self._outlook.turn(now, waited=ticket.entered < now)
         self.granted += 1
         self._announcer.started(ticket.call, now)
         if ticket.turn is not None:

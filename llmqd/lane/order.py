@@ -43,7 +43,8 @@ class Tally:
         return self._by_flow.get(flow, (0, 0))
 
     def typical(self, ask: Ask) -> Ask:
-        """What the calls that wait need on the average, in the group of `ask`; that itself where nobody waits."""
+        """What the calls that wait are going to use on the average, as is expected without any margin, in the group of
+        `ask`; that itself where nobody waits."""
         if not self.calls:
             return ask
         return ask._replace(
@@ -56,9 +57,9 @@ class Tally:
         self.calls += by
         self.bytes += by * ticket.size
         if (ask := ticket.ask) is not None:
-            most = ask.output_tokens if ask.max_tokens is None else ask.max_tokens
-            self._input += by * ask.input_tokens
-            self._output += by * min(ask.output_tokens, most)
+            most = ask.expected_output if ask.max_tokens is None else ask.max_tokens
+            self._input += by * ask.expected_input
+            self._output += by * min(ask.expected_output, most)
             self._most += by * most
         calls, size = self.of(ticket.flow)
         if calls + by:

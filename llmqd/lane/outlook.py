@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from llmqd.errors import WouldExceedDeadline
-from llmqd.lane.pace import Pace
 from llmqd.lane.throttle import Demand
 
 if TYPE_CHECKING:
@@ -24,11 +23,6 @@ class Outlook:
         self._queue = queue
         self._throttle = throttle
         self._clock = clock
-        self._pace = Pace()
-
-    def turn(self, now: float, *, waited: bool) -> None:
-        """A call has its turn now; `waited`: it had to wait for it."""
-        self._pace.turn(now, waited=waited)
 
     def eta(self, position: int, ticket: Ticket | None = None) -> float | None:
         """The wait of the call at this position: 1 is next."""
@@ -37,14 +31,8 @@ class Outlook:
             head = self._queue.head(self._clock())
             ask = head.ask if head is not None and head.ask is not None else self._throttle.ask(None, Demand())
         now = self._clock()
-        if not self._throttle.by_tokens:
-            return self._throttle.wait_for(position, ask, now)
-        wait = self._throttle.wait_for(position, ask, now, self._queue.typical(ask))
-        if wait is None or self._throttle.paused(now, ask.group) is not None:
-            return wait
-        # How many calls a number of tokens is depends on answers that nobody has seen yet.
-        paced = self._pace.eta(position, now)
-        return wait if paced is None else paced
+        before = self._queue.typical(ask) if self._throttle.by_tokens else None
+        return self._throttle.wait_for(position, ask, now, before)
 
     def refuse_hopeless(self, ticket: Ticket, position: int, eta: float | None, *, rate_is_known: bool) -> None:
         """Raises WouldExceedDeadline where even the calls that are certain to go first take longer than it may wait."""

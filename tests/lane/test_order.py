@@ -693,11 +693,11 @@ def test_the_expected_place_goes_by_the_share_that_a_flow_had_lately() -> None:
     assert median(wrong[200:]) <= 2
 
 
-def test_calls_that_wait_need_on_the_average_what_they_need() -> None:
+def test_calls_that_wait_use_on_the_average_what_is_expected_of_them_without_margins() -> None:
     order = Order()
     for tokens in (100.0, 300.0):
         one = ticket("a")
-        one.ask = Ask(input_tokens=tokens, output_tokens=tokens / 10)
+        one.ask = Ask(input_tokens=2 * tokens, output_tokens=tokens, expected_input=tokens, expected_output=tokens / 10)
         fill(order, one)
     typical = order.tally.typical(Ask(group="g", input_tokens=7.0, max_tokens=50))
     assert (typical.group, typical.input_tokens, typical.output_tokens, typical.max_tokens) == ("g", 200.0, 20.0, 20.0)
