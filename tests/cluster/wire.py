@@ -50,6 +50,7 @@ class Wire:
             await self._whole.wait()
             writer.write(data)
             await writer.drain()
+        await self._whole.wait()  # nobody hears of an end either
 
     def close(self) -> None:
         """Drops every connection."""
