@@ -244,13 +244,18 @@ class FileJournal:
         Raises OSError. The kernel may then have dropped what it could not write, but the entries are still read from
         the page cache and reach the database.
         """
+        # Those that are done with are taken first: the one in use may become one of them at any moment.
+        retired, self._retired = self._retired, []
         fd, new_names = self._fd, self._new_names
-        while self._retired:
-            retired = self._retired.pop()
-            try:
-                os.fsync(retired)
-            finally:
-                os.close(retired)
+        try:
+            while retired:
+                done_with = retired.pop()
+                try:
+                    os.fsync(done_with)
+                finally:
+                    os.close(done_with)
+        finally:
+            self._retired.extend(retired)
         if fd is not None:
             os.fsync(fd)
         if new_names:

@@ -248,6 +248,30 @@ def test_a_segment_deleted_by_hand_is_passed_over(tmp_path: Path, caplog: pytest
     journal.close()
 
 
+def test_a_segment_that_is_finished_while_another_is_synced_is_neither_closed_nor_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = opened(tmp_path, segment_size=100)
+    for number in range(3):
+        journal.append(entry(number))
+    fsync, synced = os.fsync, list[int]()
+
+    def slowly(fd: int) -> None:
+        """A disk that takes so long that the loop finishes a segment meanwhile."""
+        fsync(fd)
+        synced.append(os.fstat(fd).st_ino)
+        if len(synced) == 1:
+            for number in range(3, 6):
+                journal.append(entry(number))
+
+    monkeypatch.setattr(os, "fsync", slowly)
+    journal.sync()
+    journal.sync()
+    segments = {path.stat().st_ino for path in tmp_path.glob("*.journal")}
+    assert segments <= set(synced)
+    journal.close()
+
+
 def test_sync_covers_segments_that_were_finished_meanwhile(tmp_path: Path) -> None:
     journal = opened(tmp_path, segment_size=100)
     descriptors = len(os.listdir("/proc/self/fd"))
