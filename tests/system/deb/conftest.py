@@ -24,6 +24,9 @@ SUITE = os.environ.get("SUITE", "bookworm")
 TOOLS = ("debootstrap", "systemd-nspawn", "nsenter")
 IN_THE_MACHINE = ("systemd", "systemd-sysv", "dbus", "python3", "ca-certificates", "curl", "libstdc++6", "libgcc-s1")
 """What a Debian server has anyway, and what the package depends on: it is installed without network."""
+BUILT = ROOT / "build" / SUITE / f"llmqd_{__version__}_amd64.deb"
+FIRST = ROOT / "build" / "first.sha256"
+"""Of the package as it was built first; it is built twice, and the second one is under test."""
 PATIENCE = 30 * 60
 """Seconds that the making of the package and of its machine may take, beside all other tests."""
 
@@ -63,7 +66,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wanted = any(item.get_closest_marker("deb") for item in session.items)
     if not wanted or obstacle() or session.config.option.collectonly:
         return
-    build = f"packaging/build-deb {SUITE} &&" if not GIVEN else ""
+    build = (
+        f"packaging/build-deb {SUITE} && sha256sum {BUILT} >{FIRST} && packaging/build-deb {SUITE} &&"
+        if not GIVEN
+        else ""
+    )
     roots = f"packaging/debian-root {SUITE} machine {' '.join(IN_THE_MACHINE)}"  # the last line that is said
     session.config.stash[_BUILD] = subprocess.Popen(
         ["nice", "-n", "10", "sh", "-c", f"{build} {roots}"],
@@ -108,7 +115,7 @@ def built(pytestconfig: pytest.Config) -> str:
 @pytest.fixture(scope="session")
 def package(built: str) -> Path:
     """The package under test."""
-    path = Path(GIVEN) if GIVEN else ROOT / "build" / SUITE / f"llmqd_{__version__}_amd64.deb"
+    path = Path(GIVEN) if GIVEN else BUILT
     assert path.is_file(), f"there is no {path}"
     return path.resolve()
 
