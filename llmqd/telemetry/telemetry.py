@@ -184,14 +184,14 @@ class _Batches:
         try:
             self._sender.send(batch)
         except Exception as error:  # whatever libraries do with what clients have named: the next batch may go
-            self.failed += len(batch)
             fault = str(error) if isinstance(error, TelemetryError) else repr(error)
-            if fault != self.fault:
+            before, self.fault = self.fault, fault
+            self.failed += len(batch)  # last: whoever sees the figure sees the reason as well
+            if fault != before:
                 where = self._settings.endpoint
                 logger.warning("telemetry: %s does not take traces: %s; told again when that changes", where, fault)
-            self.fault = fault
         else:
+            before, self.fault = self.fault, None
             self.sent += len(batch)
-            if self.fault is not None:
+            if before is not None:
                 logger.info("telemetry: %s takes traces again", self._settings.endpoint)
-            self.fault = None
