@@ -87,7 +87,7 @@ class Book:
             for value in ("",) if budget.by == "all" else budget.names if budget.by == "key" else ():
                 if value not in meters and not _PATTERN.search(value):
                     self._meter(budget, value, now)
-        return [meter for meters in self._meters.values() for meter in meters.values()]
+        return self.all_meters()
 
     def all_meters(self) -> list[Meter]:
         """Every meter that there is by now."""
