@@ -1,9 +1,10 @@
-"""Keeps from other programs what the process holds: its memory, and a key that stands on its command line."""
+"""Keeps from others what the process holds: its memory, a key on its command line, and small files of its own."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import resource
 from pathlib import Path
 
@@ -35,3 +36,13 @@ def wipe_from_command_line(secret: str) -> None:
     while at >= 0:
         ctypes.memset(start + at, ord("x"), len(wanted))
         at = arguments.find(wanted, at + len(wanted))
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Writes a file for this user alone, whole or not at all, and on its medium. Raises OSError."""
+    new = path.with_name(f"{path.name}.new")
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
+
+from llmqd.private import write_private
 
 
 def node_of(directory: Path) -> str:
@@ -13,9 +14,7 @@ def node_of(directory: Path) -> str:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            new = path.with_name(f"{path.name}.new")
-            new.write_text(secrets.token_hex(8))
-            os.replace(new, path)
+            write_private(path, secrets.token_hex(8).encode())
         return path.read_text().strip() or secrets.token_hex(8)
     except (OSError, ValueError):
         return secrets.token_hex(8)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
 from llmqd.errors import StoreError
+from llmqd.private import write_private
 
 _SIZE = 32
 
@@ -20,20 +20,10 @@ def installation_secret(directory: Path) -> bytes:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            _write(path, secrets.token_bytes(_SIZE))
+            write_private(path, secrets.token_bytes(_SIZE))
         secret = path.read_bytes()
     except OSError as error:
         raise StoreError(f"the secret {path} cannot be read or made: {error.strerror}") from error
     if len(secret) < _SIZE:
         raise StoreError(f"the secret {path} is damaged ({len(secret)} bytes): delete it, a new one is made then")
     return secret[:_SIZE]
-
-
-def _write(path: Path, secret: bytes) -> None:
-    """Whole or not at all, for this user alone."""
-    new = path.with_name(f"{path.name}.new")
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(secret)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
