@@ -13,7 +13,7 @@ from llmqd.store.recent import Appended, Recent
 logger = logging.getLogger(__name__)
 
 _FLUSHED_AT_ONCE = 256
-"""Entries moved from memory to the journal in one step, so that the event loop is not held up."""
+"""Entries moved from memory to the journal before others have their turn on the event loop."""
 _AT_HAND = 4 << 20
 """Bytes of entries that are kept for the writer beside the journal."""
 
@@ -74,19 +74,20 @@ class Intake:
             logger.error("the journal cannot be written, records wait in memory: %s", error)
         self.error = f"the journal cannot be written ({error.strerror or error}): free or repair the disk it is on"
 
-    def flush(self) -> bool:
-        """Move what waits into the journal; whether nothing waits any more."""
+    async def flush(self) -> None:
+        """Move what waits into the journal: all of it, so that it never grows beside a load as quick as this is."""
         moved = 0
-        while self._waiting and moved < _FLUSHED_AT_ONCE:
+        while self._waiting:
             try:
                 self._journal.append(self._waiting[0])
             except OSError as error:
                 self.failed(error)
-                return False
+                return
             self.waiting_bytes -= len(self._waiting.popleft())
             self.appended += 1
             moved += 1
-        if not self._waiting and self.error is not None and moved:
+            if moved % _FLUSHED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        if self.error is not None and moved:
             logger.warning("the journal can be written again; %d records were lost in memory", self.lost)
             self.error = None
-        return not self._waiting

@@ -189,7 +189,7 @@ class Writer:
         self._hurry.clear()
         self._intake.arrived.clear()
         try:
-            self._intake.flush()
+            await self._intake.flush()
             if not self._open:
                 await self._connect()
             if self._held is None:

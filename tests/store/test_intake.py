@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 
 import pytest
@@ -36,7 +37,7 @@ async def test_entries_wait_in_order_while_the_journal_cannot_be_written() -> No
     assert entries(journal) == [b"1"]
     assert intake.waiting == 2
     assert "No space left" in str(intake.error)
-    assert intake.flush()
+    await intake.flush()
     assert entries(journal) == [b"1", b"2", b"3"]
     assert (intake.error, intake.waiting, intake.waiting_bytes, intake.lost) == (None, 0, 0, 0)
 
@@ -49,18 +50,28 @@ async def test_beyond_the_limit_the_oldest_go_and_are_counted() -> None:
         intake.append(b"%010d" % number)
     assert (intake.waiting, intake.waiting_bytes, intake.lost) == (3, 30, 7)
     journal.full = False
-    intake.flush()
+    await intake.flush()
     assert entries(journal) == [b"%010d" % number for number in (7, 8, 9)]
 
 
-async def test_a_long_wait_is_flushed_in_steps() -> None:
+async def test_what_has_waited_is_flushed_while_as_much_arrives() -> None:
     journal = FailingJournal(limit=1 << 20, header=b"")
     journal.full = True
     intake = Intake(journal, limit=1 << 20)
-    for _ in range(600):
-        intake.append(b"x")
+    for number in range(3000):
+        intake.append(b"%d" % number)
     journal.full = False
-    assert [intake.flush(), intake.flush(), intake.flush()] == [False, False, True]
+    flushing = asyncio.create_task(intake.flush())
+    number = 3000
+    while not flushing.done():
+        for _ in range(100):
+            intake.append(b"%d" % number)
+            number += 1
+        await asyncio.sleep(0)
+        assert number < 10_000, "others got no turn, or what waits was never flushed"
+    assert number > 3000
+    assert (intake.waiting, intake.error) == (0, None)
+    assert entries(journal) == [b"%d" % each for each in range(number)]
 
 
 async def test_an_episode_is_logged_once_at_each_end(caplog: pytest.LogCaptureFixture) -> None:
@@ -70,7 +81,7 @@ async def test_an_episode_is_logged_once_at_each_end(caplog: pytest.LogCaptureFi
         journal.full = True
         for _ in range(5):
             intake.append(b"x")
-            intake.flush()
+            await intake.flush()
         journal.full = False
-        intake.flush()
+        await intake.flush()
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"] * 2
