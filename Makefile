@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check screenshots bench bench-analytics bench-beside bench-postgresql bench-queue bench-sessions bench-texts test-faults fuzz soak deb image test-deb test-trixie clean
+.PHONY: run test check screenshots bench bench-analytics bench-beside bench-postgresql bench-queue bench-sessions bench-texts test-faults test-kills fuzz soak deb image test-deb test-trixie clean
 
 run: $(VENV)/.run  ## start the daemon on its defaults: port 8080, data below ./var
 	exec $(BIN)/llmqd serve --defaults
@@ -46,6 +46,9 @@ bench-texts: $(VENV)/.test  ## what keeping every text costs: size, time, record
 
 test-faults: $(VENV)/.test  ## every fault under load, with its table; LONG=1: 30 minutes; LOAD=200: calls a second; ONLY='disk*': some
 	$(BIN)/python -m tests.faults $(if $(LONG),--long) $(if $(LOAD),--load $(LOAD)) $(if $(ONLY),--only '$(ONLY)')
+
+test-kills: $(VENV)/.test  ## kill -9 at 200 random moments under load: nothing lost, doubled or overspent; KILLS=20, LOAD=100, SEED=1
+	$(BIN)/python -m tests.faults.kills $(if $(KILLS),--kills $(KILLS)) $(if $(LOAD),--load $(LOAD)) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.test  ## broken bytes from clients and upstream against a real daemon; MINUTES=10, SEED=1: the same again
 	$(BIN)/python -m tests.faults.fuzz $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

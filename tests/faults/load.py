@@ -66,6 +66,11 @@ class Load:
         self._plain.close()
         await self._sdk.close()
 
+    def stop(self) -> None:
+        """Begins no further calls."""
+        assert self._pace is not None
+        self._pace.cancel()
+
     @property
     def under_way(self) -> int:
         """Calls that have no answer yet."""

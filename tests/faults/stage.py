@@ -159,9 +159,10 @@ def answer(request: Received) -> Answer:
 
 @asynccontextmanager
 async def staged(
-    directory: Path, *, rate: float, hold: float, texts: bool = False, mounting: bool = True
+    directory: Path, *, rate: float, hold: float, texts: bool = False, mounting: bool = True, more: str = ""
 ) -> AsyncIterator[Stage]:
-    """Everything, running; as root the state directory is a small file system of its own, if it is to be."""
+    """Everything, running; as root the state directory is a small file system of its own, if it is to be. `more` stands
+    at the end of the configuration."""
     state = directory / "state"
     state.mkdir()
     mounted = mounting and await _mount(state)
@@ -186,7 +187,7 @@ async def staged(
                 ).replace('name = "openai"', 'name = "trusted"')
             )
             process = LlmqdProcess(directory, toml, injection.environ)
-            process.write(toml + _STORE, _SERVER)
+            process.write(toml + _STORE + more, _SERVER)
             await process.start()
             try:
                 async with Load(process.url, rate=rate, texts=texts) as load:
