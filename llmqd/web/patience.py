@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from llmqd.background import end
+from llmqd.background import end, obituary
 
 if TYPE_CHECKING:
     from aiohttp.web_protocol import RequestHandler
@@ -104,6 +104,7 @@ class Patience:
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._watch(), name="patience")
+        self._task.add_done_callback(obituary(logger, "idle connections will not be closed any more"))
         return self
 
     async def __aexit__(

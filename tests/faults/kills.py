@@ -1,4 +1,4 @@
-"""`python -m tests.faults.kills`: kill -9 at random moments under load, again and again; what the ledger says in the end."""
+"""`python -m tests.faults.kills`: kill -9 at random moments under load, again and again; what the ledger then says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import uvloop
 from tests.faults.stage import Stage, staged
 
 _BUDGETED = 60
-"""Calls a kill for which the budget has room. The load makes more of them, so that it is used up before the last kill."""
+"""Calls a kill for which the budget has room. The load makes more, so that it is used up before the last kill."""
 _EXCUSES = frozenset(("refused", "cut", "429"))
 
 
@@ -92,7 +92,7 @@ async def _answered(stage: Stage, more: int) -> None:
 async def _until_refused(stage: Stage) -> None:
     """The budget is used up to its end, if it was not yet."""
     async with asyncio.timeout(120):
-        while (await stage.ask("gpt-4o"))[0] != 429:
+        while (await stage.ask("gpt-4o"))[0] != 429:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.05)
 
 
