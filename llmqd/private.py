@@ -39,10 +39,19 @@ def wipe_from_command_line(secret: str) -> None:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Writes a file for this user alone, whole or not at all, and on its medium. Raises OSError."""
-    new = path.with_name(f"{path.name}.new")
+    """Writes a file for the owner of its directory alone, whole or not at all, and on its medium. Raises OSError."""
+    new = path.with_name(f".{path.name}.new")
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)  # it may have been left there with another mode
+        give_to_owner(file.fileno(), path.parent)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(new, path)
+
+
+def give_to_owner(descriptor: int, directory: Path) -> None:
+    """What root makes in the daemon's directory must belong to the daemon. Raises OSError."""
+    if os.geteuid() == 0:
+        owner = directory.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from llmqd.private import write_private
 from tests.process import LlmqdProcess
 
 KEY = "sk-a-key-on-the-command-line"
@@ -38,3 +42,15 @@ async def test_a_key_is_wiped_from_the_command_line(tmp_path: Path) -> None:
         assert "Max core file size        0                    0" in limits
     finally:
         await process.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_writes_belongs_to_the_owner_of_the_directory(tmp_path: Path) -> None:
+    os.chown(tmp_path, 1234, 1235)
+    (tmp_path / ".name.new").write_bytes(b"left by a crash, open to all")
+    (tmp_path / ".name.new").chmod(0o666)
+    write_private(tmp_path / "name", b"llmqd")
+    found = (tmp_path / "name").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (1234, 1235, 0o600)
+    assert [each.name for each in tmp_path.iterdir()] == ["name"]
+    assert (tmp_path / "name").read_bytes() == b"llmqd"

@@ -15,6 +15,7 @@ import orjson
 
 from llmqd.auth.key import ClientKey
 from llmqd.errors import KeyFileError
+from llmqd.private import give_to_owner, write_private
 
 NAME, USES_NAME = "keys.json", "key-uses.json"
 _VERSION = 1
@@ -62,7 +63,7 @@ class KeyFile:
             raise KeyFileError(f"{self.path.parent} cannot be written: {error.strerror}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            _give_to_owner(lock, self.path.parent)
+            give_to_owner(lock, self.path.parent)
             keys = {key.name: key for key in self.read()}
             yield keys
             _write(self.path, {"version": _VERSION, "keys": [asdict(key) for key in keys.values()]})
@@ -83,22 +84,7 @@ class KeyFile:
 
 
 def _write(path: Path, data: Any) -> None:
-    """Whole or not at all, for the owner of the directory alone, whoever writes it."""
-    new = path.with_name(f".{path.name}.new")
     try:
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            _give_to_owner(file.fileno(), path.parent)
-            file.write(orjson.dumps(data, option=orjson.OPT_INDENT_2))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
+        write_private(path, orjson.dumps(data, option=orjson.OPT_INDENT_2))
     except OSError as error:
         raise KeyFileError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _give_to_owner(descriptor: int, directory: Path) -> None:
-    """What root makes in the daemon's directory must belong to the daemon."""
-    if os.geteuid() == 0:
-        owner = directory.stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
