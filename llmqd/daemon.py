@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import random
 import secrets
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -36,6 +34,7 @@ from llmqd.events import EventBus
 from llmqd.guards.guards import Guards
 from llmqd.handover import Handover
 from llmqd.in_force import InForce, keep_fixed
+from llmqd.interpreter import FreeMemory, steady
 from llmqd.lane.lanes import Lanes
 from llmqd.lane.places import Places
 from llmqd.litellm.follower import Follower
@@ -79,13 +78,6 @@ if TYPE_CHECKING:
     from llmqd.config.telemetry import Telemetry as TelemetrySettings
 
 logger = logging.getLogger(__name__)
-
-_SWITCH = 0.0005
-"""Seconds after which a thread of the store hands the interpreter back; Python's own 5 ms would be felt."""
-
-_COLLECTED = 10_000, 5, 20
-"""How many new objects the garbage collector waits for. A call leaves some hundred behind that live on (its session,
-its events), so Python's own 700 would have it look for cycles every few calls, and there are next to none."""
 
 Load = Callable[[], "Config"]
 
@@ -352,14 +344,14 @@ async def serve(config: Config, load: Load, environ: Mapping[str, str]) -> None:
 
     Raises ListenError or StoreError when it cannot start.
     """
-    async with Daemon(config, environ, passed_sockets(environ)) as daemon:
+    async with Daemon(config, environ, passed_sockets(environ)) as daemon, FreeMemory():
         signals = Signals()
         addresses = ", ".join(daemon.listening.addresses)
         logger.info("llmqd %s ready on %s; upstreams: %s", __version__, addresses, daemon.upstreams)
         if (store := daemon.ledger.health().reason) is not None:
             logger.warning("store: %s", store)
         daemon.notifier.ready()
-        _steady()
+        steady()
         # The price list is large; the first call must not wait for it, nor the start.
         warming = asyncio.create_task(asyncio.to_thread(daemon.prices.warm))
         while await signals.next() == signal.SIGHUP:
@@ -390,11 +382,3 @@ def _secret(config: Config) -> bytes:
         except StoreError as error:
             logger.warning("%s", error)
     return secrets.token_bytes(32)
-
-
-def _steady() -> None:
-    """Keeps the event loop from standing still: a call that leaves a millisecond late lets the next come too close."""
-    sys.setswitchinterval(_SWITCH)
-    gc.collect()
-    gc.freeze()  # what was made by now stays anyway: it need not be looked through again and again
-    gc.set_threshold(*_COLLECTED)

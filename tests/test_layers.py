@@ -34,7 +34,7 @@ LAYERS = (
     ("doctor.*",),
     ("doctor.finding", "doctor"),
     ("daemon",),
-    ("watch",),
+    ("watch", "interpreter"),
     ("web.app", "web.listening"),
     ("web.api.*",),
     ("web.proxy", "web.cors", "web.dashboard", "web.queue_api", "web.event_stream", "web.door"),
