@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -155,16 +156,25 @@ def place(module: str) -> int:
     pytest.fail(f"llmqd.{module} has no place in LAYERS: put it where it belongs")
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(parsed(path)))
+
+
 def imports(module: str, path: Path) -> Iterator[str]:
     """The modules of llmqd that are imported at run time; imports for type checkers alone are free."""
-    tree = ast.parse(path.read_text())
     for_types = {
         id(inner)
-        for node in ast.walk(tree)
+        for node in nodes(path)
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if id(node) in for_types:
             continue
         if isinstance(node, ast.ImportFrom):
@@ -211,7 +221,7 @@ def test_imports_point_down(module: str, path: Path) -> None:
 )
 def test_a_technology_stays_in_its_room(library: str, owners: tuple[str, ...]) -> None:
     for module, path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
                 names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
@@ -223,7 +233,7 @@ def test_files_and_functions_can_be_read_in_one_sitting() -> None:
     for module, path in modules():
         source = path.read_text()
         assert source.count("\n") <= 400, f"llmqd.{module} has {source.count(chr(10))} lines"
-        for node in ast.walk(ast.parse(source)):
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 size = (node.end_lineno or 0) - node.lineno + 1
                 assert size <= 60, f"llmqd.{module}.{node.name} has {size} lines"
@@ -231,7 +241,7 @@ def test_files_and_functions_can_be_read_in_one_sitting() -> None:
 
 @pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
 def test_every_module_says_its_job_in_its_first_line(module: str, path: Path) -> None:
-    docstring = ast.get_docstring(ast.parse(path.read_text()))
+    docstring = ast.get_docstring(parsed(path))
     assert docstring, f"llmqd.{module} has no docstring"
     assert docstring.splitlines()[0].endswith("."), f"llmqd.{module}: the first line is not a sentence"
 
