@@ -19,7 +19,7 @@ from tests.under_test import RawClient, call, upstream_toml
 
 CHAT = "/v1/chat/completions"
 AT_ONCE = 500
-KILLS = 8
+KILLS = 6
 PICO_OF_A_CALL = 9_150_000
 """Picodollars of one answer of the fake upstream to gpt-4o-mini."""
 

@@ -19,7 +19,7 @@ from tests.fake_upstream.script import Answer
 from tests.process import LlmqdProcess, llmqd
 from tests.under_test import RawClient, upstream_toml
 
-KILLS = int(os.environ.get("LLMQD_KILLS", "25"))
+KILLS = int(os.environ.get("LLMQD_KILLS", "12"))
 CHAT = "/v1/chat/completions"
 JSON = {"Content-Type": "application/json"}
 PLAIN = b'{"model":"gpt-4o","messages":[]}'
