@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterable, Awaitable, Callable
@@ -38,6 +39,9 @@ _STALE_WITHIN = 2.0
 """Seconds within which a kept connection that the upstream has closed meanwhile shows it. What ends later was a call
 under way, which may have been charged for."""
 
+
+_FILES = 100
+"""Descriptors for the journal, the database and whatever else is open."""
 
 _CONTROL = bytes(code for code in (*range(32), 127) if code != 9)
 """What no header may hold (RFC 9110 section 5.5): aiohttp reads it in an answer, but would not write it to a client."""
@@ -125,7 +129,10 @@ class UpstreamClient:
     ) -> Exchange:
         base, target = _split(url)
         origin = self._pool.origin(base, self._context(upstream))
-        connection, attempt.reused = await origin.lease(_timeout(upstream.connect_timeout))
+        try:
+            connection, attempt.reused = await origin.lease(_timeout(upstream.connect_timeout))
+        except TimeoutError as error:  # aiohttp's session calls it so as well
+            raise aiohttp.ConnectionTimeoutError from error
         return await exchange(
             origin,
             connection,
@@ -167,7 +174,7 @@ class UpstreamClient:
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=_keep_alive_socket)
-        self._pool = Pool(connector)
+        self._pool = Pool(connector, most=_most_connections)
         trace = aiohttp.TraceConfig()
         trace.on_connection_reuseconn.append(_reused)
         trace.on_request_chunk_sent.append(_written)
@@ -211,6 +218,12 @@ async def _reused(_: aiohttp.ClientSession, trace: SimpleNamespace, __: aiohttp.
 async def _written(_: aiohttp.ClientSession, trace: SimpleNamespace, __: aiohttp.TraceRequestChunkSentParams) -> None:
     attempt: _Attempt = trace.trace_request_ctx
     attempt.left()
+
+
+def _most_connections() -> int:
+    """Of the descriptors that the process may have, half are for clients (`web/patience.py`), some for files."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(limit // 2 - _FILES, 1)
 
 
 @lru_cache(maxsize=64)

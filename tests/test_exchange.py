@@ -22,7 +22,7 @@ ANY_TIME = aiohttp.ClientTimeout(total=None)
 @pytest.fixture
 async def pool() -> AsyncIterator[Pool]:
     async with aiohttp.TCPConnector(limit=0) as connector:
-        pool = Pool(connector)
+        pool = Pool(connector, most=lambda: 100)
         yield pool
         pool.close()
 
@@ -117,7 +117,7 @@ async def test_a_stream_comes_byte_for_byte(pool: Pool) -> None:
 
 async def test_a_closed_pool_gives_nothing() -> None:
     async with aiohttp.TCPConnector() as connector:
-        pool = Pool(connector)
+        pool = Pool(connector, most=lambda: 100)
         pool.close()
         with pytest.raises(RuntimeError):
             pool.origin("http://127.0.0.1:9", True)

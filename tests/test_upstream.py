@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -168,3 +170,16 @@ async def test_the_reason_says_neither_the_address_nor_the_parser_s_insides(
             await client.send(Upstream(name="acme"), "POST", upstream.url, CIMultiDict(), b"abc")
     for inside in ("127.0.0.1", "\n", "RawResponseMessage", "CIMultiDict"):
         assert inside not in caught.value.message
+
+
+async def test_a_connection_that_does_not_come_about_is_no_silence_of_the_upstream(client: UpstreamClient) -> None:
+    with socket.socket() as full, contextlib.ExitStack() as others:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(2):  # more than this the kernel does not take in: it lets who comes wait
+            other = others.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/x"
+        with pytest.raises(UpstreamUnreachable, match="no connection came about"):
+            await get(client, Upstream(name="acme", connect_timeout=0.1), url)

@@ -286,6 +286,7 @@ class SharedLane(SeenLane):
                 self._held[ticket] = _Held(self._number(ticket), now, sent=self._turns[ticket] if sent else None)
                 ticket.grant = None
         self._expected.clear()
+        self._unsent.clear()
         self._away = {self._number(ticket): ticket for ticket in self._queue}
         waiting = [wire.ask(number, ticket, time.offset) for number, ticket in self._away.items()]
         running = [

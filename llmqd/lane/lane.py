@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from llmqd.call import Call
 from llmqd.errors import (
@@ -27,6 +27,7 @@ from llmqd.lane.outlook import Outlook
 from llmqd.lane.queue import CallQueue, Ticket
 from llmqd.lane.spacing import LUMP
 from llmqd.lane.throttle import Demand, Throttle
+from llmqd.lane.ticket import Running
 
 if TYPE_CHECKING:
     from llmqd.config.model import Key, Queue
@@ -39,13 +40,8 @@ if TYPE_CHECKING:
     from llmqd.usage import LaneUsage, Sample, Usage
 
 _EVERYBODY = ""
-
-
-class Running(NamedTuple):
-    """A call that has its turn, and since when (monotonic)."""
-
-    call: Call
-    since: float
+_GETTING_READY = 256
+"""Calls that may have their turn and not have left yet: whoever has one is overtaken by nobody."""
 
 
 class Lane:
@@ -79,6 +75,7 @@ class Lane:
         self._queue = CallQueue()
         self._outlook = Outlook(self._queue, throttle, clock)
         self._turns: dict[Ticket, float] = {}
+        self._unsent: set[Ticket] = set()
         self._wake = asyncio.Event()
         self._alarm = Alarm(self._wake.set, clock)
         self._deadlines = Deadlines(self._expire, clock)
@@ -291,6 +288,7 @@ class Lane:
 
     def sent(self, ticket: Ticket) -> None:
         """The call leaves for the upstream now. Used by `Turn`."""
+        self._unsent.discard(ticket)
         if ticket.grant is not None:
             self._throttle.sent(ticket.grant, self._clock())
             self._admit()
@@ -319,6 +317,7 @@ class Lane:
     def leave(self, ticket: Ticket, usage: Usage | None, *, counted: bool) -> None:
         """A turn ends; what it took is settled with what it used. Used by `Turn`."""
         del self._turns[ticket]
+        self._unsent.discard(ticket)
         if ticket.grant is not None:
             self._throttle.settle(ticket.grant, usage, self._clock(), counted=counted)
         self._admit()
@@ -326,6 +325,7 @@ class Lane:
     def withdraw(self, ticket: Ticket) -> None:
         """A turn ends before anything was sent: as if it had never been. Used by `Turn`."""
         del self._turns[ticket]
+        self._unsent.discard(ticket)
         if ticket.grant is not None:
             self._throttle.give_back(ticket.grant, self._clock())
         self._admit()
@@ -342,6 +342,8 @@ class Lane:
         wake = self._announcer.see(self._throttle, now)
         while (ticket := self._queue.head(now, held)) is not None:
             assert ticket.ask is not None
+            if len(self._unsent) >= _GETTING_READY and not ticket.call.no_queue:
+                break
             hold = self._throttle.hold(ticket.ask, now)
             if hold is None:
                 self._grant(ticket, now)
@@ -359,6 +361,7 @@ class Lane:
         self._queue.take()
         ticket.grant = self._throttle.take(ticket.ask, ticket.demand.size, now, waited=ticket.entered < now)
         self._turns[ticket] = self._granted_at = now
+        self._unsent.add(ticket)
         self.granted += 1
         self._announcer.started(ticket.call, now)
         if ticket.turn is not None:

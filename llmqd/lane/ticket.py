@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from llmqd.call import Call
@@ -101,3 +101,10 @@ class Ticket:
     def __repr__(self) -> str:
         state = "granted" if self.granted else "left" if self.left else "waiting" if self.place else "new"
         return f"<Ticket {self.call.id} priority {self.call.priority} {state}>"
+
+
+class Running(NamedTuple):
+    """A call that has its turn, and since when (monotonic)."""
+
+    call: Call
+    since: float

@@ -11,9 +11,10 @@ from llmqd.cluster.seen_lane import SeenLane
 if TYPE_CHECKING:
     from llmqd.call import Call
     from llmqd.lane.gate import Figure
-    from llmqd.lane.lane import Lane, Running
+    from llmqd.lane.lane import Lane
     from llmqd.lane.learn import Learned
     from llmqd.lane.queue import Ticket
+    from llmqd.lane.ticket import Running
 
 Shape = dict[str, object]
 

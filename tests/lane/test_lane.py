@@ -388,3 +388,54 @@ def test_a_call_that_is_let_through_ahead_of_its_moment_is_held_until_it_may_lea
         assert log[-1] - log[10] <= 89 * 0.1006
 
     run_virtual(scenario())
+
+
+def test_no_more_turns_are_given_than_calls_get_ready_and_a_high_call_is_the_next_to_go() -> None:
+    async def scenario() -> None:
+        log: list[str] = []
+        ready = asyncio.Event()
+
+        async def getting_ready(call: Call) -> None:
+            async with Turn(lane, call) as turn:
+                await ready.wait()
+                log.append(call.id)
+                turn.sent()
+
+        async with running(key(0)) as lane:
+            calls = [asyncio.create_task(getting_ready(a_call())) for _ in range(1000)]
+            await asyncio.sleep(1)
+            assert (lane.running, lane.waiting) == (256, 744)
+            high = a_call(priority=1)
+            calls.append(asyncio.create_task(getting_ready(high)))
+            await asyncio.sleep(1)
+            ready.set()
+            await asyncio.gather(*calls)
+            assert (lane.running, lane.waiting, len(log)) == (0, 0, 1001)
+            assert log.index(high.id) == 256
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_calls_that_leave_or_give_up_make_way_for_those_who_get_ready(sends: bool) -> None:
+    async def scenario() -> None:
+        async def runs(end: asyncio.Event) -> None:
+            async with Turn(lane, a_call()) as turn:
+                if sends:
+                    turn.sent()
+                await end.wait()
+
+        async with running(key(0)) as lane:
+            ends = asyncio.Event()
+            calls = [asyncio.create_task(runs(ends)) for _ in range(600)]
+            await asyncio.sleep(1)
+            assert lane.running == (600 if sends else 256)
+            for task in calls[:300]:
+                task.cancel()
+            await asyncio.sleep(1)
+            assert lane.running == (300 if sends else 256)
+            ends.set()
+            await asyncio.gather(*calls, return_exceptions=True)
+            assert (lane.running, lane.waiting) == (0, 0)
+
+    run_virtual(scenario())
