@@ -23,6 +23,7 @@ class Step:
     complete: bool = True
     scope: str = "key-1"
     response_id: str | None = None
+    item_id: str | None = None
     part: int = 0
 
 

@@ -15,6 +15,7 @@ import orjson
 
 from bench.session_corpus import ALIKE, BEHAVIOURS, Behaviour
 from bench.session_habits import HABITS, TOLD
+from bench.session_strangers import EQUAL, STRANGERS
 from bench.session_talk import Step
 from bench.session_words import OpenAiChat, spoken
 from llmqd.call import Dialect
@@ -32,7 +33,8 @@ _SEEDS = 10
 _LEAST, _LEAST_EACH = 0.99, 0.97
 _MOST_US = 30.0
 _ROUNDS, _REPEATED = 1000, 5
-_CORPORA: Mapping[str, Mapping[str, Behaviour]] = {"behaviours": BEHAVIOURS, "habits": HABITS}
+_CORPORA: Mapping[str, Mapping[str, Behaviour]] = {"behaviours": BEHAVIOURS, "habits": HABITS, "strangers": STRANGERS}
+_EQUAL = ALIKE | EQUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,9 @@ class Run:
         return assignment
 
     def _end(self, assignment: Assignment, step: Step) -> None:
-        learned = self._detector.answered(assignment, step.answer, step.response_id, self._now, complete=step.complete)
+        learned = self._detector.answered(
+            assignment, step.answer, step.response_id, self._now, complete=step.complete, item_id=step.item_id
+        )
         self.database.keep(learned.evidence)
 
 
@@ -205,11 +209,11 @@ def main(seeds: int) -> int:
         for behaviour in corpus:
             part = of_behaviour(whole, behaviour)
             score, (precision, recall) = f1(part), pairwise(part)
-            excused = behaviour in ALIKE or (behaviour in TOLD and restart == "lookups")
+            excused = behaviour in _EQUAL or (behaviour in TOLD and restart == "lookups")
             fine = score >= _LEAST_EACH or excused
             good = good and fine
             note = "" if fine else "   TOO LOW"
-            note = "   histories are equal" if behaviour in ALIKE else note
+            note = "   histories are equal" if behaviour in _EQUAL else note
             print(f"    {behaviour:<26} F1 {score:.4f}   precision {precision:.4f}   recall {recall:.4f}{note}")
     for messages in (20, 100, 400):
         took = min(cost(messages) for _ in range(_REPEATED))

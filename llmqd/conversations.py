@@ -194,7 +194,13 @@ class Conversations:
         others = () if answer is None else answer.others
         provider_id = record.outcome.provider_id if answer is None else answer.provider_id
         learned = self._detector.answered(
-            assignment, message, provider_id, now, complete=complete and message is not None, others=others
+            assignment,
+            message,
+            provider_id,
+            now,
+            complete=complete and message is not None,
+            others=others,
+            item_id=None if answer is None else answer.item_id,
         )
         if transcript is not None:
             self._transcripts.answered(transcript, assignment, learned, now, others=others, provider_id=provider_id)

@@ -58,7 +58,7 @@ class Trail(msgspec.Struct, frozen=True):
     `seed` is the scope's node, `start` the one before its first message; `keys` and `nodes` have one entry for each of
     its messages, `system` one for each system text. `begun` is what the client has begun to say for the model at its
     end, `has_history` whether it carries answers, `by_response` whether its own may be referred to by the id of its
-    response.
+    response, `by_item` by that of an item.
     """
 
     seed: int
@@ -69,6 +69,7 @@ class Trail(msgspec.Struct, frozen=True):
     begun: tuple[Part, ...] = ()
     has_history: bool = False
     by_response: bool = False
+    by_item: bool = False
 
     @property
     def end(self) -> int:

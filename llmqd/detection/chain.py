@@ -33,7 +33,7 @@ class Kind(IntEnum):
     TOOL_CALL = 8
     """A tool call of this id was made in this session."""
     RESPONSE = 9
-    """The provider gave an answer in this session this id."""
+    """The provider gave an answer in this session, or an item of one, this id."""
     ARGUMENT = 10
     """A tool was called with this long text."""
     LINE = 11

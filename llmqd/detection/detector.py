@@ -12,6 +12,7 @@ from llmqd.detection.assignment import Assignment, Evidence, Learned, Match, Que
 from llmqd.detection.chain import NOTES, Kind, kind_of, mark, node_of, nodes_of, root, step
 from llmqd.detection.choice import Found, at_tip, same_question
 from llmqd.detection.learning import Learner
+from llmqd.detection.marks import single
 from llmqd.detection.memory import Asked, Memory, Session
 from llmqd.detection.places import Place, marks_of, places_of
 from llmqd.detection.recalling import recall
@@ -97,18 +98,22 @@ class Detector:
         *,
         complete: bool = True,
         others: Sequence[Message] = (),
+        item_id: str | None = None,
     ) -> Learned:
         """Learns how a call ended.
 
         `answer` is what the model said, None where it said nothing that is known, `complete` whether that is all and
-        the client has it, `others` the further choices of an answer that has several. A call that failed or was cut may
+        the client has it, `others` the further choices of an answer that has several. `provider_id` and `item_id` are
+        the provider's names for the answer and for the last item of it. A call that failed or was cut may
         come again.
         """
         if assignment.session is None:
             message, node = (None, None) if answer is None else self._learner.place(assignment.trail, answer)
             return Learned([], message, node)
         session = self._memory.use(self.current(assignment.session), now)
-        return self._learner.learn(session, assignment, answer, provider_id, now, complete=complete, others=others)
+        names = [provider_id] if provider_id and assignment.trail.by_response else []
+        names += [item_id] if item_id and assignment.trail.by_item else []
+        return self._learner.learn(session, assignment, answer, names, now, complete=complete, others=others)
 
     def recall(self, rows: Iterable[Evidence], now: float, looked_up: Iterable[int] = ()) -> None:
         """Takes what the database knows. `looked_up` are the marks that it was asked for: the others of them are known
@@ -169,6 +174,7 @@ class Detector:
             begun,
             "assistant" in roles,
             said.by_response,
+            said.keeps_items,
         )
 
     def _detected(self, question: Question, trail: Trail, now: float, look_up: bool) -> Assignment:
@@ -189,7 +195,7 @@ class Detector:
             found = self._resembled(question, trail, places, now)
             if found is not None:
                 return self._continued(question, trail, found, now)
-        has_history = bool(places) or question.said.previous_response is not None
+        has_history = bool(places) or (question.said.previous_response or question.said.reference) is not None
         self._statistics.fragmented += has_history
         return self._new(question, trail, now, 0.5 if has_history else 1.0)
 
@@ -201,6 +207,13 @@ class Detector:
             if sessions:
                 return Found(sessions[-1], "exact", 1.0), []
             return None, [given] if self._is_unknown(given) else []
+        unsure: list[int] = []
+        if question.said.reference is not None:
+            given = single(Kind.RESPONSE, trail.seed, self._digests.name_key(question.said.reference))
+            sessions = self._memory.holders(given)
+            if sessions:
+                return Found(sessions[-1], "exact", 1.0), []
+            unsure = [given] if self._is_unknown(given) else []
         roles = question.said.roles
         last = len(roles) - 1
         for index in range(last, -1, -1):
@@ -211,7 +224,7 @@ class Detector:
                     return at_tip(sessions, node, question, trail, now), []
                 if index < last:  # else the client has begun the answer for the model
                     break
-        return None, []
+        return None, unsure
 
     def _resembled(self, question: Question, trail: Trail, places: Sequence[Place], now: float) -> Found | None:
         found = most_alike(places, trail, self._memory) if places else None

@@ -44,13 +44,13 @@ class Learner:
         session: Session,
         assignment: Assignment,
         answer: Message | None,
-        provider_id: str | None,
+        names: Sequence[str],
         now: float,
         *,
         complete: bool,
         others: Sequence[Message],
     ) -> Learned:
-        """Notes how a call ended."""
+        """Notes how a call ended. `names` are those by which later requests may refer to its answer."""
         trail = assignment.trail
         kept = self._state(session, assignment, now, done=complete and answer is not None)
         message, node, further = None, None, tuple(self.place(trail, other)[1] for other in others)
@@ -58,8 +58,7 @@ class Learner:
             message, node = self.place(trail, answer)
             kept += self._tips(session, trail, answer, (node, *further), now)
             kept += self._marks(session, trail, answer, node, now, complete=complete)
-            if provider_id and trail.by_response:
-                kept.append(single(Kind.RESPONSE, trail.seed, self._digests.name_key(provider_id)))
+            kept += [single(Kind.RESPONSE, trail.seed, self._digests.name_key(name)) for name in names]
         for given in kept:
             if kind_of(given) not in NOTES:
                 self._memory.hold(session, given, now)
@@ -108,7 +107,7 @@ class Learner:
             kept.append(single(Kind.ANSWER, seed, key))
         session.latest = Latest(frozenset((*kept, beginning or pair)), node.key, now)
         if session.calls > 1 or trail.has_history:
-            kept += line_marks(seed, answer, digests)
+            kept += line_marks(seed, answer, digests, self._memory.holders)
         kept += call_marks(seed, answer, digests)
         kept += argument_marks(seed, answer, trail.keys, digests)
         for given in kept:

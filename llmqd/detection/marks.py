@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -17,7 +17,7 @@ TELLING_SIZE = 5
 _HEAD = 24
 LINES_LOOKED_AT = 12
 _LINES_KEPT = 2
-LONG_LINE = 40
+LONG_LINE = 24
 _SHORTEST_TASK, _WORDS_OF_A_TASK, _LONG_ARGUMENT = 12, 3, 48
 """Characters and words of an argument that may be a task for a sub-agent, and characters of one that is so even when
 its tool has ended."""
@@ -62,9 +62,17 @@ def told_lines(text: str) -> list[str]:
     return list(dict.fromkeys([*lines, *(line for line in spoken if len(line) >= LONG_LINE)]))
 
 
-def line_marks(seed: int, answer: Message, digests: Digests) -> list[int]:
-    """The marks of an answer's longest lines: a summary is carried on inside of a message."""
-    return [single(Kind.LINE, seed, digests.text_key("line", line)) for line in long_lines(answer.text)]
+def line_marks(seed: int, answer: Message, digests: Digests, is_known: Callable[[int], object]) -> list[int]:
+    """The marks of an answer's longest lines: a summary is carried on inside of a message. Lines that are known
+    already, since models say them often, come last."""
+    new: list[int] = []
+    known: list[int] = []
+    for line in long_lines(answer.text, LONG_LINE, LINES_LOOKED_AT):
+        given = single(Kind.LINE, seed, digests.text_key("line", line))
+        (known if is_known(given) else new).append(given)
+        if len(new) == _LINES_KEPT:
+            break
+    return [*new, *known][:_LINES_KEPT]
 
 
 def call_marks(seed: int, message: Message, digests: Digests) -> list[int]:

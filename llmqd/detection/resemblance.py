@@ -13,9 +13,10 @@ from llmqd.detection.places import Place
 from llmqd.messages.digest import NOTHING, Digests, size_of
 from llmqd.messages.request import Said
 
-_ENOUGH, _ENOUGH_IF_WAITING = 12, 6
+_ENOUGH, _ENOUGH_IF_WAITING, _ENOUGH_IF_ALONE = 12, 6, 4
 """Evidence is weighed in bits: of the sizes of the messages that agree. Less than this can be met by chance; less is
-enough where the session waits for exactly this turn, which only one call at a time can take."""
+enough where the session waits for exactly this turn, which only one call at a time can take, and still less where it is
+the only one that does and both know question and answer."""
 _TELLING_QUESTION = 5
 _ONE_LONG_LINE, _OF_A_TASK = 60, 20
 """Characters in lines that are of an answer; a line of a task that may be running counts so many more."""
@@ -45,16 +46,18 @@ def most_alike(places: Sequence[Place], trail: Trail, memory: Memory) -> Found |
     likely = [
         session
         for session in scores
-        if counts[session] * 2 > known and counts[session] * 2 >= len(places) and bits[session] >= _ENOUGH_IF_WAITING
+        if counts[session] * 2 > known and counts[session] * 2 >= len(places) and bits[session] >= _ENOUGH_IF_ALONE
     ]
     if not likely:
         return None
     best = max(scores[session] for session in likely)
     equal = [session for session in likely if scores[session] > best - 1e-9]
     last = {hint.mark for hint in places[0]}
+    exchanged = {given for given in last if kind_of(given) is Kind.EXCHANGE}
     waiting = [one for one in equal if one.latest is not None and not last.isdisjoint(one.latest.marks)]
     chosen = min(waiting, key=_waiting_since) if waiting else max(equal, key=lambda one: one.used)
-    if not waiting and bits[chosen] < _ENOUGH:
+    alone = len(waiting) == 1 and chosen.latest is not None and not exchanged.isdisjoint(chosen.latest.marks)
+    if bits[chosen] < (_ENOUGH_IF_ALONE if alone else _ENOUGH_IF_WAITING if waiting else _ENOUGH):
         return None
     confidence = min(0.9, 0.4 + bits[chosen] / 60) / len(equal) ** 0.5
     return Found(chosen, "fuzzy", confidence, chosen.latest.node if chosen.latest and waiting else None)
@@ -121,14 +124,17 @@ def told_by_another(question: Question, trail: Trail, memory: Memory, digests: D
 
 
 def _carries(lines: Sequence[str], seed: int, memory: Memory, digests: Digests) -> Found | None:
-    """Whose latest answer, or call of a tool that may be running, has these lines."""
-    lengths: dict[tuple[Session, int | None], int] = {}
+    """Whose latest answer, or call of a tool that may be running, has these lines. One that several have speaks for
+    each of them as much less."""
+    lengths: dict[tuple[Session, int | None], float] = {}
     for line in lines:
         key = digests.text_key("line", line)
         for given, is_answer in ((single(Kind.LINE, seed, key), True), (single(Kind.TASK, seed, key), False)):
-            for session in memory.living(given):
+            living = memory.living(given)
+            for session in living:
                 whose = session, session.scoped[given] if is_answer else None
-                lengths[whose] = lengths.get(whose, 0) + len(line) + (0 if is_answer else _OF_A_TASK)
+                share = (len(line) + (0 if is_answer else _OF_A_TASK)) / len(living)
+                lengths[whose] = lengths.get(whose, 0.0) + share
     if not lengths:
         return None
     (session, node), length = max(lengths.items(), key=lambda one: (one[1], one[0][0].used))

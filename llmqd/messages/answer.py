@@ -41,13 +41,15 @@ _COHERE_TYPES = frozenset({"message-start", "content-start", "content-delta", "t
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a model said: `message` is the first choice, `others` are the further ones of a call that asked for several.
 
-    `finish_reason` and `provider_id` are the provider's words, None where the answer was cut before they came.
+    `finish_reason` and `provider_id` are the provider's words, None where the answer was cut before they came. Where an
+    answer has items with ids of their own, `item_id` is that of the last: a later request may name it instead.
     """
 
     message: Message
     others: tuple[Message, ...] = ()
     finish_reason: str | None = None
     provider_id: str | None = None
+    item_id: str | None = None
 
     @property
     def function_calls(self) -> int:
@@ -73,7 +75,7 @@ def read_answer(
     if not choices:
         return None
     first, *others = [Message("assistant", tidy(parts, media_max)) for parts in choices]
-    return Answer(first, tuple(others), gathering.finish_reason, gathering.provider_id)
+    return Answer(first, tuple(others), gathering.finish_reason, gathering.provider_id, gathering.item_id)
 
 
 def _gathered(dialect: Dialect, operation: str, content_type: str, raw: bytes) -> Gathering | Answer | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
+from unicodedata import normalize
 
 import orjson
 
@@ -40,9 +41,10 @@ class Digests:
     """Makes keys. `secret` (16 to 64 bytes) is the installation's own, so that nobody can look for two texts of one
     key; keys that are kept are worth as much as it is.
 
-    What counts is who speaks (user, assistant, tool), the words without their white space, the names and arguments of
-    tool calls, the results of tools, and the media that a user or a tool shows. What does not count is how the
-    content is cut into parts, ids, names, reasoning, signatures, cache marks, and what clients put around the words.
+    What counts is who speaks (user, assistant, tool), the words without their white space and with their letters
+    composed (NFC), the names and arguments of tool calls, the results of tools, and the media that a user or a tool
+    shows. What does not count is how the content is cut into parts, ids, names, reasoning, signatures, cache marks, and
+    what clients put around the words.
 
     `memo` bounds how many messages are remembered by the form they came in, so that a history that is sent again and
     again is not worked through again. That form is told by Python's own hash, which is keyed and new in each process:
@@ -144,8 +146,8 @@ def bare(text: str) -> str:
 
 
 def _bare(text: str) -> bytes:
-    """The same in UTF-8."""
-    return text.encode().translate(None, _WHITE) if text.isascii() else _encoded("".join(text.split()))
+    """The same in UTF-8, however its letters are put together (an accent may stand by itself)."""
+    return text.encode().translate(None, _WHITE) if text.isascii() else _encoded(normalize("NFC", bare(text)))
 
 
 def _encoded(text: str) -> bytes:

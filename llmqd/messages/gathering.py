@@ -29,6 +29,11 @@ class Gathering(ABC):
         self.finish_reason: str | None = None
         self.provider_id: str | None = None
 
+    @property
+    def item_id(self) -> str | None:
+        """The id of its last item, where the dialect has items."""
+        return None
+
     @abstractmethod
     def take(self, message: Raw) -> None:
         """The next message."""

@@ -11,7 +11,7 @@ from llmqd.messages.chat_request import chat_parts, read_chat
 from llmqd.messages.content import parts_of, word
 from llmqd.messages.gemini_request import gemini_parts, read_gemini, system_of
 from llmqd.messages.message import Message, Part, Role, Text, ToolResult
-from llmqd.messages.responses_request import item_parts, read_items
+from llmqd.messages.responses_request import item_parts, last_reference, read_items
 from llmqd.messages.turns import Raw, Turn, Turns
 
 _CONVERSING = frozenset({"chat", "messages", "generate_content", "responses", "completion", "complete", "other"})
@@ -33,6 +33,10 @@ class Said:
     previous_response: str | None = None
     by_response: bool = False
     """Whether its answer's id may be named by a later request instead of the history (Responses API)."""
+    reference: str | None = None
+    """The id of an item that stands in the history in place of what it says, the last of them."""
+    keeps_items: bool = False
+    """Whether the items of its answer may be named so."""
     read_parts: Callable[[Raw], list[Part]] = chat_parts
     _read: dict[int, Message] = field(default_factory=dict)
 
@@ -81,6 +85,8 @@ def read_request(dialect: Dialect, operation: str, fields: Mapping[str, Any]) ->
         said = _said(read_items(fields["input"]), _instructions(fields, "instructions"), item_parts)
         said.by_response = True
         said.previous_response = word(fields.get("previous_response_id"))
+        said.reference = last_reference(fields["input"])
+        said.keeps_items = fields.get("store") is not False
         return said
     return _said(_prompted(fields.get("prompt")), _instructions(fields, "system"))
 

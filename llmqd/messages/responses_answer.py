@@ -61,10 +61,16 @@ class ResponsesAnswer(Gathering):
 
     def choices(self) -> list[list[Part]]:
         """The one that there is: all items one after the other."""
-        items = self._output or [self._item(index) for index in sorted(self._done.keys() | self._begun.keys())]
+        items = self._items()
         if not self._began and not items:
             return []
         return [[part for item in items for part in _parts(item)]]
+
+    @property
+    def item_id(self) -> str | None:
+        """That of the last item that is said."""
+        items = self._items()
+        return next((word(item.get("id")) for item in reversed(items) if item.get("type") not in _PASSED_OVER), None)
 
     def _response(self, response: dict[str, Any]) -> None:
         self._began = True
@@ -80,6 +86,9 @@ class ResponsesAnswer(Gathering):
             self._begun.setdefault(index, {"type": kind})
             at = place(message.get("content_index", message.get("summary_index")))
             self._pieces.setdefault((index, at, name), []).append(piece)
+
+    def _items(self) -> list[dict[str, Any]]:
+        return self._output or [self._item(index) for index in sorted(self._done.keys() | self._begun.keys())]
 
     def _item(self, index: int) -> dict[str, Any]:
         """An item as far as it is known."""

@@ -6,7 +6,7 @@ from llmqd.messages.content import json_text, parts_of, tool_result, word
 from llmqd.messages.message import Part, Reasoning, Role, Text, ToolCall
 from llmqd.messages.turns import Raw, Turns, role_of
 
-_PASSED_OVER = frozenset({"item_reference", "mcp_list_tools", "compaction", "compaction_trigger"})
+_PASSED_OVER = frozenset({"mcp_list_tools", "compaction", "compaction_trigger"})
 _ARGUMENTS = ("arguments", "input", "action", "operation", "code", "queries", "prompt")
 """Where the items of the different tools have what the model asked for."""
 
@@ -25,6 +25,14 @@ def read_items(given: object) -> Turns:
         elif role is not None:
             turns.add(role, item)
     return turns
+
+
+def last_reference(given: object) -> str | None:
+    """The id of the last of its items that is named in place of what it says."""
+    for item in reversed(given) if isinstance(given, list) else ():
+        if isinstance(item, dict) and _is_reference(item):
+            return word(item.get("id"))
+    return None
 
 
 def item_parts(item: Raw) -> list[Part]:
@@ -52,8 +60,15 @@ def _call(kind: str, item: Raw) -> ToolCall:
     )
 
 
+def _is_reference(item: Raw) -> bool:
+    """The API also takes an id with neither type nor role for one."""
+    return item.get("type") == "item_reference" or ("id" in item and not {"type", "role", "content"} & item.keys())
+
+
 def _speaker(item: Raw) -> Role | None:
     kind = item.get("type")
+    if _is_reference(item):
+        return None
     if kind is None or kind == "message" or not isinstance(kind, str):
         return role_of(item.get("role", "user"))
     if kind in _PASSED_OVER:

@@ -6,6 +6,7 @@ import pytest
 
 from bench.session_corpus import ALIKE, BEHAVIOURS
 from bench.session_habits import HABITS
+from bench.session_strangers import EQUAL, STRANGERS
 from bench.sessions import Labelled, Run, f1, of_behaviour, pairwise
 
 
@@ -55,6 +56,16 @@ def test_sessions_are_found_whatever_habits_clients_have(restart: str) -> None:
     assert f1(calls) >= 0.99
     for habit in HABITS:
         assert f1(of_behaviour(calls, habit)) >= 0.9, habit
+
+
+@pytest.mark.parametrize("restart", ["none", "told"])
+def test_sessions_are_found_of_clients_that_say_much_the_same(restart: str) -> None:
+    calls = Run(2, restart, corpus=STRANGERS).play()
+    assert len(calls) >= 500
+    assert {one.behaviour for one in calls} == set(STRANGERS)
+    assert f1(calls) >= 0.985
+    for stranger in set(STRANGERS) - EQUAL:
+        assert f1(of_behaviour(calls, stranger)) >= 0.9, stranger
 
 
 def test_sessions_are_found_with_little_memory() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unicodedata import normalize
 
 import orjson
 import pytest
@@ -262,6 +263,64 @@ def test_a_previous_response_is_the_session_of_that_response() -> None:
     for number, session in ((1, "s1"), (2, "s2"), (1, "s1")):
         assert program.call({"input": "two", "previous_response_id": f"resp_{number}"}, **options) == session
     assert program.call({"input": "two", "previous_response_id": "resp_9"}, **options) == "s3"
+
+
+def item(number: int) -> dict[str, str]:
+    """An answer in the history of a Responses call, by the id of its item alone."""
+    return {"type": "item_reference", "id": f"msg_{number}"}
+
+
+@pytest.mark.parametrize("told", [None, True, False])
+def test_an_item_is_named_in_place_of_what_it_says(told: bool | None) -> None:
+    program = Program()
+    asked = [user("one")]
+    for number in (1, 2):
+        assignment = program.begin({"input": asked}, operation="responses")
+        program.end(assignment, "OK.", f"resp_{number}", item_id=f"msg_{number}")
+    if told is not None:
+        program.restart(told=told)
+    for number in (2, 1):
+        history = [*asked, item(number), user(f"more of {number}")]
+        assignment = program.begin({"input": history}, operation="responses")
+        assert (assignment.session, assignment.match) == (f"s{number}", "exact")
+        program.end(assignment, "OK.", f"resp_1{number}", item_id=f"msg_1{number}")
+        history += [item(10 + number), user("and more")]
+        assert program.call({"input": history}, operation="responses") == f"s{number}"
+
+
+def test_an_item_that_was_not_to_be_kept_is_nobody_s() -> None:
+    program = Program()
+    assignment = program.begin({"input": "one", "store": False}, operation="responses")
+    program.end(assignment, "OK.", "resp_1", item_id="msg_1")
+    assert program.call({"input": [user("one"), item(1), user("two")]}, operation="responses") == "s2"
+
+
+def test_accents_may_be_put_together_or_stand_by_themselves() -> None:
+    program = Program()
+    asked, answer = "Wo ist das Café?", "Über der Brücke, gleich rechts."
+    program.call([user(asked)], answer)
+    taken_apart = [user(normalize("NFD", asked)), model(normalize("NFD", answer)), user("Danke!")]
+    assignment = program.begin(taken_apart)
+    assert (assignment.session, assignment.match) == ("s1", "exact")
+
+
+def test_lines_that_many_have_said_last_are_no_summary_of_one() -> None:
+    program = Program()
+    for number in range(3):
+        history = [user(f"Order {number}"), model(f"Number {number}."), user("Is it on its way?")]
+        program.call(history[:1], f"Number {number}.")
+        program.call(history, LONG)
+    assert program.call([user(f"From our handbook:\n{LONG}\nIs this still so?")]) == "s4"
+
+
+def test_a_short_exchange_is_enough_where_one_session_alone_waits_after_it() -> None:
+    program = Program()
+    history = [user("Number the pages."), model("Done"), user("yes")]
+    program.call(history[:1], "Done")
+    program.call(history, "Done")
+    cut = [user("yes"), model("Done"), user("Now bind them.")]
+    assert program.call(cut, "Done") == "s1"
+    assert program.call([*cut[:2], user("And print them.")]) == "s2"  # it waits elsewhere by now
 
 
 def test_other_scopes_are_other_sessions() -> None:

@@ -34,7 +34,14 @@ def test_only_ids_that_look_random_are_evidence(call_id: str, telling: bool) -> 
 def test_the_longest_lines_without_their_white_space() -> None:
     text = f"short\n  {'a b ' * 30}\n{'c ' * 50}\n{'d' * 45}"
     assert long_lines(text) == ["ab" * 30, "c" * 50]
-    assert line_marks(1, said("short"), DIGESTS) == []
+    assert line_marks(1, said("short"), DIGESTS, set().__contains__) == []
+
+
+def test_lines_that_others_have_said_too_are_kept_last() -> None:
+    common, own = f"{'a' * 60}\n{'b' * 50}", f"{'c' * 40}"
+    known = line_marks(1, said(common), DIGESTS, set().__contains__)
+    [mine] = line_marks(1, said(own), DIGESTS, set().__contains__)
+    assert line_marks(1, said(f"{common}\n{own}"), DIGESTS, known.__contains__) == [mine, known[0]]
 
 
 @pytest.mark.parametrize(

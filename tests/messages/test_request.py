@@ -85,6 +85,7 @@ def test_openai_responses() -> None:
     ]
     assert [said.system_message(index).text for index in range(2)] == ["be kind", "be brief"]
     assert (said.previous_response, said.by_response) == ("resp_1", True)
+    assert (said.reference, said.keeps_items) == ("msg_9", True)
 
 
 def test_a_responses_input_may_be_a_text() -> None:

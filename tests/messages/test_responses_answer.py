@@ -54,6 +54,7 @@ def test_whole_response_comes_back_as_items() -> None:
     answer = read(response(OUTPUT), operation="responses")
     assert answer.message == Message("assistant", PARTS)
     assert (answer.provider_id, answer.finish_reason, answer.function_calls) == ("resp_1", "completed", 2)
+    assert answer.item_id == "ct_1"
     question = {"role": "user", "content": "Weather?"}
     for items in (OUTPUT, OUTPUT[1:]):
         assert same(answer.message, said({"input": [question, *items]}, operation="responses")[1])
