@@ -44,6 +44,11 @@ class SeenLane(Lane):
         pause = self.view.paused
         return pause if pause is not None and (pause.until is None or pause.until > self._clock()) else None
 
+    def pause_left(self, model: str | None) -> float:
+        if self.alone:
+            return super().pause_left(model)
+        return 0.0 if (pause := self.paused) is None else pause.left(self._clock())
+
     @property
     def pauses(self) -> int:
         return super().pauses if self.alone else self.view.pauses

@@ -29,6 +29,10 @@ class Pause:
     reason: str
     by_operator: bool = False
 
+    def left(self, now: float) -> float:
+        """Seconds that are left of it; infinite until somebody resumes it."""
+        return float("inf") if self.until is None else max(self.until - now, 0.0)
+
 
 class Brake:
     """The brake of one model group of one lane. Pure: the clock is passed in, `noise` gives 0 to 1.

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from llmqd.providers.refusals import Verdict
     from llmqd.usage import LaneUsage, Sample, Usage
 
-_EVERYBODY = ""
 _GETTING_READY = 256
 """Calls that may have their turn and not have left yet: whoever has one is overtaken by nobody."""
 
@@ -48,9 +47,8 @@ class Lane:
     """One upstream key with its limits.
 
     `llmqd.lane.turn.Turn` is the only way through: an async context manager that waits, then holds what the call takes
-    of the limits, and settles it on any exit. All decisions are taken in `_admit`, which never awaits and is called
-    after every change; the worker loop calls it when a turn comes due. `clock` is monotonic, `announce` is told what
-    happens.
+    of the limits, and settles it on any exit. All decisions are taken in `_admit`, which never awaits; it is called
+    after every change, and by the worker loop when a turn comes due. `clock` is monotonic, `announce` is told events.
     """
 
     def __init__(
@@ -66,8 +64,7 @@ class Lane:
     ) -> None:
         self.name = name
         self.upstream = upstream
-        self.granted = 0
-        self.refusals = 0
+        self.granted = self.refusals = 0
         """Calls that the upstream has refused for want of quota."""
         self._clock = clock
         self._announcer = Announcer(name, upstream, announce)
@@ -133,10 +130,14 @@ class Lane:
         """The pause in force; None while calls may go."""
         return self._throttle.paused(self._clock())
 
+    def pause_left(self, model: str | None) -> float:
+        """Seconds for which calls for this model are held back by a pause: 0 for none, infinite until it is resumed."""
+        pause = self._throttle.paused(now := self._clock(), self._throttle.group_of(model))
+        return 0.0 if pause is None else pause.left(now)
+
     def pause(self, seconds: float | None, reason: str) -> None:
         """Lets nobody through for so long, or until `resume` (None). Calls go on waiting, running ones go on."""
-        until = None if seconds is None else self._clock() + seconds
-        self._throttle.pause(until, reason)
+        self._throttle.pause(None if seconds is None else self._clock() + seconds, reason)
         self._announcer.paused(reason, seconds, "operator")
         self._wake.set()
 
@@ -349,7 +350,7 @@ class Lane:
                 self._grant(ticket, now)
                 continue
             wake = min(wake, hold.until)
-            if hold.group == _EVERYBODY or hold.group != ticket.group:
+            if not hold.group or hold.group != ticket.group:  # everybody is held
                 break
             held.add(hold.group)
         if wake < math.inf:
@@ -369,14 +370,13 @@ class Lane:
 
     def _must_wait(self, ticket: Ticket) -> None:
         """Refuses a call at once that could not get its turn in time, and announces the others."""
-        call = ticket.call
         position = self._queue.expected(ticket)
         eta = self.eta(position, ticket)
-        if call.no_queue:
+        if ticket.call.no_queue:
             self._queue.discard(ticket)
             raise QueueFull("no turn is free and X-LLMQD-No-Queue is set", position=position, eta=eta, retry_after=eta)
         self._refuse_hopeless(ticket, position, eta)
-        self._announcer.queued(call, position, eta)
+        self._announcer.queued(ticket.call, position, eta)
 
     def _refuse_hopeless(self, ticket: Ticket, position: int, eta: float | None) -> None:
         try:
@@ -388,8 +388,8 @@ class Lane:
     def _expire(self, ticket: Ticket) -> None:
         position = self._queue.position(ticket)
         eta = self.eta(position, ticket)
-        late = f"no turn came within {ticket.call.max_wait:g} s"
-        self._refuse(ticket, DeadlineExceeded(late, position=position, eta=eta, retry_after=eta))
+        said = f"no turn came within {ticket.call.max_wait:g} s"
+        self._refuse(ticket, DeadlineExceeded(said, position=position, eta=eta, retry_after=eta))
 
     def _refuse(self, ticket: Ticket, error: CallRefused) -> None:
         self._queue.discard(ticket)

@@ -273,6 +273,10 @@ class Throttle:
         for group in self._groups.values():
             group.brake.resume()
 
+    def group_of(self, model: str | None) -> str:
+        """The group of models whose limits hold for this one; "" for none."""
+        return self._gate.group_of(model)
+
     def paused(self, now: float, group: str | None = None) -> Pause | None:
         """The pause in force: the operator's, or the longest of the upstream's (of this group, if one is named)."""
         longest = self._operator_pause(now)

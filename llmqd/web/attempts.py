@@ -26,6 +26,7 @@ from llmqd.lane.throttle import Demand
 from llmqd.lane.turn import Turn
 from llmqd.providers.limit_headers import read_limits
 from llmqd.providers.refusals import Verdict, judge
+from llmqd.routing import Hop
 from llmqd.tap.decoding import decode_all
 from llmqd.web.disconnects import has_left
 from llmqd.web.late_answer import late_error
@@ -56,6 +57,10 @@ _MOST_REFUSALS, _MOST_UNEXPLAINED = 8, 4
 """How often one call may be refused for want of quota before it gets the refusal itself: an upstream that refuses it
 even after the waits that it has asked for, or without ever naming one, would refuse it for ever."""
 
+
+_WORTH_WAITING = 5.0
+"""Seconds for which a call waits until its lane does not pause any more; it goes past a longer pause, where its route
+has an upstream that does not pause."""
 
 _NO_TURN = (QueueFull, WouldExceedDeadline, DeadlineExceeded, TooLargeForLimit)
 """How a lane refuses a turn; another upstream may have one."""
@@ -162,7 +167,11 @@ class Attempts:
     async def _until_answered(self, passage: Passage, record: Record, demand: Demand) -> web.StreamResponse:
         tries = _Tries()
         turn = Turn(passage.lane, passage.call, demand, passage.standing)
+        past = len(passage.fallbacks)
         while True:
+            if past and self._goes_past(passage, record):
+                past -= 1
+                turn = self._moved(passage, record, demand)
             began: float | None = None
             try:
                 async with turn:
@@ -200,6 +209,24 @@ class Attempts:
             passage.upstream, passage.call.sent_model = passage.fallbacks.pop(0)
             logger.warning("call %s goes on to %s: %s", passage.call.id, passage.upstream.name, result.verdict.reason)
             tries, turn = _Tries(), self._moved(passage, record, demand)
+
+    def _goes_past(self, passage: Passage, record: Record) -> bool:
+        """Whether the call goes on to an upstream of its route, as its own pauses for long and that one does not. The
+        one that it goes past is tried when the others have failed."""
+        lane, call = passage.lane, passage.call
+        if call.no_queue or lane.pause_left(call.limited_as) <= _WORTH_WAITING:
+            return False
+        for number, hop in enumerate(passage.fallbacks):
+            if self._lanes.pick(hop.upstream.name).pause_left(hop.model or call.model):
+                continue
+            failed = _Failed(Verdict(kind="wait", reason=f"lane {lane.name} pauses"))
+            self._tried(passage, record, None, failed)
+            passage.fallbacks[number] = Hop(passage.upstream, call.sent_model)
+            passage.upstream, call.sent_model = hop
+            passage.fallbacks.append(passage.fallbacks.pop(number))
+            logger.info("call %s goes past the pause of lane %s to %s", call.id, lane.name, hop.upstream.name)
+            return True
+        return False
 
     async def _attempt(
         self, passage: Passage, record: Record, turn: Turn, tries: _Tries

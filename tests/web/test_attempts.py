@@ -120,6 +120,71 @@ async def test_a_reset_hours_away_does_not_block_the_fallback(tmp_path: Path) ->
             assert (await daemon.record(response.header("X-LLMQD-Request-Id") or "")).call.upstream == "groq"
 
 
+async def test_a_long_pause_is_gone_past_where_the_route_has_an_upstream_that_does_not_pause(tmp_path: Path) -> None:
+    async with FakeUpstream() as first, FakeUpstream(json_answer({"at": "groq"})) as second:
+        toml = upstream_toml("openai", first.url) + upstream_toml("groq", second.url) + ROUTE
+        async with running(tmp_path, toml) as daemon:
+            first.play(limited("30"))
+            answers = [await ask(daemon), await ask(daemon)]
+            assert [answer.json() for answer in answers] == [{"at": "groq"}] * 2
+            assert [answer.header("X-LLMQD-Attempts") for answer in answers] == ["2", "1"]
+            found = [await daemon.record(each.header("X-LLMQD-Request-Id") or "") for each in answers]
+            assert [each.reason for each in found[1].outcome.tried] == ["lane openai pauses"]
+            assert len(first.requests) == 1
+
+
+async def test_a_short_pause_is_waited_for_though_the_route_goes_on(tmp_path: Path) -> None:
+    async with FakeUpstream(json_answer({"at": "openai"})) as first, FakeUpstream() as second:
+        toml = upstream_toml("openai", first.url) + upstream_toml("groq", second.url) + ROUTE
+        async with running(tmp_path, toml) as daemon:
+            first.play(limited("0.2"))
+            assert (await ask(daemon)).json() == {"at": "openai"}
+            assert second.requests == []
+
+
+async def test_what_an_operator_pauses_is_gone_past_and_comes_last_when_the_others_fail(tmp_path: Path) -> None:
+    async with FakeUpstream(json_answer({"at": "openai"})) as first:
+        toml = upstream_toml("openai", first.url) + upstream_toml("groq", "http://127.0.0.1:9", "retries = 0") + ROUTE
+        async with running(tmp_path, toml) as daemon:
+            await call(daemon.port, "POST", "/queue/openai/pause", b"", JSON)
+            asked = asyncio.create_task(ask(daemon))
+            await daemon.until(lambda: sum(lane.waiting for lane in daemon.lanes) == 1)
+            await call(daemon.port, "POST", "/queue/openai/resume", b"", JSON)
+            response = await asked
+            assert response.json() == {"at": "openai"}
+            found = await daemon.record(response.header("X-LLMQD-Request-Id") or "")
+            assert [(each.upstream, each.verdict) for each in found.outcome.tried] == [
+                ("openai", "wait"),
+                ("groq", "retry"),
+            ]
+
+
+async def test_who_finds_all_lanes_of_the_route_in_a_pause_waits_for_the_first(tmp_path: Path) -> None:
+    async with FakeUpstream(json_answer({"at": "openai"})) as first, FakeUpstream() as second:
+        toml = upstream_toml("openai", first.url) + upstream_toml("groq", second.url) + ROUTE
+        async with running(tmp_path, toml) as daemon:
+            for lane in ("openai", "groq"):
+                await call(daemon.port, "POST", f"/queue/{lane}/pause", b"", JSON)
+            asked = asyncio.create_task(ask(daemon))
+            await daemon.until(lambda: sum(lane.waiting for lane in daemon.lanes) == 1)
+            await call(daemon.port, "POST", "/queue/openai/resume", b"", JSON)
+            assert (await asked).json() == {"at": "openai"}
+
+
+async def test_a_pause_of_some_models_moves_no_others(tmp_path: Path) -> None:
+    async with (
+        FakeUpstream(json_answer({"at": "openai"})) as first,
+        FakeUpstream(json_answer({"at": "groq"})) as second,
+    ):
+        limit = '\n[[upstream.limit]]\nmodels = ["gpt-4o"]\nrequests_per_minute = 600\n'
+        toml = upstream_toml("openai", first.url, limit) + upstream_toml("groq", second.url) + ROUTE
+        async with running(tmp_path, toml) as daemon:
+            first.play(limited("30"))
+            assert (await ask(daemon)).json() == {"at": "groq"}
+            other = BODY.replace(b"gpt-4o", b"gpt-5")
+            assert (await call(daemon.port, "POST", CHAT, other, JSON)).json() == {"at": "openai"}
+
+
 async def test_a_dead_upstream_goes_on_to_the_next_and_stalls_no_other_lane(tmp_path: Path) -> None:
     async with FakeUpstream(json_answer({"at": "groq"})) as second:
         toml = upstream_toml("openai", "http://127.0.0.1:9", "retries = 0") + upstream_toml("groq", second.url) + ROUTE
