@@ -12,6 +12,7 @@ from aiohttp import web
 from llmqd import __version__
 from llmqd.call import Dialect
 from llmqd.errors import CallRefused, ShuttingDown
+from llmqd.providers.refusals import LONG_WAIT
 
 # Error types as the providers name them for the same status, so that an SDK raises the class its user expects.
 # OpenAI: guide "Error codes"; Anthropic: docs "Errors"; Google: google.rpc.Code.
@@ -86,7 +87,8 @@ def refusal(error: CallRefused, dialect: Dialect, headers: Mapping[str, str] | N
         # Whole seconds upwards for everybody, milliseconds for the SDKs that read them first.
         response.headers["Retry-After"] = str(max(math.ceil(error.retry_after), 1))
         response.headers["retry-after-ms"] = str(max(math.ceil(error.retry_after * 1000), 1))
-    if error.retry is not None:
+    hopeless = error.retry is None and (error.retry_after or 0.0) > LONG_WAIT
+    if error.retry is not None or hopeless:
         response.headers["x-should-retry"] = "true" if error.retry else "false"
     if error.position is not None:
         response.headers["X-LLMQD-Position"] = str(error.position)

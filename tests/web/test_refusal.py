@@ -33,6 +33,14 @@ def test_hints_of_a_full_queue() -> None:
     assert "x-should-retry" not in response.headers
 
 
+@pytest.mark.parametrize(("wait", "hint"), [(600.0, None), (601.0, "false"), (None, None)])
+def test_who_would_have_to_wait_longer_than_any_client_does_is_told_not_to_come_back(
+    wait: float | None, hint: str | None
+) -> None:
+    response = refusal(QueueFull("the quota of the day is used up", retry_after=wait), "openai")
+    assert response.headers.get("x-should-retry") == hint
+
+
 def test_a_stopping_daemon_asks_to_come_back() -> None:
     response = refusal(ShuttingDown("bye", retry_after=1.0, retry=True), "anthropic")
     assert (response.status, response.headers["Retry-After"], response.headers["x-should-retry"]) == (503, "1", "true")
