@@ -8,12 +8,15 @@ from typing import Any
 
 import aiosqlite
 
+from llmqd.store.working import within
+
 _AGAIN = 0.05
 """Seconds between interrupts: one that comes before SQLite has begun a statement has no effect on it."""
 
 
 async def fetched(connection: aiosqlite.Connection, statement: str, values: Sequence[Any]) -> list[Mapping[str, Any]]:
-    """The rows by their columns' names. When it is cancelled the statement is interrupted and its end is waited for."""
+    """The rows by their columns' names, for one way to the thread of the connection and back. When it is cancelled the
+    statement is interrupted and its end is waited for."""
     fetching = asyncio.ensure_future(_fetch(connection, statement, values))
     try:
         return await asyncio.shield(fetching)
@@ -27,6 +30,4 @@ async def fetched(connection: aiosqlite.Connection, statement: str, values: Sequ
 
 
 async def _fetch(connection: aiosqlite.Connection, statement: str, values: Sequence[Any]) -> list[Mapping[str, Any]]:
-    async with connection.execute(statement, values) as cursor:
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
+    return await within(connection, lambda direct: direct.ask(statement, values))

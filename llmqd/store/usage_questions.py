@@ -72,6 +72,8 @@ SELECT (SELECT start FROM usage WHERE by = 'all' AND step = ?1 ORDER BY start LI
 """
 
 _SHARES = (0.5, 0.95, 0.99)
+_VISITED = ("all", "agent")
+"""Dimensions of which is known when sessions were active."""
 
 
 @dataclass(slots=True)
@@ -163,11 +165,15 @@ class UsageQuestions:
 
     async def overview(self, window: Window) -> Overview:
         """All calls of the window."""
-        [row] = await self._ask(_TOTALS, "all", *_pieces(window))
-        usage = Usage(**row)
-        await self._fill([usage], "all", window, parted=False)
-        await self._count_sessions([usage], "all", window)
-        [users] = await self._ask(_VALUES, "user", *_pieces(window))
+        [row], measured, sessions, [users] = await asyncio.gather(
+            self._ask(_TOTALS, "all", *_pieces(window)),
+            self._measured([""], "all", window, ("value",)),
+            self._sessions("all", window),
+            self._ask(_VALUES, "user", *_pieces(window)),
+        )
+        usage = Usage(**row, sessions=sessions.get("", 0))
+        if measured:
+            usage.measured(*measured["",])
         return Overview(usage, users["found"])
 
     async def by(
@@ -188,45 +194,60 @@ class UsageQuestions:
         statement = _BY_PART if by_part else _BY_VALUE if measured else _SPENT_BY_VALUE
         rows = await self._ask(statement, dimension, *_pieces(window))
         found = sorted((Usage(**row) for row in rows), key=_busiest if busiest_first else _dearest)[:limit]
-        if measured:
-            await self._fill(found, dimension, window, parted=by_part)
-        if dimension == "agent":
-            await self._count_sessions(found, dimension, window)
+        names = ("value", "part") if by_part else ("value",)
+        values = [usage.value for usage in found]
+        percentiles, sessions = await asyncio.gather(
+            self._measured(values if measured else [], dimension, window, names),
+            self._sessions(dimension, window),
+        )
+        for usage in found:
+            usage.sessions = sessions.get(usage.value, 0)
+            key = (usage.value, usage.part)[: len(names)]
+            if key in percentiles:
+                usage.measured(*percentiles[key])
         return found
 
     async def over_time(self, dimension: str, values: list[str], window: Window, step: int) -> list[Usage]:
         """For each of `values`, a Usage for each `step` of the window in the order of time, those without calls too."""
         asked = (dimension, step, window.start, window.end, orjson.dumps(values).decode())
-        found = {(row["start"], row["value"]): Usage(**row) for row in await self._ask(_OVER_TIME, *asked)}
-        rows = await self._ask(_HISTOGRAMS_OVER_TIME, *asked)
-        measured = await asyncio.to_thread(_measured, rows, ("start", "value"))
-        if dimension in ("all", "agent"):
-            for row in await self._ask(_SESSIONS_OVER_TIME, step, dimension, *window):
-                if (usage := found.get((row["start"], row["value"]))) is not None:
-                    usage.sessions = row["sessions"]
+        rows, histograms, sessions = await asyncio.gather(
+            self._ask(_OVER_TIME, *asked),
+            self._ask(_HISTOGRAMS_OVER_TIME, *asked),
+            self._ask(_SESSIONS_OVER_TIME, step, dimension, *window) if dimension in _VISITED else _nothing(),
+        )
+        found = {(row["start"], row["value"]): Usage(**row) for row in rows}
+        for row in sessions:
+            if (usage := found.get((row["start"], row["value"]))) is not None:
+                usage.sessions = row["sessions"]
+        measured = await asyncio.to_thread(_measured, histograms, ("start", "value"))
         for key, (latency, ttft) in measured.items():
-            found[key].measured(latency, ttft)
+            if key in found:  # a call may have ended between two questions
+                found[key].measured(latency, ttft)
         return [
             found.get((start, value)) or Usage(value=value, start=start)
             for value in values
             for start in window.steps(step)
         ]
 
-    async def _fill(self, found: list[Usage], dimension: str, window: Window, *, parted: bool) -> None:
-        values = orjson.dumps([usage.value for usage in found]).decode()
-        rows = await self._ask(_HISTOGRAMS, dimension, *_pieces(window), values)
-        names = ("value", "part") if parted else ("value",)
-        measured = await asyncio.to_thread(_measured, rows, names)
-        for usage in found:
-            key = (usage.value, usage.part) if parted else (usage.value,)
-            if key in measured:
-                usage.measured(*measured[key])
+    async def _measured(
+        self, values: list[str], dimension: str, window: Window, names: tuple[str, ...]
+    ) -> dict[tuple[Any, ...], tuple[Percentiles, Percentiles]]:
+        """Percentiles of latency and TTFT of these values, told apart by the columns named."""
+        if not values:
+            return {}
+        rows = await self._ask(_HISTOGRAMS, dimension, *_pieces(window), orjson.dumps(values).decode())
+        return await asyncio.to_thread(_measured, rows, names)
 
-    async def _count_sessions(self, found: list[Usage], dimension: str, window: Window) -> None:
+    async def _sessions(self, dimension: str, window: Window) -> dict[str, int]:
+        """How many sessions each value has had, where that is known of the dimension."""
+        if dimension not in _VISITED:
+            return {}
         rows = await self._ask(_SESSIONS, dimension, window.start, window.end, window.start)
-        counts = {row["value"]: row["sessions"] for row in rows}
-        for usage in found:
-            usage.sessions = counts.get(usage.value, 0)
+        return {row["value"]: row["sessions"] for row in rows}
+
+
+async def _nothing() -> Rows:
+    return []
 
 
 def _dearest(usage: Usage) -> tuple[int, int, str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -30,6 +30,15 @@ class Direct:
         """See Connection."""
         values: Any = () if parameters is None else parameters
         return self._connection.execute(sql, values).fetchall()
+
+    async def ask(self, sql: str, parameters: Sequence[Any]) -> list[Mapping[str, Any]]:
+        """The rows that a statement reads, by their columns' names."""
+        cursor = self._connection.execute(sql, parameters)
+        try:
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        finally:
+            cursor.close()
 
     @asynccontextmanager
     async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> AsyncIterator[None]:
