@@ -24,6 +24,7 @@ from yarl import URL
 from llmqd.errors import StaleConnection, UpstreamTimeout, UpstreamUnreachable
 from llmqd.exchange import Exchange, exchange
 from llmqd.pool import Pool
+from llmqd.wire import WireConnector
 
 if TYPE_CHECKING:
     from llmqd.config.model import Upstream
@@ -173,7 +174,7 @@ class UpstreamClient:
         )
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=_keep_alive_socket)
+        connector = WireConnector(limit=0, ttl_dns_cache=60, socket_factory=_keep_alive_socket)
         self._pool = Pool(connector, most=_most_connections)
         trace = aiohttp.TraceConfig()
         trace.on_connection_reuseconn.append(_reused)

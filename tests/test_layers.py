@@ -122,7 +122,7 @@ LAYERS = (
     ("detection", "messages", "litellm"),
     ("providers.operations", "providers.openai", "providers.anthropic", "providers.gemini", "providers.ollama"),
     ("exchange",),
-    ("pool",),
+    ("pool", "wire"),
     ("config.*",),
     ("config",),
     ("providers.*",),

@@ -9,6 +9,9 @@ stream be cut.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -33,6 +36,16 @@ _PROBES = 8
 
 _BACKSLASH = 0x5C
 
+_TOGETHER = 4
+"""So many messages that have come at once are searched as one piece; with fewer that is no gain."""
+
+_STOPS = 4
+"""So often the search of a piece may be stopped by a message that has to be looked at; then all behind it are."""
+
+_BETWEEN = b"\0"
+"""Stands in no mark and in no JSON."""
+
+_USAGE = re.compile(rb'"usage(?!":null)')
 _NOWHERE = b"\n"
 """Stands in no event but one whose data came in several lines; such a one is parsed."""
 
@@ -68,16 +81,52 @@ class MessageReader:
     def take(self, data: bytes) -> None:
         """One message as it stands on the wire. Never raises: what is no JSON is passed over."""
         mark = self._text_mark
-        if mark:
-            start = data.find(mark)
-            if start >= 0 and self._is_plain(data):
-                start += len(mark)
-                end = data.find(b'"', start)
-                while end > start and data[end - 1] == _BACKSLASH:
-                    end = data.find(b'"', end + 1)
-                self.facts.text_bytes += max(0, end - start)
-                return
-        self._parse(data)
+        if mark and mark in data and self._is_plain(data):
+            self._pass_over((data,))
+        else:
+            self._parse(data)
+
+    def take_all(self, messages: Sequence[bytes]) -> None:
+        """Messages that have come together: the same as each by itself, in a fraction of the time where most of them
+        only carry text."""
+        first, stops = 0, 0
+        if len(messages) >= _TOGETHER:
+            while first < len(messages) and not self._text_mark:
+                self.take(messages[first])
+                first += 1
+            ends = list(accumulate(len(each) + 1 for each in messages))
+            together = _BETWEEN.join(messages)
+            while first < len(messages) and stops < _STOPS:
+                stop = bisect_right(ends, self._first_to_look_at(together, ends[first - 1] if first else 0))
+                self._pass_over(messages[first:stop])
+                for each in messages[stop : stop + 1]:
+                    self.take(each)
+                first, stops = stop + 1, stops + 1
+        for each in messages[first:]:
+            self.take(each)
+
+    def _first_to_look_at(self, together: bytes, start: int) -> int:
+        """Where the first mark is that keeps a message from being plain; behind the end where there is none."""
+        found = [together.find(mark, start) for mark in (self._reason_mark, *self._call_marks)]
+        if together.count(b'"usage', start) != together.count(b'"usage":null', start) and (
+            usage := _USAGE.search(together, start)
+        ):
+            found.append(usage.start())
+        return min((at for at in found if at >= 0), default=len(together) + 1)
+
+    def _pass_over(self, messages: Sequence[bytes]) -> None:
+        """Messages without any such mark: those that hold a text bring nothing else."""
+        mark, width, size = self._text_mark, len(self._text_mark), 0
+        for each in messages:
+            start = each.find(mark) + width
+            if start < width:
+                self._parse(each)
+                continue
+            end = each.find(b'"', start)
+            while end > start and each[end - 1] == _BACKSLASH:
+                end = each.find(b'"', end + 1)
+            size += max(0, end - start)
+        self.facts.text_bytes += size
 
     def _is_plain(self, data: bytes) -> bool:
         # Backwards, because usage and reason stand near the end: half the time of a forward search.

@@ -62,11 +62,16 @@ class SseSplitter:
             self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         events: list[Event] = []
+        if self._started and not self._within_event and (end := chunk.rfind(b"\n\n") + 2) > 2:
+            events = self._whole_events(chunk[:end])
+            chunk = chunk[end:]
         self._lines(chunk, events)
-        self._between_events = self._started and not (
-            self._line or self._data or self._name or self._skipping or self._after_cr
-        )
+        self._between_events = self._started and not (self._within_event or self._after_cr)
         return events
+
+    @property
+    def _within_event(self) -> bool:
+        return bool(self._line or self._data or self._name or self._skipping)
 
     def flush(self) -> list[Event]:
         """The stream has ended: return the event that lacks its blank line, if there is one."""
@@ -77,7 +82,15 @@ class SseSplitter:
 
     def _whole_events(self, chunk: bytes) -> list[Event]:
         events: list[Event] = []
-        for block in chunk[:-2].split(b"\n\n"):
+        blocks = chunk[:-2].split(b"\n\n")
+        if (
+            len(chunk) <= self._max_event
+            and chunk.count(b"\n") == 2 * len(blocks)
+            and chunk.startswith(b"data: ")
+            and chunk.count(b"\n\ndata: ") == len(blocks) - 1
+        ):
+            return [(b"", block[6:]) for block in blocks]
+        for block in blocks:
             head, newline, rest = block.partition(b"\n")
             if len(block) > self._max_event:
                 self._lines(block + b"\n\n", events)

@@ -147,9 +147,7 @@ class Tap:
 
     def _read(self, chunk: bytes) -> None:
         if self._splitter is not None:
-            take = self._reader.take
-            for _, data in self._splitter.feed(chunk):
-                take(data)
+            self._reader.take_all([data for _, data in self._splitter.feed(chunk)])
         elif self._undecided:
             self._decide(chunk)
         elif not self._ignoring:

@@ -34,6 +34,11 @@ class Connection(RequestHandler):
         if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
             self._break_body(self._messages[-1][0])
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """aiohttp's, but only where reading was paused: it is asked for this with every chunk of a body."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def _break_body(self, fault: _ErrInfo) -> None:
         """Ends the body that was being received when this came, if there was one."""
         if len(self._messages) > 1:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from llmqd.call import Dialect
 from llmqd.providers.facts import Stage
 from llmqd.tap.reader import MessageReader, parse
-from tests.tap.recordings import CHAT_USAGE, WORDS, chunk
+from llmqd.tap.sse import SseSplitter
+from tests.tap.recordings import CHAT_USAGE, STREAMS, WORDS, Recording, chunk
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),
@@ -59,6 +60,10 @@ def test_no_bytes_make_the_reader_raise(chunks: list[bytes]) -> None:
         reader.take(data)
 
 
+def said(words: str) -> bytes:
+    return orjson.dumps(chunk({"content": words}))
+
+
 @given(st.lists(st.text(max_size=30).filter(lambda text: '"' not in text and "\\" not in text)))
 def test_text_is_counted_alike_whether_parsed_or_passed_over(words: list[str]) -> None:
     passing, parsing = MessageReader("openai"), MessageReader("openai")
@@ -71,6 +76,49 @@ def test_text_is_counted_alike_whether_parsed_or_passed_over(words: list[str]) -
     written = sum(len(orjson.dumps(word)) - len(orjson.dumps("")) for word in words)
     assert passing.facts.text_bytes == 1 + written
     assert parsing.facts.text_bytes == 1 + sum(len(word.encode()) for word in words)
+
+
+PLAIN = chunk({"content": "a few words"})
+LOOKED_AT = [
+    chunk({}) | {"usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}},
+    PLAIN | {"usage": None},
+    chunk({"content": ""}) | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+    chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}]}),
+    chunk({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}),
+    chunk({"content": "x", "tool_calls": []}),
+    chunk({"content": 'say "content":"twice"', "reasoning_content": "y"}),
+    chunk({"role": "assistant"}),
+    {"error": {"message": "overloaded", "type": "overloaded_error", "code": 529}},
+]
+BYTES = st.sampled_from([b"[DONE]", b"", b"nothing", b'{"delta":{"content":"cut off', b'{"content":"two\nlines"}'])
+MESSAGES = st.lists(
+    st.one_of(
+        st.just(orjson.dumps(PLAIN)), st.sampled_from(LOOKED_AT).map(orjson.dumps), BYTES, st.text(max_size=9).map(said)
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=500)
+@given(MESSAGES, st.sampled_from(["openai", "anthropic"]))
+def test_messages_that_come_together_say_the_same_as_one_by_one(messages: list[bytes], dialect: Dialect) -> None:
+    together, singly = MessageReader(dialect), MessageReader(dialect)
+    together.take_all(messages)
+    for message in messages:
+        singly.take(message)
+    assert together.facts == singly.facts
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("recording", STREAMS, ids=lambda each: each.dialect)
+def test_whole_streams_say_the_same_together(recording: Recording, times: int) -> None:
+    messages = [data for _, data in SseSplitter(1 << 20).feed(recording.body)] or recording.body.split(b"\n")
+    messages = messages[:-1] * times + messages[-1:]
+    together, singly = MessageReader(recording.dialect), MessageReader(recording.dialect)
+    together.take_all(messages)
+    for message in messages:
+        singly.take(message)
+    assert together.facts == singly.facts
 
 
 def test_escaped_quotes_do_not_end_the_text() -> None:
