@@ -116,11 +116,19 @@ class MessageReader:
 
     def _pass_over(self, messages: Sequence[bytes]) -> None:
         """Messages without any such mark: those that hold a text bring nothing else."""
-        mark, width, size = self._text_mark, len(self._text_mark), 0
-        for each in messages:
+        mark, calls, size = self._text_mark, self._call_marks, 0
+        width = len(mark)
+        for number, each in enumerate(messages, 1):
             start = each.find(mark) + width
             if start < width:
                 self._parse(each)
+                if (self._text_mark, self._call_marks) != (
+                    mark,
+                    calls,
+                ):  # other things are to be looked for from here on
+                    for rest in messages[number:]:
+                        self.take(rest)
+                    break
                 continue
             end = each.find(b'"', start)
             while end > start and each[end - 1] == _BACKSLASH:
