@@ -125,7 +125,7 @@ class MessageReader:
                 if (self._text_mark, self._call_marks) != (
                     mark,
                     calls,
-                ):  # other things are to be looked for from here on
+                ):  # judged by others from here on
                     for rest in messages[number:]:
                         self.take(rest)
                     break
