@@ -43,6 +43,7 @@ LONGEST = 0.050
 RATIO = 3.0
 """A question to the small ledger may be quicker by so much."""
 _CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "How long does a question take? " * 10}]}
+_NO_ANSWER = 0
 _WARM_UP = 3
 _ROUNDS = 3
 """Of PostgreSQL, where some questions take seconds."""
@@ -81,9 +82,12 @@ async def writing(http: aiohttp.ClientSession, url: str) -> AsyncIterator[list[i
             "X-LLMQD-Agent": f"agent-{number % 5}",
             "X-LLMQD-User": f"user-{number % 300}",
         }
-        async with http.post(f"{url}/v1/chat/completions", json=_CALL, headers=headers) as answer:
-            await answer.read()
-            statuses.append(answer.status)
+        try:
+            async with http.post(f"{url}/v1/chat/completions", json=_CALL, headers=headers) as answer:
+                await answer.read()
+                statuses.append(answer.status)
+        except (aiohttp.ClientError, TimeoutError):
+            statuses.append(_NO_ANSWER)
 
     async def steadily() -> None:
         began, sent = time.perf_counter(), 0
