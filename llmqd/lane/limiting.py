@@ -17,6 +17,9 @@ once: a call that comes later, but is more urgent, finds something left."""
 _HELD_BACK = 48.0
 """Seconds' worth of tokens in our picture of a bucket of 60 where the provider counts output as it comes: what comes
 later than we reckon must find something left. This costs nothing of the rate."""
+_GUESSED = 58.0
+"""The same where calls are counted when they begin: how long their prompts are is known only when they are answered,
+and those under way together may be longer than they look."""
 
 
 def meter_for(dimension: Dimension, limit: float, limits: Limits, wall_offset: float) -> Meter:
@@ -56,7 +59,7 @@ def _for_tokens(limit: float, limits: Limits, wall_offset: float, *, counted_lat
     `counted_late` says that the provider counts output when it is there, not when the call begins.
     """
     if limits.algorithm == "bucket":
-        return Bucket(limit, seconds=_HELD_BACK if counted_late else 60.0)
+        return Bucket(limit, seconds=_HELD_BACK if counted_late else _GUESSED)
 
     def window() -> Meter:
         if limits.algorithm == "fixed":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import deque
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -108,6 +109,24 @@ def test_tokens_by_a_chosen_algorithm_are_used_to_97_percent(algorithm: Algorith
     played = play(meter, strict(algorithm, TPM), TPM, steady_from=120, cost=twentyfold)
     assert played.refused == 0
     assert played.utilisation >= 0.97
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_prompts_that_are_longer_than_they_look_overdraw_no_bucket_before_they_are_known(seed: int) -> None:
+    meter = meter_for("input_tokens_per_minute", TPM, Limits(algorithm="bucket"), 0.0)
+    provider, chance, now = strict("bucket", TPM), random.Random(seed), 1000.0
+    under_way: deque[tuple[float, float, float]] = deque()
+    while now < 1300.0:
+        amount = twentyfold(chance) / 4
+        now = max(now, meter.ready_at(amount, now))
+        meter.take(amount, now)
+        real = amount * chance.uniform(0.8, 1.2)
+        assert provider.wait(now, real) <= 0
+        provider.take(now, real)
+        under_way.append((now + 3.0, now, real - amount))
+        while under_way[0][0] <= now:
+            _, at, change = under_way.popleft()
+            meter.correct(change, now, at)
 
 
 def test_tokens_are_paced_so_that_something_is_left_for_who_comes_later() -> None:
