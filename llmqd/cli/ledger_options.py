@@ -41,7 +41,7 @@ def _add_sessions(command: argparse.ArgumentParser, add_location: AddLocation) -
     actions = command.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
     listed = actions.add_parser("list", help="show sessions that fit, the one that began last first")
     search = actions.add_parser("search", help="show sessions in which some words were said in one message")
-    search.add_argument("words", metavar="WORD", nargs="+", help="words, or parts of words, in any case")
+    search.add_argument("words", metavar="WORD", nargs="+", help="whole words, in any case; refund* is a beginning")
     for action in (listed, search):
         _add_filters(action)
         action.add_argument("--limit", metavar="N", type=_some, default=50, help="how many, 1 to 1000 (default: 50)")
