@@ -92,6 +92,7 @@ LAYERS = (
     ("auth.key_lanes",),
     ("store.postgres.*", "store.postgres"),
     ("cluster.shared_lane",),
+    ("cluster.held_turn",),
     ("cluster.arbiter", "cluster.link", "cluster.seen_lane"),
     ("cluster.owned_lane", "cluster.slots"),
     ("cluster.wire", "cluster.past", "cluster.redis_time", "cluster.scripts", "cluster.timing", "cluster"),

@@ -94,6 +94,8 @@ class Arbiter:
         self._slots: Slots | None = None
         self._distance = 0.0
         """Seconds that calls keep between them, 0 where they need not."""
+        self._after = -math.inf
+        """When the first call may leave after those that have been given slots."""
         self._silent: tuple[Collection[int], int] = ((), 1)
         self._work: asyncio.Task[None] | None = None
 
@@ -173,6 +175,8 @@ class Arbiter:
         self.members = members + len(silent)
         part = 1.0
         if not silent:
+            if self._slots is not None:
+                self._after = self._slots.last + self._distance
             self._slots = None
         elif self._slots is None or self._silent != (silent, parts):
             self._slots = Slots(set(range(parts)) - set(silent), parts)
@@ -300,6 +304,8 @@ class Arbiter:
         moment = self._time.there(self.lane.leaves_at(ticket))
         if self._slots is not None and (seconds := interval(self.lane.figures(), ("", ticket.group), self._part)):
             moment = self._slots.next(moment, seconds)
+        elif moment < self._after:
+            moment, self._after = self._after, self._after + self._distance
         self._post(member, ["g", number, moment, self._valid()])
         assert ticket.ask is not None
         model, tokens = ticket.ask.model or "", (ticket.ask.input_tokens, ticket.ask.output_tokens)

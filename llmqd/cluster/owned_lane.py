@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from llmqd.cluster.timing import APART
 from llmqd.lane.announcer import Announcer
 from llmqd.lane.flow import flow_of
 from llmqd.lane.lane import Lane
@@ -45,7 +46,7 @@ class OwnedLane(Lane):
         """A call has left at `sent`; it could have at `ready`."""
         if ticket.grant is not None:
             self._throttle.poised(ticket.grant, ready)
-            self._throttle.sent(ticket.grant, sent)
+            self._throttle.sent(ticket.grant, sent + APART)
             self._admit()
 
     def adopt(self, ticket: Ticket, size: BodySize, taken: float) -> None:

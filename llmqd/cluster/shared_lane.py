@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llmqd.cluster import wire
-from llmqd.cluster.arbiter import VALID
+from llmqd.cluster.held_turn import HeldTurn
 from llmqd.cluster.past import KEPT, Past, usages
 from llmqd.cluster.seen_lane import SeenLane
 from llmqd.cluster.slots import LATE, Slots, interval
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _MOST_MISSED = 4
 """Own slots in a row that a call may come too late for; then it goes, however late."""
+_LATER = 0.0001
+"""Seconds by which a call left later than it was said to, from which on that is told."""
 _REMEMBERED = 1024
 """Calls that were refused or failed whose numbers are remembered until they ask again."""
 
@@ -47,19 +49,6 @@ class Seat(Protocol):
     def add(self, lane: SharedLane) -> None: ...
 
     def retuned(self, lane: SharedLane) -> None: ...
-
-
-class _Held:
-    """A turn that the owner of the lane gave: not before `moment`, and not after `expires` (monotonic)."""
-
-    __slots__ = ("expires", "moment", "number", "ready", "sent")
-
-    def __init__(self, number: int, moment: float, valid: float = VALID, *, sent: float | None = None) -> None:
-        self.number = number
-        self.moment = moment
-        self.expires = moment + valid
-        self.ready = moment
-        self.sent = sent
 
 
 class SharedLane(SeenLane):
@@ -90,7 +79,7 @@ class SharedLane(SeenLane):
         self._left: deque[Ticket] = deque()
         self._last = 0
         self._away: dict[int, Ticket] = {}
-        self._held: dict[Ticket, _Held] = {}
+        self._held: dict[Ticket, HeldTurn] = {}
         self._slots = Slots([0], 1)
         self._part = 1.0
         self._samples: list[Sample] = []
@@ -178,6 +167,13 @@ class SharedLane(SeenLane):
         held.sent = now
         self._send(["s", held.number, self._seat.time.there(held.ready), self._seat.time.there(now)])
 
+    def flushed(self, ticket: Ticket) -> None:
+        held, now = self._held.get(ticket), self._clock()
+        if held is None:
+            super().flushed(ticket)
+        elif held.sent is not None and now - held.sent > _LATER:
+            self._send(["s", held.number, self._seat.time.there(held.ready), self._seat.time.there(now)])
+
     def answered(self, ticket: Ticket, observed: tuple[Observed, ...]) -> None:
         held = self._held.get(ticket)
         if held is None:
@@ -249,7 +245,7 @@ class SharedLane(SeenLane):
             ticket.call.priority, self._queue.ageing = priority, ageing
         else:
             self._queue.take()
-        self._held[ticket] = _Held(number, moment, valid)
+        self._held[ticket] = HeldTurn(number, moment, valid)
         self._turns[ticket] = now
         self.granted += 1
         self._announcer.started(ticket.call, now)
@@ -283,7 +279,7 @@ class SharedLane(SeenLane):
         for ticket in self._turns:
             if ticket not in self._held:
                 sent = ticket.grant is not None and ticket.grant.reservation.sent
-                self._held[ticket] = _Held(self._number(ticket), now, sent=self._turns[ticket] if sent else None)
+                self._held[ticket] = HeldTurn(self._number(ticket), now, sent=self._turns[ticket] if sent else None)
                 ticket.grant = None
         self._expected.clear()
         self._unsent.clear()

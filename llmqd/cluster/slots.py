@@ -37,6 +37,11 @@ class Slots:
         self._count = count
         self._last = -math.inf
 
+    @property
+    def last(self) -> float:
+        """The begin of the last slot that was given."""
+        return self._last
+
     def next(self, at: float, seconds: float) -> float:
         """The begin of the next own slot, not before `at`, where slots have so many seconds."""
         number = max(

@@ -14,3 +14,6 @@ BACK = 3.0
 """Seconds that others have, once Redis is back, to come back as well before calls go on without them."""
 GATHER = 1.0
 """Seconds that a new owner waits for what the others have to say."""
+APART = 0.0003
+"""Seconds by which the clocks of two daemons may differ, as well as each knows Redis's: calls that have to keep their
+distance keep so much more."""

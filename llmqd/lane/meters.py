@@ -102,6 +102,8 @@ class Bucket(Meter):
         self._seconds = window if seconds is None else seconds
         self._overdraft = overdraft
         self._full_at = float("-inf")
+        self._begun: float | None = None
+        """When the first amount was taken since it was full last, until that is known to be sent."""
         self._set(limit)
 
     def _set(self, limit: float) -> None:
@@ -119,7 +121,15 @@ class Bucket(Meter):
         return self._full_at - (self._held - min(amount, self._held)) / self._rate
 
     def take(self, amount: float, now: float, *, waited: bool = False) -> None:
+        if self._full_at <= now:
+            self._begun = now
         self._full_at = max(self._full_at, now) + amount / self._rate
+
+    def sent(self, now: float, taken: float) -> None:
+        """A full bucket does not begin to refill before something is there: it refilled for nobody until then."""
+        if self._begun is not None and taken >= self._begun:
+            self._full_at += max(now - self._begun, 0.0)
+            self._begun = None
 
     def seconds_for(self, amount: float) -> float:
         """The time in which so much is refilled."""

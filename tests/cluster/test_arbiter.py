@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -29,6 +29,8 @@ class Members:
         self.clock = asyncio.get_running_loop().time
         self.turns: list[tuple[str, str]] = []
         """Who had a turn: member and flow."""
+        self.left: list[float] = []
+        """When."""
         self.arbiter: Arbiter
         self._numbers = count(1)
         self._flows: dict[tuple[str, int], str] = {}
@@ -50,6 +52,7 @@ class Members:
     def _leave(self, member: str, number: int) -> None:
         self.turns.append((member, self._flows[member, number]))
         now = self.clock()
+        self.left.append(now)
         self.arbiter.receive(member, ["s", number, now, now])
         asyncio.get_running_loop().call_later(0.05, self.arbiter.receive, member, ["l", number, None, True])
 
@@ -82,6 +85,23 @@ def test_an_urgent_call_is_the_next_one_past_a_thousand_that_wait_elsewhere() ->
             members.ask("b", "one", priority=1)
             await asyncio.sleep(1)
             assert ("b", "one") in members.turns[before : before + 2]  # one may have had its turn already
+
+    run_virtual(scenario())
+
+
+def test_when_silent_daemons_are_back_the_next_call_keeps_away_from_those_that_were_given_slots() -> None:
+    async def scenario() -> None:
+        async with deciding(Limits(600, 1)) as members:
+            members.arbiter.view()
+            members.arbiter.share(2, (2, 3), 4)
+            await asyncio.sleep(0.7 - members.clock() % 0.5)  # two slots of others are next
+            members.ask("a", "slow")
+            members.arbiter.share(4, (), 4)
+            for _ in range(6):
+                members.ask("b", "quick")
+            await asyncio.sleep(2)
+            assert len(members.left) == 7
+            assert min(later - earlier for earlier, later in pairwise(sorted(members.left))) >= 0.1
 
     run_virtual(scenario())
 

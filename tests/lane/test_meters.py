@@ -19,6 +19,16 @@ def test_a_full_bucket_gives_its_burst_at_once_and_then_evenly() -> None:
     assert bucket.ready_at(1, 100.0) == pytest.approx(101.005)
 
 
+def test_a_full_bucket_refills_only_from_the_moment_at_which_something_has_left() -> None:
+    bucket = Bucket(60, burst=3)
+    for _ in range(3):
+        bucket.take(1, 100.0)
+    bucket.sent(100.2, 100.0)
+    assert bucket.ready_at(1, 100.2) == pytest.approx(101.205)
+    bucket.sent(100.4, 100.0)
+    assert bucket.ready_at(1, 100.4) == pytest.approx(101.205)
+
+
 def test_a_bucket_without_burst_holds_a_whole_window() -> None:
     bucket = Bucket(6000)
     assert bucket.capacity == 6000
