@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check screenshots bench bench-analytics bench-beside bench-postgresql bench-queue bench-sessions bench-texts test-faults test-kills fuzz soak deb image test-deb test-trixie clean
+.PHONY: run test check screenshots bench bench-analytics bench-beside bench-cluster bench-postgresql bench-queue bench-sessions bench-texts test-faults test-kills test-cluster-faults fuzz soak deb image test-deb test-trixie clean
 
 run: $(VENV)/.run  ## start the daemon on its defaults: port 8080, data below ./var
 	exec $(BIN)/llmqd serve --defaults
@@ -38,6 +38,9 @@ bench-analytics: $(VENV)/.test  ## how long questions to the API take at 1,000,0
 bench-postgresql: $(VENV)/.test  ## how long they take with 10,000,000 calls in PostgreSQL; CALLS=1000000
 	$(BIN)/python -m bench.postgresql $(if $(CALLS),--calls $(CALLS))
 
+bench-cluster: $(VENV)/.test  ## four daemons with one Redis before strict upstreams of every kind; ROWS='"bucket of 1" fast': some
+	$(BIN)/python -m bench.cluster $(ROWS)
+
 bench-beside: $(VENV)/.test  ## what a call costs beside the way: its session, its texts, its record, journal and database
 	$(BIN)/python -m bench.beside
 
@@ -49,6 +52,9 @@ test-faults: $(VENV)/.test  ## every fault under load, with its table; LONG=1: 3
 
 test-kills: $(VENV)/.test  ## kill -9 at 200 random moments under load: nothing lost, doubled or overspent; KILLS=20, LOAD=100, SEED=1
 	$(BIN)/python -m tests.faults.kills $(if $(KILLS),--kills $(KILLS)) $(if $(LOAD),--load $(LOAD)) $(if $(SEED),--seed $(SEED))
+
+test-cluster-faults: $(VENV)/.test  ## daemons, Redis and PostgreSQL killed, stopped and cut off under load; PART=0.2: shorter; LOAD=40
+	$(BIN)/python -m bench.cluster_faults $(if $(PART),--part $(PART)) $(if $(LOAD),--load $(LOAD)) $(if $(ONLY),--only '$(ONLY)')
 
 fuzz: $(VENV)/.test  ## broken bytes from clients and upstream against a real daemon; MINUTES=10, SEED=1: the same again
 	$(BIN)/python -m tests.faults.fuzz $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

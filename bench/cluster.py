@@ -1,19 +1,17 @@
-"""`python -m bench.cluster SCENARIO…`: several daemons, a real Redis and a strict upstream as processes, under load.
+"""`make bench-cluster`: several daemons, a real Redis and a strict upstream as processes, under load.
 
-Prints for each scenario what the upstream let through and refused, what clients saw, and the rate around a fault.
+Prints for each scenario what the upstream let through and refused, what clients saw, and how much of it was used.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.queue.load import Calls, Load, fetch
@@ -33,68 +31,23 @@ class Stage:
     redis: RedisServer
     daemons: list[LlmqdProcess]
     began: float = 0.0
-    marks: list[tuple[str, float]] = field(default_factory=list)
-
-    def mark(self, what: str) -> None:
-        """Remembers when something was done."""
-        self.marks.append((what, time.time()))
-
-
-Fault = Callable[[Stage], Awaitable[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """`settings` stand in the daemons' [[upstream]]. `fault` runs beside the load, from its start."""
+    """`settings` stand in the daemons' [[upstream]]."""
 
     spec: Spec
     settings: str
     seconds: float = 70.0
     daemons: int = 4
     clients: int = 15
-    fault: Fault | None = None
     queue: str = ""
 
 
-async def killed(stage: Stage) -> None:
-    """kill -9 of the first daemon, which owns the lane."""
-    await asyncio.sleep(20)
-    stage.mark("kill -9 of the owner")
-    await stage.daemons[0].kill()
-
-
-async def other_killed(stage: Stage) -> None:
-    """kill -9 of a daemon that does not own the lane."""
-    await asyncio.sleep(20)
-    stage.mark("kill -9 of another one")
-    await stage.daemons[-1].kill()
-
-
-async def stopped(stage: Stage) -> None:
-    """SIGSTOP of the owner, for 30 seconds."""
-    await asyncio.sleep(15)
-    stage.mark("SIGSTOP of the owner")
-    stage.daemons[0].signal(signal.SIGSTOP)
-    await asyncio.sleep(30)
-    stage.mark("SIGCONT")
-    stage.daemons[0].signal(signal.SIGCONT)
-
-
-async def without_redis(stage: Stage) -> None:
-    """Redis is killed, and comes back empty after 30 seconds."""
-    await asyncio.sleep(15)
-    stage.mark("Redis killed")
-    stage.redis.kill()
-    await asyncio.sleep(30)
-    stage.mark("Redis back")
-    stage.redis.start()
-
-
-def _rpm(
-    kind: str, per_minute: float = 600, more: str = "", seconds: float = 70, fault: Fault | None = None
-) -> Scenario:
+def _rpm(kind: str, per_minute: float = 600, more: str = "", seconds: float = 70) -> Scenario:
     settings = f"requests_per_minute = {per_minute}\n{more}"
-    return Scenario(spec=Spec(kind=kind, per_minute=per_minute), settings=settings, seconds=seconds, fault=fault)
+    return Scenario(spec=Spec(kind=kind, per_minute=per_minute), settings=settings, seconds=seconds)
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -112,10 +65,6 @@ SCENARIOS: dict[str, Scenario] = {
         settings="requests_per_minute = 0\ntokens_per_minute = 60000",
         seconds=130,
     ),
-    "killed": _rpm("bucket of 1", fault=killed),
-    "other killed": _rpm("bucket of 1", fault=other_killed),
-    "stopped": _rpm("bucket of 1", fault=stopped, seconds=60),
-    "without redis": _rpm("bucket of 1", fault=without_redis, seconds=65),
     "learned": Scenario(spec=Spec(kind="bucket", per_minute=600, headers="openai"), settings="", seconds=60),
     "open": Scenario(spec=Spec(), settings="requests_per_minute = 0\nlearn = false", daemons=2, clients=40, seconds=20),
 }
@@ -142,8 +91,7 @@ async def play(name: str, scenario: Scenario) -> None:
         await asyncio.sleep(2)
         stage = Stage(port, redis, daemons, time.time())
         loads = [Load(daemon.port, Calls(headers=(("X-LLMQD-User", f"u{n}"),))) for n, daemon in enumerate(daemons)]
-        running = [load.run(scenario.clients, scenario.seconds) for load in loads]
-        await asyncio.gather(*running, *([scenario.fault(stage)] if scenario.fault is not None else []))
+        await asyncio.gather(*(load.run(scenario.clients, scenario.seconds) for load in loads))
         counted = await fetch(port, "/figures")
         report(name, scenario, stage, loads, counted)
         for number, daemon in enumerate(daemons):
@@ -165,17 +113,11 @@ def report(name: str, scenario: Scenario, stage: Stage, loads: list[Load], count
     )
     for error in {error for load in loads for error in load.errors}:
         print("   ", error[:200])
-    if stage.marks:
-        by_second = Counter(int(at - stage.began) for at in times)
-        print("   ", *(f"{what} at {at - stage.began:.1f} s;" for what, at in stage.marks))
-        refused = [f"{at - stage.began:.2f}" for at in counted["refused_at"]][:12]  # type: ignore[attr-defined]
-        print("    a second:", *(by_second[second] for second in range(int(scenario.seconds))), "refused at", *refused)
     sys.stdout.flush()
 
 
 async def _end(daemon: LlmqdProcess) -> None:
     if daemon.running:
-        daemon.signal(signal.SIGCONT)
         await daemon.kill()
 
 

@@ -33,6 +33,10 @@ class LlmqdProcess:
         """What stands behind `llmqd serve`."""
         return ["--config", str(self.config)]
 
+    def command(self) -> list[str]:
+        """What is run."""
+        return [sys.executable, "-m", "llmqd", "serve", *self.arguments()]
+
     def write(self, toml: str, server: str = "") -> None:
         """Another configuration, for the next start or a reload."""
         self.config.write_text(
@@ -58,11 +62,7 @@ class LlmqdProcess:
         self.messages.clear()
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "llmqd",
-                "serve",
-                *self.arguments(),
+                *self.command(),
                 env={"PATH": os.environ["PATH"], "NOTIFY_SOCKET": str(path)} | self.environ,
                 stdout=log,
                 stderr=log,

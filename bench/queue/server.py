@@ -24,14 +24,14 @@ Script = Callable[[Received], Answer]
 
 
 class StrictServer:
-    """Plays a script on 127.0.0.1; calls are judged in the order in which their last bytes arrived.
+    """Plays a script on a free port of `host`; calls are judged in the order in which their last bytes arrived.
 
     `script` answers every request; its `at` is Unix time. `limiter` bounds the POST calls in flight; those beyond it
     are refused and counted in `refused`, the times of the others are in `played`. Answers of the script may end `clean`
     or by a `reset` before the status line.
     """
 
-    def __init__(self, script: Script, limiter: Concurrency | None = None) -> None:
+    def __init__(self, script: Script, limiter: Concurrency | None = None, host: str = "127.0.0.1") -> None:
         self._script = script
         self._limiter = limiter
         self._arrived: list[tuple[float, _Connection, Received]] = []
@@ -44,7 +44,7 @@ class StrictServer:
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)  # connections inherit it
         self._listener.setblocking(False)
-        self._listener.bind(("127.0.0.1", 0))
+        self._listener.bind((host, 0))
         self._listener.listen(4096)
         self.port: int = self._listener.getsockname()[1]
         self._loop.add_reader(self._listener, self._accept)

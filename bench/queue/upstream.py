@@ -27,7 +27,8 @@ class Spec:
 
     `kind`: how `per_minute` calls are enforced (see `meter`); None is no limit on calls. `tokens`: header name ->
     (charging, kind, tokens a minute). `change`: (seconds from the first call, factor). `lengths`: the shortest and the
-    longest answer in tokens. `faults`: the share of calls that fail. The rest as in StrictProvider.
+    longest answer in tokens. `faults`: the share of calls that fail. `host`: the address to listen on. The rest as in
+    StrictProvider.
     """
 
     kind: str | None = None
@@ -40,6 +41,7 @@ class Spec:
     headers: Style | None = None
     retry_after: bool = True
     faults: float = 0.0
+    host: str = "127.0.0.1"
     change: tuple[float, float] | None = None
     seed: int = 1
 
@@ -105,7 +107,7 @@ async def main() -> None:
             return json_answer(figures(played, server.refused, server.played))
         return played(request)
 
-    server = StrictServer(script, Concurrency(spec.concurrency) if spec.concurrency else None)
+    server = StrictServer(script, Concurrency(spec.concurrency) if spec.concurrency else None, spec.host)
     print(server.port, flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)
     server.close()

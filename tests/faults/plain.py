@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _ID = re.compile(rb"\r\nx-llmqd-request-id: *(\S+)", re.IGNORECASE)
@@ -24,9 +25,9 @@ class Refused(OSError):
 
 
 class PlainClient:
-    """Calls one port of this machine. `close` ends its connections."""
+    """Calls one port, or one unix socket, of this machine. `close` ends its connections."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int | Path) -> None:
         self._port = port
         self._kept: list[Connection] = []
 
@@ -63,6 +64,8 @@ class PlainClient:
                 return reader, writer
             writer.transport.abort()
         try:
+            if isinstance(self._port, Path):
+                return await asyncio.open_unix_connection(self._port, limit=1 << 20)
             return await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 20)
         except OSError as error:
             raise Refused(str(error)) from error
