@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from llmqd.cluster import wire
 from llmqd.cluster.owned_lane import OwnedLane
 from llmqd.cluster.past import KEPT, Past, usages
-from llmqd.cluster.slots import SLOWER, Slots, interval
+from llmqd.cluster.slots import LATE, SLOWER, Slots, interval
 from llmqd.errors import CallRefused
 from llmqd.lane.standing import Standing
 from llmqd.lane.ticket import Ticket
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from llmqd.call import Call
     from llmqd.cluster.redis_time import RedisTime
 
-VALID, _OF_INTERVAL, _LONGEST = 0.5, 0.8, 0.2
-"""Seconds after its moment until which a call that was let through may leave; later it needs another turn. Where calls
-keep their distance, the share of that, and the most: later the next one may be on its way already."""
+VALID, _VALID_APART = 0.5, 0.2
+"""Seconds after its moment until which a call that was let through may leave; later it needs another turn. The latter
+where calls keep their distance: later the next one may be on its way already, see `timing.NEWS`. In a slot: `LATE`."""
 _EASIER = 1.02
 """How much slower than their slots calls go that leave those of others free: slots are never used up."""
 _REMEMBERED = 4096
@@ -317,7 +317,9 @@ class Arbiter:
         step[3] = max(step[3], moment)
 
     def _valid(self) -> float:
-        return min(self._distance * _OF_INTERVAL, _LONGEST) if self._distance else VALID
+        if self._slots is not None:
+            return LATE * SLOWER * self._distance or VALID
+        return _VALID_APART if self._distance else VALID
 
     def _refused(self, place: tuple[str, int], error: CallRefused) -> None:
         if error is not _GONE and self._tickets.pop(place, None) is not None:

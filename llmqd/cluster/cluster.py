@@ -23,7 +23,7 @@ from llmqd.cluster.owned_lane import OwnedLane
 from llmqd.cluster.past import KEPT
 from llmqd.cluster.redis_time import RedisTime
 from llmqd.cluster.shared_lane import SharedLane
-from llmqd.cluster.timing import ALONE, BACK, BEAT, FORGOTTEN, GATHER, GONE, LEASE
+from llmqd.cluster.timing import ALONE, BACK, BEAT, FORGOTTEN, GATHER, GONE, LEASE, NEWS
 from llmqd.lane.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -326,7 +326,8 @@ class Cluster:
         self._messages.report(lane.name, ["R", join, report])
 
     def _own(self, lane: SharedLane, token: int) -> None:
-        throttle = Throttle(lane.key.limits, learns=lane.learns, noise=random.random, wall_offset=self.time.offset)
+        offset = self.time.offset
+        throttle = Throttle(lane.key.limits, learns=lane.learns, noise=random.random, wall_offset=offset, patience=NEWS)
         owned = OwnedLane(
             lane.name,
             lane.upstream,
@@ -346,9 +347,8 @@ class Cluster:
             clock=self._clock,
             waits_for=self._members,
         )
-        for member in self._members:
-            if member != self.me:
-                self._messages.down(lane.name, member, ["h"])
+        for member in {*self._members} - {self.me}:
+            self._messages.down(lane.name, member, ["h"])
 
     async def _gathered(self) -> None:
         """Lets new arbiters begin that have heard of everybody, or have waited for long enough."""

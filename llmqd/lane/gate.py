@@ -78,9 +78,11 @@ class Gate:
     assumed rate is waived where the group has a rate of its own.
 
     `wall_offset` is the wall clock (seconds since 1970) minus the monotonic one; windows of the wall clock need it.
+    `patience` is how long calls that keep their distance wait at least for news of the one before.
     """
 
-    def __init__(self, limits: Limits, *, wall_offset: float = 0.0) -> None:
+    def __init__(self, limits: Limits, *, wall_offset: float = 0.0, patience: float = 0.0) -> None:
+        self._patience = patience
         self._wall_offset = wall_offset
         self._limits = limits
         self._share = 1.0
@@ -254,7 +256,9 @@ class Gate:
                 if gauge.meter is None or at >= gauge.first:
                     continue
                 if gauge not in meters:
-                    meters[gauge] = meter_for(gauge.dimension, gauge.in_force, gauge.limits, self._wall_offset)
+                    meters[gauge] = meter_for(
+                        gauge.dimension, gauge.in_force, gauge.limits, self._wall_offset, self._patience
+                    )
                 meters[gauge].seed(_amount(sent, ask, gauge), at)
         for gauge, meter in meters.items():
             gauge.recall(meter, now)
@@ -320,7 +324,7 @@ class Gate:
     def _new_gauges(self, group: str, limits: Limits) -> dict[Dimension, Gauge]:
         gauges = {dimension: Gauge(dimension, group, limits) for dimension in DIMENSIONS}
         for gauge in gauges.values():
-            gauge.share = self._share
+            gauge.share, gauge.patience = self._share, self._patience
         return gauges
 
     def _of(self, ask: Ask) -> Iterator[Gauge]:

@@ -24,6 +24,7 @@ class Gauge:
         "learned",
         "limits",
         "meter",
+        "patience",
         "recalled",
         "share",
     )
@@ -36,6 +37,8 @@ class Gauge:
         self.meter: Meter | None = None
         self.first = math.inf
         """When the meter has counted for the first time: what was sent before that it does not know by itself."""
+        self.patience = 0.0
+        """As in Even."""
         self.share = 1.0
         """Part of the limit that is ours to use."""
         self.recalled = 0.0
@@ -68,11 +71,11 @@ class Gauge:
         if not limit:
             self.meter = None
         elif self.meter is None:
-            self.meter = meter_for(self.dimension, limit, self.limits, wall_offset)
+            self.meter = meter_for(self.dimension, limit, self.limits, wall_offset, self.patience)
             self.first, self.recalled = math.inf, 0.0
         elif anew and self.dimension != "max_concurrent":
             used = self.meter.amount_used(now)
-            self.meter = meter_for(self.dimension, limit, self.limits, wall_offset)
+            self.meter = meter_for(self.dimension, limit, self.limits, wall_offset, self.patience)
             self.meter.seed(min(used, self.meter.capacity), now)
         else:
             self.meter.retune(limit, now)

@@ -22,30 +22,30 @@ _GUESSED = 58.0
 and those under way together may be longer than they look."""
 
 
-def meter_for(dimension: Dimension, limit: float, limits: Limits, wall_offset: float) -> Meter:
+def meter_for(dimension: Dimension, limit: float, limits: Limits, wall_offset: float, patience: float = 0.0) -> Meter:
     """A meter for `limit`, which is above 0; `limits` says by which algorithm.
 
-    `wall_offset` is the wall clock (seconds since 1970) minus the monotonic one.
+    `wall_offset` is the wall clock (seconds since 1970) minus the monotonic one. `patience` as in Even.
     """
     if dimension == "max_concurrent":
         return Concurrency(limit)
     if dimension == "requests_per_day":
         return FixedWindow(limit, Days(_zone(limits.day_zone), wall_offset))
     if dimension == "requests_per_second":
-        return _for_calls(limit, 1.0, 0.0, limits, wall_offset)
+        return _for_calls(limit, 1.0, 0.0, limits, wall_offset, patience)
     if dimension == "requests_per_minute":
-        return _for_calls(limit, 60.0, limits.quantum, limits, wall_offset)
+        return _for_calls(limit, 60.0, limits.quantum, limits, wall_offset, patience)
     late = dimension != "input_tokens_per_minute" and limits.reserve_output == "typical"
     return _for_tokens(limit, limits, wall_offset, counted_late=late)
 
 
-def _for_calls(limit: float, window: float, part: float, limits: Limits, wall_offset: float) -> Meter:
+def _for_calls(limit: float, window: float, part: float, limits: Limits, wall_offset: float, patience: float) -> Meter:
     if limits.algorithm == "fixed":
         return FixedPeriods(limit, window, wall_offset, part)
     if limits.algorithm == "sliding":
         return SlidingWindow(limit, window, part)
     if limits.algorithm == "even" or limits.burst == 1:
-        return Even(limit, window, part)
+        return Even(limit, window, part, patience=patience)
     bucket = Bucket(limit, window, burst=float(limits.burst))
     in_parts = [SlidingWindow(limit, window, part)] if part else []
     if limits.algorithm == "bucket":

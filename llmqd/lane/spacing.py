@@ -44,12 +44,14 @@ class Even(Meter):
     next one waits up to one interval longer than it would: its caller should ask `ready_at` again after `sent`.
 
     Where the interval is no longer than LUMP, calls go in small lumps, and a sliding window of one second stands in for
-    the strict interval. `part` says that the provider splits its window, as in `slice_of`.
+    the strict interval. `part` says that the provider splits its window, as in `slice_of`. `patience` is how long, in
+    seconds, the next call waits at least for the news that the one before has left.
     """
 
-    def __init__(self, limit: float, window: float = 60.0, part: float = 0.0) -> None:
+    def __init__(self, limit: float, window: float = 60.0, part: float = 0.0, *, patience: float = 0.0) -> None:
         self._window = window
         self._part = part
+        self._least_patience = patience
         self._due = float("-inf")
         self._last_sent = float("-inf")
         self._unsent: list[float] = []
@@ -67,7 +69,7 @@ class Even(Meter):
         self._spacing = interval * (1 + HEADROOM)
         self._closest = interval * (1 + _CLOSEST)
         self._most_lead = min(_MOST_LEAD, interval * _MOST_OF_INTERVAL)
-        self._patience = min(interval, _PATIENCE)
+        self._patience = max(min(interval, _PATIENCE), self._least_patience)
         if interval > LUMP:
             self._second = None
         elif self._second is None:

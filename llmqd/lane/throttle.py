@@ -71,16 +71,24 @@ class _Group:
 
 
 class Throttle:
-    """Decides for one lane. Pure: times are monotonic seconds, `noise` gives 0 to 1.
+    """Decides for one lane. Pure: times are monotonic seconds, `noise` gives 0 to 1, `patience` as in Gate.
 
     A call passes in this order: `ask`, `hold` until it is None, `take`, `poised`, `sent` when the moment is there that
     this gave, then `answered` or `refused`, and at its end `settle`; or `give_back` if it was never sent.
     """
 
-    def __init__(self, limits: Limits, *, learns: bool, noise: Callable[[], float], wall_offset: float) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        learns: bool,
+        noise: Callable[[], float],
+        wall_offset: float,
+        patience: float = 0.0,
+    ) -> None:
         self._noise = noise
         self._wall_offset = wall_offset
-        self._gate = Gate(limits, wall_offset=wall_offset)
+        self._gate = Gate(limits, wall_offset=wall_offset, patience=patience)
         self._estimator = Estimator()
         self._groups: dict[str, _Group] = {}
         self._gone_pauses = 0

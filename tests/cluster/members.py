@@ -17,6 +17,7 @@ from llmqd.cluster.arbiter import Arbiter
 from llmqd.cluster.owned_lane import OwnedLane
 from llmqd.cluster.redis_time import RedisTime
 from llmqd.cluster.shared_lane import SharedLane
+from llmqd.cluster.timing import NEWS
 from llmqd.config.model import Key, Limits, Queue
 from llmqd.lane.estimate import BodySize
 from llmqd.lane.throttle import Demand, Throttle
@@ -92,7 +93,9 @@ class World:
         self._last: dict[tuple[str, str], float] = {}
         owner = self.names[0]
         self.lanes = {name: self._lane(name, key) for name in self.names}
-        throttle = Throttle(self.limits, learns=self.learns, noise=self.random.random, wall_offset=_REDIS)
+        throttle = Throttle(
+            self.limits, learns=self.learns, noise=self.random.random, wall_offset=_REDIS, patience=NEWS
+        )
         owned = OwnedLane("l", "l", key, Queue(), throttle=throttle, clock=loop.time, announce=lambda _: None)
         self.arbiter = Arbiter(owned, 1, owner, self.times[owner], self._down, clock=loop.time, waits_for=())
         for name, lane in self.lanes.items():

@@ -15,6 +15,7 @@ from llmqd.cluster import wire
 from llmqd.cluster.arbiter import Arbiter
 from llmqd.cluster.owned_lane import OwnedLane
 from llmqd.cluster.redis_time import RedisTime
+from llmqd.cluster.slots import LATE
 from llmqd.config.model import Key, Limits, Queue
 from llmqd.lane.throttle import Demand, Throttle
 from llmqd.lane.ticket import Ticket
@@ -31,6 +32,8 @@ class Members:
         """Who had a turn: member and flow."""
         self.left: list[float] = []
         """When."""
+        self.valid = 0.0
+        """For how many seconds the last turn could be used."""
         self.arbiter: Arbiter
         self._numbers = count(1)
         self._flows: dict[tuple[str, int], str] = {}
@@ -46,6 +49,7 @@ class Members:
     def post(self, member: str, message: list[Any]) -> None:
         """What the arbiter says."""
         if message[0] == "g":
+            self.valid = message[3]
             loop = asyncio.get_running_loop()
             loop.call_at(max(message[2], loop.time()), self._leave, member, message[1])
 
@@ -96,6 +100,7 @@ def test_when_silent_daemons_are_back_the_next_call_keeps_away_from_those_that_w
             members.arbiter.share(2, (2, 3), 4)
             await asyncio.sleep(0.7 - members.clock() % 0.5)  # two slots of others are next
             members.ask("a", "slow")
+            assert 0.0 < members.valid <= LATE * 0.126  # the next slot is somebody else's
             members.arbiter.share(4, (), 4)
             for _ in range(6):
                 members.ask("b", "quick")

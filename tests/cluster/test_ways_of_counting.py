@@ -48,6 +48,12 @@ def test_slow_messages_cost_rate_but_no_refusal() -> None:
     assert world.use(600, 10, 40) >= 0.9
 
 
+def test_slow_messages_do_not_keep_calls_away_that_keep_a_short_distance() -> None:
+    world = World(provider=Provider(calls=TokenBucket(1200, 1)), limits=Limits(1200), hop=(0.03, 0.08)).play(40)
+    assert world.refused == []
+    assert world.use(1200, 10, 40) >= 0.35  # as many as messages go there and back
+
+
 @pytest.mark.parametrize("places", [8, 20])
 def test_places_are_used_but_for_the_way_of_the_news(places: int) -> None:
     provider = Provider(places=Concurrency(places), seconds=0.6)
