@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -110,6 +111,25 @@ async def _health(daemon: LlmqdProcess) -> list[str]:
     assert isinstance(body, dict)
     faults: list[str] = body["faults"]
     return faults
+
+
+async def test_killed_owner_is_followed_by_another_one(tmp_path: Path, redis: RedisServer) -> None:
+    async with stage(tmp_path, redis) as scene:
+        owner, *others = scene.crowds
+        await owner.daemon.kill()
+        await scene.until_all_get_on(but=owner)
+        assert owner.broken
+        assert [other.broken for other in others] == [0, 0]
+
+
+async def test_stopped_owner_sends_nothing_that_it_no_longer_holds(tmp_path: Path, redis: RedisServer) -> None:
+    async with stage(tmp_path, redis) as scene:
+        owner = scene.crowds[0]
+        owner.daemon.signal(signal.SIGSTOP)
+        await scene.until_all_get_on(but=owner)
+        await asyncio.sleep(3)
+        owner.daemon.signal(signal.SIGCONT)
+        await scene.until_all_get_on()
 
 
 async def test_cut_off_from_redis_a_daemon_keeps_to_its_part_and_others_leave_it_that(
