@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from llmqd.call import Call
     from llmqd.cluster.redis_time import RedisTime
 
-VALID, _VALID_APART = 0.5, 0.2
-"""Seconds after its moment until which a call that was let through may leave; later it needs another turn. The latter
-where calls keep their distance: later the next one may be on its way already, see `timing.NEWS`. In a slot: `LATE`."""
+VALID = 0.5
+"""Seconds after its moment until which a call that was let through may leave; later it needs another turn. Where calls
+keep their distance, `News` says how many: later the next one may be on its way already. In a slot: `LATE`."""
 _EASIER = 1.02
 """How much slower than their slots calls go that leave those of others free: slots are never used up."""
 _REMEMBERED = 4096
@@ -208,8 +208,11 @@ class Arbiter:
             return
         if kind == "s":
             offset = self._time.offset
-            self._sent.add(place)
             now = self._clock()
+            if place not in self._sent:
+                self._sent.add(place)
+                since = self.lane.running_since(ticket)
+                self.lane.news.came(None if self._slots is not None or since is None else now - since)
             self.lane.has_left(ticket, min(rest[1] - offset, now), min(rest[2] - offset, now))
         elif kind == "a":
             self.lane.answered(ticket, wire.observed(rest[1]))
@@ -269,6 +272,7 @@ class Arbiter:
         place = member, asked.number
         ticket = self._tickets.pop(place, None)
         if ticket is not None and ticket.granted:
+            self.lane.news.late()
             self.lane.withdraw(ticket)
         elif ticket is None:
             ticket = self._back.pop(place, None)
@@ -303,7 +307,8 @@ class Arbiter:
         member, number = place
         moment = self._time.there(self.lane.leaves_at(ticket))
         if self._slots is not None and (seconds := interval(self.lane.figures(), ("", ticket.group), self._part)):
-            moment = self._slots.next(moment, seconds)
+            # A slot that is over before its call knows of it is lost.
+            moment = self._slots.next(max(moment, self._time.now + self.lane.news.usual / 2), seconds)
         elif moment < self._after:
             moment, self._after = self._after, self._after + self._distance
         self._post(member, ["g", number, moment, self._valid()])
@@ -319,7 +324,7 @@ class Arbiter:
     def _valid(self) -> float:
         if self._slots is not None:
             return LATE * SLOWER * self._distance or VALID
-        return _VALID_APART if self._distance else VALID
+        return self.lane.news.valid if self._distance else VALID
 
     def _refused(self, place: tuple[str, int], error: CallRefused) -> None:
         if error is not _GONE and self._tickets.pop(place, None) is not None:

@@ -19,11 +19,12 @@ from llmqd.cluster import wire
 from llmqd.cluster.arbiter import Arbiter
 from llmqd.cluster.link import FAULTS, Link
 from llmqd.cluster.messages import TOLD, Held, Messages, Names
+from llmqd.cluster.news import News
 from llmqd.cluster.owned_lane import OwnedLane
 from llmqd.cluster.past import KEPT
 from llmqd.cluster.redis_time import RedisTime
 from llmqd.cluster.shared_lane import SharedLane
-from llmqd.cluster.timing import ALONE, BACK, BEAT, FORGOTTEN, GATHER, GONE, LEASE, NEWS
+from llmqd.cluster.timing import ALONE, BACK, BEAT, FORGOTTEN, GATHER, GONE, LEASE
 from llmqd.lane.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -326,17 +327,15 @@ class Cluster:
         self._messages.report(lane.name, ["R", join, report])
 
     def _own(self, lane: SharedLane, token: int) -> None:
-        offset = self.time.offset
-        throttle = Throttle(lane.key.limits, learns=lane.learns, noise=random.random, wall_offset=offset, patience=NEWS)
-        owned = OwnedLane(
-            lane.name,
-            lane.upstream,
-            lane.key,
-            lane.queue_settings,
-            throttle=throttle,
-            clock=self._clock,
-            announce=self._spread(lane),
-        )
+        news, noise, offset = News(), random.random, self.time.offset
+        throttle = Throttle(lane.key.limits, learns=lane.learns, noise=noise, wall_offset=offset, patience=news)
+        more: dict[str, Any] = {
+            "news": news,
+            "throttle": throttle,
+            "clock": self._clock,
+            "announce": self._spread(lane),
+        }
+        owned = OwnedLane(lane.name, lane.upstream, lane.key, lane.queue_settings, **more)
         owned.recall((), lane.samples)
         self._held.arbiters[lane.name] = Arbiter(
             owned,

@@ -14,6 +14,7 @@ from llmqd.lane.ticket import Ticket
 
 if TYPE_CHECKING:
     from llmqd.call import Call
+    from llmqd.cluster.news import News
     from llmqd.config.model import Key, Queue
     from llmqd.lane.estimate import BodySize
     from llmqd.lane.throttle import Demand, Known
@@ -31,9 +32,13 @@ class _Quiet(Announcer):
 
 
 class OwnedLane(Lane):
-    """The lane of an arbiter: knows moments that others tell, and can be built from what others remember."""
+    """The lane of an arbiter: knows moments that others tell, and can be built from what others remember.
 
-    def __init__(self, name: str, upstream: str, key: Key, queue: Queue, **more: Any) -> None:
+    `news` says how long its messages take; its throttle has it as its patience.
+    """
+
+    def __init__(self, name: str, upstream: str, key: Key, queue: Queue, *, news: News, **more: Any) -> None:
+        self.news = news
         super().__init__(name, upstream, key, _flows(queue), **more)
         self._announcer = _Quiet(name, upstream, more["announce"])
 

@@ -17,6 +17,3 @@ GATHER = 1.0
 APART = 0.0003
 """Seconds by which the clocks of two daemons may differ, as well as each knows Redis's: calls that have to keep their
 distance keep so much more."""
-NEWS = 0.25
-"""Seconds that the next call waits at most for the news that the one before has left, where calls keep their distance:
-messages may take long, and a turn that comes late may still be used so long."""

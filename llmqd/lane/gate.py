@@ -12,6 +12,7 @@ from llmqd.lane.amounts import Ask, counted, least, reserved
 from llmqd.lane.gauge import Gauge
 from llmqd.lane.limiting import meter_for
 from llmqd.lane.meters import Meter
+from llmqd.lane.spacing import Patience
 from llmqd.usage import LaneUsage, Usage
 
 MOST_GROUPS = 256
@@ -78,10 +79,10 @@ class Gate:
     assumed rate is waived where the group has a rate of its own.
 
     `wall_offset` is the wall clock (seconds since 1970) minus the monotonic one; windows of the wall clock need it.
-    `patience` is how long calls that keep their distance wait at least for news of the one before.
+    `patience` as in Even.
     """
 
-    def __init__(self, limits: Limits, *, wall_offset: float = 0.0, patience: float = 0.0) -> None:
+    def __init__(self, limits: Limits, *, wall_offset: float = 0.0, patience: Patience | None = None) -> None:
         self._patience = patience
         self._wall_offset = wall_offset
         self._limits = limits

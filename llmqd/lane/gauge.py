@@ -7,6 +7,7 @@ import math
 from llmqd.config.limits import Dimension, Limits
 from llmqd.lane.limiting import meter_for
 from llmqd.lane.meters import Meter
+from llmqd.lane.spacing import Patience
 
 _TOKENS = ("tokens_per_minute", "input_tokens_per_minute", "output_tokens_per_minute")
 
@@ -37,7 +38,7 @@ class Gauge:
         self.meter: Meter | None = None
         self.first = math.inf
         """When the meter has counted for the first time: what was sent before that it does not know by itself."""
-        self.patience = 0.0
+        self.patience: Patience | None = None
         """As in Even."""
         self.share = 1.0
         """Part of the limit that is ours to use."""

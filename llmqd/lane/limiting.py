@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from llmqd.config.limits import Dimension, Limits
 from llmqd.lane.meters import HEADROOM, Bucket, Combined, Concurrency, Landed, Meter, Paced
-from llmqd.lane.spacing import Even
+from llmqd.lane.spacing import Even, Patience
 from llmqd.lane.windows import Days, FixedPeriods, FixedWindow, SlidingWindow
 
 _PACE = 10.0
@@ -22,7 +22,9 @@ _GUESSED = 58.0
 and those under way together may be longer than they look."""
 
 
-def meter_for(dimension: Dimension, limit: float, limits: Limits, wall_offset: float, patience: float = 0.0) -> Meter:
+def meter_for(
+    dimension: Dimension, limit: float, limits: Limits, wall_offset: float, patience: Patience | None = None
+) -> Meter:
     """A meter for `limit`, which is above 0; `limits` says by which algorithm.
 
     `wall_offset` is the wall clock (seconds since 1970) minus the monotonic one. `patience` as in Even.
@@ -39,7 +41,9 @@ def meter_for(dimension: Dimension, limit: float, limits: Limits, wall_offset: f
     return _for_tokens(limit, limits, wall_offset, counted_late=late)
 
 
-def _for_calls(limit: float, window: float, part: float, limits: Limits, wall_offset: float, patience: float) -> Meter:
+def _for_calls(
+    limit: float, window: float, part: float, limits: Limits, wall_offset: float, patience: Patience | None
+) -> Meter:
     if limits.algorithm == "fixed":
         return FixedPeriods(limit, window, wall_offset, part)
     if limits.algorithm == "sliding":

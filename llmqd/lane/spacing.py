@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from llmqd.lane.meters import HEADROOM, Meter
 from llmqd.lane.windows import SlidingWindow, slice_of
@@ -20,6 +21,9 @@ _STANDSTILL = 0.1
 
 _PATIENCE = 0.25
 """Seconds that a call at most waits for the news that the one before has really been sent."""
+
+Patience = Callable[[], float]
+"""Seconds that the next call waits at least for the news that the one before has left."""
 
 _REMEMBERED = 64
 """Calls whose time from being let through to being ready to leave is remembered: the next may take as long as any of
@@ -44,11 +48,13 @@ class Even(Meter):
     next one waits up to one interval longer than it would: its caller should ask `ready_at` again after `sent`.
 
     Where the interval is no longer than LUMP, calls go in small lumps, and a sliding window of one second stands in for
-    the strict interval. `part` says that the provider splits its window, as in `slice_of`. `patience` is how long, in
-    seconds, the next call waits at least for the news that the one before has left.
+    the strict interval. `part` says that the provider splits its window, as in `slice_of`. `patience` says how long
+    news take that come from elsewhere.
     """
 
-    def __init__(self, limit: float, window: float = 60.0, part: float = 0.0, *, patience: float = 0.0) -> None:
+    def __init__(
+        self, limit: float, window: float = 60.0, part: float = 0.0, *, patience: Patience | None = None
+    ) -> None:
         self._window = window
         self._part = part
         self._least_patience = patience
@@ -69,7 +75,7 @@ class Even(Meter):
         self._spacing = interval * (1 + HEADROOM)
         self._closest = interval * (1 + _CLOSEST)
         self._most_lead = min(_MOST_LEAD, interval * _MOST_OF_INTERVAL)
-        self._patience = max(min(interval, _PATIENCE), self._least_patience)
+        self._patience = min(interval, _PATIENCE)
         if interval > LUMP:
             self._second = None
         elif self._second is None:
@@ -86,7 +92,10 @@ class Even(Meter):
             return max(self._due, self._second.ready_at(amount, now))
         at = max(self._due, self._last_sent + self._closest) - self._lead
         if self._unsent:
-            at = max(at, self._unsent[-1] + self._closest + self._patience)
+            patience = self._patience
+            if self._least_patience is not None:
+                patience = max(patience, self._least_patience())
+            at = max(at, self._unsent[-1] + self._closest + patience)
         return at
 
     def take(self, amount: float, now: float, *, waited: bool = False) -> None:

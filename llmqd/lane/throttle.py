@@ -16,6 +16,7 @@ from llmqd.lane.learn import Change, Found, Learned, Learner
 if TYPE_CHECKING:
     from llmqd.config.limits import Dimension as Setting
     from llmqd.config.limits import Limits
+    from llmqd.lane.spacing import Patience
     from llmqd.providers.limit_headers import Dimension, Observed
     from llmqd.providers.refusals import Verdict
     from llmqd.usage import LaneUsage, Sample, Usage
@@ -84,7 +85,7 @@ class Throttle:
         learns: bool,
         noise: Callable[[], float],
         wall_offset: float,
-        patience: float = 0.0,
+        patience: Patience | None = None,
     ) -> None:
         self._noise = noise
         self._wall_offset = wall_offset

@@ -14,10 +14,10 @@ import orjson
 
 from llmqd.cluster import wire
 from llmqd.cluster.arbiter import Arbiter
+from llmqd.cluster.news import News
 from llmqd.cluster.owned_lane import OwnedLane
 from llmqd.cluster.redis_time import RedisTime
 from llmqd.cluster.shared_lane import SharedLane
-from llmqd.cluster.timing import NEWS
 from llmqd.config.model import Key, Limits, Queue
 from llmqd.lane.estimate import BodySize
 from llmqd.lane.throttle import Demand, Throttle
@@ -93,10 +93,9 @@ class World:
         self._last: dict[tuple[str, str], float] = {}
         owner = self.names[0]
         self.lanes = {name: self._lane(name, key) for name in self.names}
-        throttle = Throttle(
-            self.limits, learns=self.learns, noise=self.random.random, wall_offset=_REDIS, patience=NEWS
-        )
-        owned = OwnedLane("l", "l", key, Queue(), throttle=throttle, clock=loop.time, announce=lambda _: None)
+        queue, news, noise = Queue(), News(), self.random.random
+        throttle = Throttle(self.limits, learns=self.learns, noise=noise, wall_offset=_REDIS, patience=news)
+        owned = OwnedLane("l", "l", key, queue, news=news, throttle=throttle, clock=loop.time, announce=lambda _: None)
         self.arbiter = Arbiter(owned, 1, owner, self.times[owner], self._down, clock=loop.time, waits_for=())
         for name, lane in self.lanes.items():
             self.arbiter.report(name, 1, _as_json(lane.join()))

@@ -13,6 +13,7 @@ import pytest
 
 from llmqd.cluster import wire
 from llmqd.cluster.arbiter import Arbiter
+from llmqd.cluster.news import News
 from llmqd.cluster.owned_lane import OwnedLane
 from llmqd.cluster.redis_time import RedisTime
 from llmqd.cluster.slots import LATE
@@ -66,7 +67,8 @@ async def deciding(limits: Limits) -> AsyncIterator[Members]:
     members = Members()
     throttle = Throttle(limits, learns=False, noise=lambda: 0.0, wall_offset=0.0)
     key = Key(name="default", limits=limits)
-    lane = OwnedLane("l", "l", key, Queue(), throttle=throttle, clock=members.clock, announce=lambda _: None)
+    queue, news = Queue(), News()
+    lane = OwnedLane("l", "l", key, queue, news=news, throttle=throttle, clock=members.clock, announce=lambda _: None)
     time = RedisTime(members.clock)
     members.arbiter = Arbiter(lane, 1, "a", time, members.post, clock=members.clock, waits_for=())
     for member in "abcd":

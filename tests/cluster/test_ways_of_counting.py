@@ -48,10 +48,14 @@ def test_slow_messages_cost_rate_but_no_refusal() -> None:
     assert world.use(600, 10, 40) >= 0.9
 
 
-def test_slow_messages_do_not_keep_calls_away_that_keep_a_short_distance() -> None:
-    world = World(provider=Provider(calls=TokenBucket(1200, 1)), limits=Limits(1200), hop=(0.03, 0.08)).play(40)
+@pytest.mark.parametrize(("per_minute", "hop", "least"), [(1200, (0.03, 0.08), 0.35), (600, (0.15, 0.4), 0.15)])
+def test_slow_messages_do_not_keep_calls_away_that_keep_their_distance(
+    per_minute: int, hop: tuple[float, float], least: float
+) -> None:
+    provider = Provider(calls=TokenBucket(per_minute, 1))
+    world = World(provider=provider, limits=Limits(per_minute), hop=hop).play(40)
     assert world.refused == []
-    assert world.use(1200, 10, 40) >= 0.35  # as many as messages go there and back
+    assert world.use(per_minute, 10, 40) >= least  # as many as messages go there and back
 
 
 @pytest.mark.parametrize("places", [8, 20])
