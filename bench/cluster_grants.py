@@ -57,8 +57,7 @@ async def measured(redis: RedisServer, batch: int, seconds: float, per_second: f
     link = await Link.to(url, names.channel("m0"), "{bench}")
     others = [await Link.to(url, names.channel(f"m{each}"), "{bench}") for each in range(1, _OTHERS + 1)]
     listening = [asyncio.create_task(_heard(other)) for other in others]
-    beat = [*names.shared], ["m0", 3600, 1.0, names.channel(""), 3600, _LANE, ""]
-    *_, owners = await link.beat(*beat)
+    *_, owners = await link.beat(names.shared, ["m0", 3600, 1.0, names.channel(""), 3600, _LANE, ""])
     token = int(owners[0].decode().rpartition("|")[2])
     before = _spent(redis)
     numbers, done, began = count(1), 0, time.perf_counter()

@@ -186,7 +186,7 @@ class World:
         if provider.headers and provider.calls is not None:
             left = math.floor(provider.calls.remaining(now))
             full = round(provider.calls.full_in(now), 3)
-            header = {"window": 60.0, "limit": provider.headers, "remaining": left, "resets_in": full}
+            header: dict[str, Any] = {"window": 60.0, "limit": provider.headers, "remaining": left, "resets_in": full}
             seen = (Observed(dimension="requests", header="x-ratelimit-limit-requests", **header),)
         if wait > 0:
             self.refused.append(now - self.began)
