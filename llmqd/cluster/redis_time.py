@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-_KEPT, _YOUNG = 64, 15.0
-"""Readings that are kept, and the seconds for which one counts: clocks of different machines drift apart."""
+_KEPT, _YOUNG = 64, 120.0
+"""Readings that are kept, and the seconds for which one counts: clocks of different machines drift apart. Who was
+stopped for a while may have no other that is right: one asked before and answered after is wrong by half of it."""
 _DRIFT = 20e-6
 """Seconds by which they are thought to do so in a second."""
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _MOST_MISSED = 4
 """Own slots in a row that a call may come too late for; then it goes, however late."""
+_OVER = -1.0
+"""For so many seconds a turn is valid that a daemon has given itself, once others share the lane again."""
 _LATER = 0.0001
 """Seconds by which a call left later than it was said to, from which on that is told."""
 _REMEMBERED = 1024
@@ -144,11 +146,12 @@ class SharedLane(SeenLane):
 
     async def poised(self, ticket: Ticket) -> None:
         while True:
-            held = self._held.get(ticket)
-            if held is None:
+            if (held := self._held.get(ticket)) is None:
                 await super().poised(ticket)
                 await self._own_slot(ticket)
-                return
+                if ticket not in self._held:
+                    return
+                continue  # others share the lane again: the slot is no longer ours alone
             now = self._clock()
             held.ready = now
             if held.moment > now:
@@ -279,7 +282,8 @@ class SharedLane(SeenLane):
         for ticket in self._turns:
             if ticket not in self._held:
                 sent = ticket.grant is not None and ticket.grant.reservation.sent
-                self._held[ticket] = HeldTurn(self._number(ticket), now, sent=self._turns[ticket] if sent else None)
+                at = self._turns[ticket] if sent else None
+                self._held[ticket] = HeldTurn(self._number(ticket), now, _OVER, sent=at)
                 ticket.grant = None
         self._expected.clear()
         self._unsent.clear()

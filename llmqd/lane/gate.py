@@ -82,7 +82,7 @@ class Gate:
     `patience` as in Even.
     """
 
-    def __init__(self, limits: Limits, *, wall_offset: float = 0.0, patience: Patience | None = None) -> None:
+    def __init__(self, limits: Limits, *, wall_offset: float = 0.0, patience: Patience = None) -> None:
         self._patience = patience
         self._wall_offset = wall_offset
         self._limits = limits

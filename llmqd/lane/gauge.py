@@ -38,7 +38,7 @@ class Gauge:
         self.meter: Meter | None = None
         self.first = math.inf
         """When the meter has counted for the first time: what was sent before that it does not know by itself."""
-        self.patience: Patience | None = None
+        self.patience: Patience = None
         """As in Even."""
         self.share = 1.0
         """Part of the limit that is ours to use."""

@@ -23,7 +23,7 @@ and those under way together may be longer than they look."""
 
 
 def meter_for(
-    dimension: Dimension, limit: float, limits: Limits, wall_offset: float, patience: Patience | None = None
+    dimension: Dimension, limit: float, limits: Limits, wall_offset: float, patience: Patience = None
 ) -> Meter:
     """A meter for `limit`, which is above 0; `limits` says by which algorithm.
 
@@ -42,7 +42,7 @@ def meter_for(
 
 
 def _for_calls(
-    limit: float, window: float, part: float, limits: Limits, wall_offset: float, patience: Patience | None
+    limit: float, window: float, part: float, limits: Limits, wall_offset: float, patience: Patience
 ) -> Meter:
     if limits.algorithm == "fixed":
         return FixedPeriods(limit, window, wall_offset, part)

@@ -22,8 +22,8 @@ _STANDSTILL = 0.1
 _PATIENCE = 0.25
 """Seconds that a call at most waits for the news that the one before has really been sent."""
 
-Patience = Callable[[], float]
-"""Seconds that the next call waits at least for the news that the one before has left."""
+Patience = Callable[[], float] | None
+"""Seconds that the next call waits at least for the news that the one before has left; None: as long as usual."""
 
 _REMEMBERED = 64
 """Calls whose time from being let through to being ready to leave is remembered: the next may take as long as any of
@@ -52,9 +52,7 @@ class Even(Meter):
     news take that come from elsewhere.
     """
 
-    def __init__(
-        self, limit: float, window: float = 60.0, part: float = 0.0, *, patience: Patience | None = None
-    ) -> None:
+    def __init__(self, limit: float, window: float = 60.0, part: float = 0.0, *, patience: Patience = None) -> None:
         self._window = window
         self._part = part
         self._least_patience = patience

@@ -79,13 +79,7 @@ class Throttle:
     """
 
     def __init__(
-        self,
-        limits: Limits,
-        *,
-        learns: bool,
-        noise: Callable[[], float],
-        wall_offset: float,
-        patience: Patience | None = None,
+        self, limits: Limits, *, learns: bool, noise: Callable[[], float], wall_offset: float, patience: Patience = None
     ) -> None:
         self._noise = noise
         self._wall_offset = wall_offset

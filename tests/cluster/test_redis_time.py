@@ -20,8 +20,15 @@ def test_the_reading_with_the_shortest_round_trip_counts() -> None:
 def test_an_old_reading_counts_no_more_however_good_it_was() -> None:
     time = RedisTime(lambda: 0.0)
     time.read(0.0, 0.0001, 1000.0)
-    time.read(20.0, 20.2, 1030.1)
+    time.read(200.0, 200.2, 1210.1)
     assert time.offset == pytest.approx(1010.0)
+
+
+def test_a_reading_within_which_the_daemon_was_stopped_does_not_count() -> None:
+    time = RedisTime(lambda: 0.0)
+    time.read(0.0, 0.0002, 1000.0001)
+    time.read(0.4, 30.4, 1000.4)
+    assert time.offset == pytest.approx(1000.0, abs=0.001)
 
 
 def test_another_server_has_another_clock() -> None:
