@@ -176,7 +176,7 @@ class Arbiter:
         part = 1.0
         if not silent:
             if self._slots is not None:
-                self._after = self._slots.last + self._distance
+                self._after = self._slots.last + (1 + LATE * SLOWER) * self._distance
             self._slots = None
         elif self._slots is None or self._silent != (silent, parts):
             self._slots = Slots(set(range(parts)) - set(silent), parts)

@@ -33,6 +33,8 @@ class Members:
         """Who had a turn: member and flow."""
         self.left: list[float] = []
         """When."""
+        self.late = 0.0
+        """The share of the time for which its turn is valid that a call leaves late by."""
         self.valid = 0.0
         """For how many seconds the last turn could be used."""
         self.arbiter: Arbiter
@@ -52,7 +54,7 @@ class Members:
         if message[0] == "g":
             self.valid = message[3]
             loop = asyncio.get_running_loop()
-            loop.call_at(max(message[2], loop.time()), self._leave, member, message[1])
+            loop.call_at(max(message[2], loop.time()) + self.late * message[3], self._leave, member, message[1])
 
     def _leave(self, member: str, number: int) -> None:
         self.turns.append((member, self._flows[member, number]))
@@ -101,7 +103,9 @@ def test_when_silent_daemons_are_back_the_next_call_keeps_away_from_those_that_w
             members.arbiter.view()
             members.arbiter.share(2, (2, 3), 4)
             await asyncio.sleep(0.7 - members.clock() % 0.5)  # two slots of others are next
+            members.late = 0.99
             members.ask("a", "slow")
+            members.late = 0.0
             assert 0.0 < members.valid <= LATE * 0.126  # the next slot is somebody else's
             members.arbiter.share(4, (), 4)
             for _ in range(6):
