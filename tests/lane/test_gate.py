@@ -281,9 +281,9 @@ def test_another_algorithm_starts_with_what_is_used() -> None:
     gate = Gate(Limits(requests_per_minute=0, tokens_per_minute=1000, algorithm="sliding", reserve_output="none"))
     reservation = take(gate, tokens(500))
     gate.retune(Limits(requests_per_minute=0, tokens_per_minute=1000, algorithm="bucket", reserve_output="none"), NOW)
-    assert figure(gate, "tokens_per_minute").used == pytest.approx(0.5)
+    assert figure(gate, "tokens_per_minute").used == pytest.approx(0.5 * 60 / 58)  # so much is held of a guessed bucket
     gate.settle(reservation, Usage(input=1, source="exact"), NOW)  # what it held is not there any more
-    assert figure(gate, "tokens_per_minute").used == pytest.approx(0.5)
+    assert figure(gate, "tokens_per_minute").used == pytest.approx(0.5 * 60 / 58)
 
 
 def test_running_calls_keep_their_places_through_a_new_configuration() -> None:
@@ -326,7 +326,7 @@ def test_the_wait_is_that_of_the_slowest_limit() -> None:
     gate = Gate(Limits(requests_per_minute=60, tokens_per_minute=600, algorithm="bucket", reserve_output="none"))
     assert gate.wait_for(1, tokens(1), NOW) == 0
     assert gate.wait_for(11, tokens(1), NOW) == pytest.approx(10 * 1.005)
-    assert gate.wait_for(11, tokens(100), NOW) == pytest.approx(50 * 1.005)
+    assert gate.wait_for(11, tokens(100), NOW) == pytest.approx(52 * 1.005)
 
 
 def test_where_unused_output_comes_back_those_ahead_count_with_what_they_are_expected_to_use() -> None:
