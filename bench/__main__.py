@@ -32,13 +32,14 @@ _SLOW = 5
 
 @dataclass(slots=True)
 class Side:
-    """One program in the comparison, and every figure that was taken of it."""
+    """One program in the comparison, and every figure that was taken of it. `streams`: whether it answers any."""
 
     name: str
     running: Running
     headers: Mapping[str, str] = field(default_factory=dict)
     figures: dict[str, list[float]] = field(default_factory=dict)
     share: float = 1.0
+    streams: bool = True
 
     def note(self, name: str, value: float) -> None:
         """Adds a figure."""
@@ -191,20 +192,25 @@ def measure(sides: list[Side], rounds: int, upstream: int, streams: int) -> None
         side.note("idle MB", resident(side.running.pid) / 1e6)
         try:
             _, side_cpu = cost(side, load.PLAIN, PLAIN_CONNECTIONS, 64)  # to warm it
-            cost(side, load.STREAM, STREAM_CONNECTIONS, STREAM_CONNECTIONS)
         except (AssertionError, OSError, EOFError) as error:
             print(f"{side.name} is not measured: it does not answer the calls: {error}", flush=True)
             sides.remove(side)
             continue
+        try:
+            cost(side, load.STREAM, STREAM_CONNECTIONS, STREAM_CONNECTIONS)
+        except (AssertionError, OSError, EOFError) as error:
+            print(f"{side.name} is measured without streams: it does not answer them: {error}", flush=True)
+            side.streams = False
         side.share = 0.1 if side_cpu > _SLOW * 1000 else 1.0
     steps: list[Callable[[Side], None]] = [plain, undelayed, lambda side: latency(side, upstream)]
     for step in steps:
         for number in range(rounds):
             print(f"\r{number + 1}/{rounds} of step {steps.index(step) + 1}/4 ", end="", file=sys.stderr, flush=True)
             for side in sides:
-                step(side)
+                if side.streams or step is not undelayed:
+                    step(side)
     for side in sides:
-        if streams and side.share == 1.0:
+        if streams and side.streams and side.share == 1.0:
             paced(side, upstream, streams)
     for side in sides:
         side.note("after MB", resident(side.running.pid) / 1e6)
