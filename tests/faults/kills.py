@@ -29,6 +29,7 @@ class Killed:
     interrupted: int
     refused: int
     failed: dict[str, int]
+    examples: dict[str, str]
     lost: int
     recorded: int
     counted: int
@@ -47,7 +48,7 @@ class Killed:
         if max(self.spent, self.sent) > self.budget:
             found.append(f"{self.spent} calls spent, {self.sent} sent, of a budget of {self.budget}")
         if self.failed:
-            found.append(f"calls failed: {self.failed}")
+            found.append(f"calls failed: {self.failed}, such as {[self.examples[kind] for kind in self.failed]}")
         return found
 
     def __str__(self) -> str:
@@ -106,6 +107,7 @@ def _counted(stage: Stage, kills: int, budget: int, lost: int) -> Killed:
         int(str(interrupted)),
         stage.load.excused["429"],
         dict(stage.load.failed),
+        dict(stage.load.examples),
         lost,
         int(str(recorded)),
         int(str(counted)),
