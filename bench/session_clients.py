@@ -152,3 +152,13 @@ def goes_on(one: Client, turns: int) -> Iterator[Step]:
     for _ in range(turns):
         one.ask(aside(one.rng) if one.turns and one.rng.random() < 0.4 else request_for(one.rng))
         yield one.call(one.says(one.reply()))
+
+
+def in_turn(rng: random.Random, running: list[Iterator[Step]]) -> Iterator[Step]:
+    """What they do, each at its own pace, until all have ended."""
+    while running:
+        step = next(chosen := rng.choice(running), None)
+        if step is None:
+            running.remove(chosen)
+        else:
+            yield step

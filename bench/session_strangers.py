@@ -11,7 +11,18 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from bench.session_clients import Client, aside, asking_for, client, goes_on, new_id, reply, request_for, use_of
+from bench.session_clients import (
+    Client,
+    aside,
+    asking_for,
+    client,
+    goes_on,
+    in_turn,
+    new_id,
+    reply,
+    request_for,
+    use_of,
+)
 from bench.session_talk import Step
 from bench.session_tools import agents, cleared, thoughtful, tool_window, tools_alone, tools_at_once
 from bench.session_wire import Turn
@@ -186,7 +197,7 @@ def keys(rng: random.Random) -> Iterator[Step]:
     """The same conversation word for word under two keys, at the same time."""
     seed, wire = rng.random(), rng.choice(("chat", "messages", "responses", "gemini"))
     both = [client(random.Random(seed), wire, scope=f"key-{part}", part=part) for part in (1, 2)]
-    yield from _in_turn(rng, [goes_on(one, 5) for one in both])
+    yield from in_turn(rng, [goes_on(one, 5) for one in both])
 
 
 def twins(rng: random.Random) -> Iterator[Step]:
@@ -200,16 +211,7 @@ def twins(rng: random.Random) -> Iterator[Step]:
             yield one.call(one.says("OK."))
         yield from goes_on(one, 4)
 
-    yield from _in_turn(rng, [talks(one) for one in both])
-
-
-def _in_turn(rng: random.Random, running: list[Iterator[Step]]) -> Iterator[Step]:
-    while running:
-        step = next(chosen := rng.choice(running), None)
-        if step is None:
-            running.remove(chosen)
-        else:
-            yield step
+    yield from in_turn(rng, [talks(one) for one in both])
 
 
 def titles(rng: random.Random) -> Iterator[Step]:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bench.session_clients import Client, client, goes_on, reply, request_for, use_of
+from bench.session_clients import Client, client, goes_on, in_turn, reply, request_for, use_of
 from bench.session_talk import Step
 from bench.session_wire import renamed
 
@@ -64,12 +64,7 @@ def agents(rng: random.Random) -> Iterator[Step]:
             agent = Client(rng, one.wire, one.manner, f"You are an agent. {rng.random()}")
             agent.ask(str(use.input["prompt"]))
             running.append(_works(agent, rng.randint(1, 4)))
-        while running:
-            step = next(chosen := rng.choice(running), None)
-            if step is None:
-                running.remove(chosen)
-            else:
-                yield step
+        yield from in_turn(rng, running)
         one.results(*((use, reply(rng)) for use in uses))
     yield one.call(one.says(one.reply()))
 

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from llmqd.background import end
+from llmqd.background import Beside
 from llmqd.errors import InvalidKey, NotAllowed
 from llmqd.lane.turn import Turn
 
@@ -37,7 +37,7 @@ _EVERY = 0.5
 _KEEP_USES_EVERY = 10.0
 
 
-class Admission:
+class Admission(Beside):
     """Stands before the lanes of the upstreams. An async context manager: inside, calls whose key is revoked or
     expires while they wait are sent away, and it is kept when keys were last used.
     """
@@ -52,13 +52,15 @@ class Admission:
         *,
         clock: Callable[[], float],
     ) -> None:
+        super().__init__(
+            self._watch, name="keys", logger=logger, dead="the keys of waiting calls will not be looked at any more"
+        )
         self._keyring = keyring
         self._key_lanes = key_lanes
         self._lanes = lanes
         self._guards = guards
         self._budgets = budgets
         self._clock = clock
-        self._task: asyncio.Task[None] | None = None
         self._unusable: frozenset[str] = frozenset()
 
     def check(self, call: Call, caller: Caller) -> None:
@@ -85,15 +87,10 @@ class Admission:
             turn = None if lane is None else Turn(lane, record.call, demand, standing)
         return Entry(self._guards, self._budgets, record, demand, doing, turn)
 
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._watch(), name="keys")
-        return self
-
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._task is not None
-        await end(self._task)
+        await super().__aexit__(kind, error, trace)
         await asyncio.to_thread(self._keyring.keep_uses)
 
     async def _watch(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,7 +26,34 @@ def obituary(logger: logging.Logger, words: str, level: int = logging.ERROR) -> 
     return tell
 
 
-class CatchingUp:
+class Beside:
+    """One task beside the calls. An async context manager: inside, `work` goes on; leaving it ends that.
+
+    Its death is told to `logger`, with the words of `dead`.
+    """
+
+    def __init__(
+        self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str, logger: logging.Logger, dead: str
+    ) -> None:
+        self._work = work
+        self._name = name
+        self._logger = logger
+        self._dead = dead
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._work(), name=self._name)
+        self._task.add_done_callback(obituary(self._logger, self._dead))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            await end(self._task)
+
+
+class CatchingUp(Beside):
     """A task that tries something each time it is `wanted`, every so many seconds until it has succeeded.
 
     An async context manager: entering it waits for the first attempt, for at most `patience` seconds; what was not to
@@ -48,9 +75,8 @@ class CatchingUp:
         wanted: asyncio.Event | None = None,
         tried: asyncio.Event | None = None,
     ) -> None:
+        super().__init__(self._catch_up, name=name, logger=logger, dead=f"{name}: no attempt will be made any more")
         self._attempt = attempt
-        self._name = name
-        self._logger = logger
         self._lacks = lacks
         self._known = known
         self._patience = patience
@@ -58,28 +84,21 @@ class CatchingUp:
         self.wanted = wanted or asyncio.Event()
         self.tried = tried or asyncio.Event()
         self.reason: str | None = None
-        self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._work(), name=self._name)
-        self._task.add_done_callback(obituary(self._logger, f"{self._name}: no attempt will be made any more"))
+        await super().__aenter__()
         try:
             async with asyncio.timeout(self._patience):
                 await self.tried.wait()
         except TimeoutError:
             self._told(f"there was no answer within {self._patience:g} s")
         except BaseException:
+            assert self._task is not None
             self._task.cancel()
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._task is not None
-        await end(self._task)
-
-    async def _work(self) -> None:
+    async def _catch_up(self) -> None:
         while True:
             await self.wanted.wait()
             self.wanted.clear()

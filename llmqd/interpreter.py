@@ -7,10 +7,9 @@ import ctypes
 import gc
 import logging
 import sys
-from types import TracebackType
 from typing import Self
 
-from llmqd.background import end, obituary
+from llmqd.background import Beside
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ class _Mallinfo(ctypes.Structure):
     ]
 
 
-class FreeMemory:
+class FreeMemory(Beside):
     """Gives back to the system what the C library keeps of what a crowd or large bodies have taken once.
 
     Runs beside the daemon. An async context manager: inside, it looks every so many seconds; leaving it ends its task.
@@ -62,10 +61,10 @@ class FreeMemory:
     """
 
     def __init__(self, *, every: float = _EVERY, worth: int = _WORTH) -> None:
+        super().__init__(self._look, name="memory", logger=logger, dead="free memory will not be given back any more")
         self._every = every
         self._worth = worth
         self._libc = ctypes.CDLL(None)
-        self._task: asyncio.Task[None] | None = None
 
     @property
     def able(self) -> bool:
@@ -83,18 +82,9 @@ class FreeMemory:
             self._libc.malloc_trim(0)
 
     async def __aenter__(self) -> Self:
-        if self.able:
-            self._task = asyncio.create_task(self._work(), name="memory")
-            self._task.add_done_callback(obituary(logger, "free memory will not be given back any more"))
-        return self
+        return await super().__aenter__() if self.able else self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._task is not None:
-            await end(self._task)
-
-    async def _work(self) -> None:
+    async def _look(self) -> None:
         while True:
             await asyncio.sleep(self._every)
             await asyncio.to_thread(self.give_back)

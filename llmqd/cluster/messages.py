@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -189,14 +189,20 @@ class Messages:
         lane = self._held.lanes.get(name)
         if lane is None:
             return
-        for kind, *rest in messages:
-            if kind == "g":
-                lane.granted_there(rest[0], self._time.here(rest[1]), rest[2])
-            elif kind == "n":
-                lane.refused_there(rest[0], wire.refused(rest))
-            elif kind == "q":
-                lane.queued_there(*rest)
-            elif kind == "v":
-                lane.seen_there(rest[0])
-            elif kind == "V":
-                lane.announce(TOLD[rest[0]](**rest[1]))
+        for message in messages:
+            tell(lane, self._time, message)
+
+
+def tell(lane: SharedLane, time: RedisTime, message: Sequence[Any]) -> None:
+    """Tells a lane what its owner has said."""
+    kind, *rest = message
+    if kind == "g":
+        lane.granted_there(rest[0], time.here(rest[1]), rest[2])
+    elif kind == "n":
+        lane.refused_there(rest[0], wire.refused(rest))
+    elif kind == "q":
+        lane.queued_there(*rest)
+    elif kind == "v":
+        lane.seen_there(rest[0])
+    elif kind == "V":
+        lane.announce(TOLD[rest[0]](**rest[1]))

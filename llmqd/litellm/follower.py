@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from llmqd.background import end, obituary
+from llmqd.background import Beside, end
 from llmqd.errors import SourceError, StoreError
 from llmqd.litellm.importing import LATE, VERY_LATE, Import
 
@@ -20,19 +19,21 @@ logger = logging.getLogger(__name__)
 _LOOK_BACK_EVERY = 3600.0
 
 
-class Follower:
+class Follower(Beside):
     """An async context manager; leaving it ends its task. `clock` is the monotonic clock.
 
     A database that is away is asked again; it is said once, and once more when it is back. Calls never wait for it.
     """
 
     def __init__(self, settings: LiteLLM, importing: Import, *, clock: Callable[[], float]) -> None:
+        super().__init__(
+            self._follow, name="follow LiteLLM", logger=logger, dead="LiteLLM will not be followed any more"
+        )
         self._settings = settings
         self._import = importing
         self._clock = clock
         self._changed = asyncio.Event()
         self._looked_back = float("-inf")
-        self._task: asyncio.Task[None] | None = None
         self.error: str | None = None
         """Why it cannot follow at present; None where it does or need not."""
 
@@ -45,17 +46,6 @@ class Follower:
             self._settings = settings
             self._looked_back = float("-inf")
             self._changed.set()
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._follow(), name="follow LiteLLM")
-        self._task.add_done_callback(obituary(logger, "LiteLLM will not be followed any more"))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._task is not None
-        await end(self._task)
 
     async def _follow(self) -> None:
         while True:

@@ -8,10 +8,9 @@ import os
 import resource
 import socket
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from llmqd.background import end, obituary
+from llmqd.background import Beside
 
 if TYPE_CHECKING:
     from aiohttp.web_protocol import RequestHandler
@@ -39,7 +38,7 @@ def let_stalled_go(listener: socket.socket, seconds: float) -> None:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
-class Patience:
+class Patience(Beside):
     """Closes connections between calls. An async context manager: inside, it looks every second.
 
     One that has not sent its first request within `seconds` goes (0: never), and the longest idle ones go as soon as
@@ -56,6 +55,9 @@ class Patience:
         limit: Callable[[], int] = lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         used: Callable[[], int] | None = None,
     ) -> None:
+        super().__init__(
+            self._watch, name="patience", logger=logger, dead="idle connections will not be closed any more"
+        )
         self._connections = connections
         self._seconds = seconds
         self._clock = clock
@@ -63,7 +65,6 @@ class Patience:
         self._used = used or _lowest_free
         self._idle: dict[RequestHandler, tuple[int, float]] = {}
         self._short: tuple[str, float] | None = None
-        self._task: asyncio.Task[None] | None = None
 
     def faults(self) -> list[str]:
         """That there are too few file descriptors, or have been a moment ago."""
@@ -101,17 +102,6 @@ class Patience:
         if not self.faults():
             logger.error("%s", fault)
         self._short = fault, now
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._watch(), name="patience")
-        self._task.add_done_callback(obituary(logger, "idle connections will not be closed any more"))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._task is not None
-        await end(self._task)
 
     async def _watch(self) -> None:
         while True:

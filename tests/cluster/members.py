@@ -14,6 +14,7 @@ import orjson
 
 from llmqd.cluster import wire
 from llmqd.cluster.arbiter import Arbiter
+from llmqd.cluster.messages import tell
 from llmqd.cluster.news import News
 from llmqd.cluster.owned_lane import OwnedLane
 from llmqd.cluster.redis_time import RedisTime
@@ -136,15 +137,7 @@ class World:
         self._loop.call_at(at, arrive)
 
     def _hear(self, name: str, message: list[Any]) -> None:
-        lane, (kind, *rest) = self.lanes[name], message
-        if kind == "g":
-            lane.granted_there(rest[0], self.times[name].here(rest[1]), rest[2])
-        elif kind == "n":
-            lane.refused_there(rest[0], wire.refused(rest))
-        elif kind == "q":
-            lane.queued_there(*rest)
-        elif kind == "v":
-            lane.seen_there(rest[0])
+        tell(self.lanes[name], self.times[name], message)
 
     async def _views(self) -> None:
         while True:
