@@ -320,7 +320,16 @@ async def _numbers(connection: Connection, session: str) -> list[int]:
 def _calls(rows: Iterable[Any]) -> list[Began | Ended]:
     calls = [Ended(*row[3:]) for row in rows]
     return [
-        Began(call.session, call.agent, call.user, call.conversation, call.model, call.tags, call.client_key)
+        Began(
+            call.session,
+            call.agent,
+            call.user,
+            call.conversation,
+            call.model,
+            call.tags,
+            call.client_key,
+            call.received_at,
+        )
         if call.status == "running"
         else call
         for call in calls

@@ -8,7 +8,7 @@ between any two hours are a sum (see `questions`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 import orjson
@@ -42,10 +42,12 @@ class Began(NamedTuple):
     conversation: str | None
     model: str | None
     tags: str | None
-    client_key: str | None = None
+    client_key: str | None
+    received_at: float
 
 
-_NAMES = ("session_id", "agent", "user_id", "conversation", "model", "tags", "client_key")
+_NAMES = ("session_id", "agent", "user_id", "conversation", "model", "tags", "client_key", "received_at")
+_received = attrgetter("received_at")
 _take = itemgetter(*[OPENED_COLUMNS.index(column) for column in _NAMES])
 
 
@@ -55,9 +57,9 @@ def began(row: Row) -> Began:
 
 
 def trait_rows(calls: Iterable[Began | Ended]) -> list[Row]:
-    """What to add to sessions, in the order of ADD_TRAITS: the first names that are known, and sums."""
+    """What to add to sessions, in the order of ADD_TRAITS: the names that the earliest calls gave, and sums."""
     sums: dict[str, list[str | int | None]] = {}
-    for call in calls:
+    for call in sorted(calls, key=_received):  # those that have ended need not be told before those that run
         if call.session is None:
             continue
         row = sums.setdefault(call.session, [None, None, None, None, 0, 0, 0])

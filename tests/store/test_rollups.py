@@ -109,6 +109,15 @@ async def test_calls_under_which_the_daemon_died_are_errors() -> None:
         }  # fmt: skip
 
 
+async def test_a_session_is_of_the_key_whose_call_came_first_though_a_later_one_runs() -> None:
+    async with database() as backend:
+        first = ended_call(MIDNIGHT, key="mine", agent="a")
+        later = ended_call(MIDNIGHT + 1, key="theirs", agent="b")
+        await backend.apply([closed(first), decode(encode_opened(later))], HERE, durable=False)
+        [row] = await backend.ask("SELECT client_key, agent FROM sessions")
+        assert row == {"client_key": "mine", "agent": "a"}
+
+
 async def test_a_running_call_names_its_session_already() -> None:
     call = ended_call(MIDNIGHT, agent="a", user="u", conversation="c", tags=("x", "y:z"))
     async with database() as backend:
