@@ -16,6 +16,7 @@ Packed = tuple[int, bytes]
 ADD = "INSERT INTO words (rowid, said) VALUES (?, ?)"
 REMOVE = "INSERT INTO words (words, rowid, said) VALUES ('delete', ?, ?)"
 MERGE = "INSERT INTO words (words, rank) VALUES ('merge', ?)"
+_CLEAR = "INSERT INTO words (words) VALUES ('delete-all')"
 _LEAST_MERGED, _PAGE = 8, 2048
 """Pages of the index that are written anew when something goes, and one more for each so many bytes that go: only that
 gives their space back."""
@@ -46,6 +47,11 @@ async def remove(connection: Connection, texts: Sequence[Packed]) -> None:
         # Less than nothing: all of the index takes its turn, not only what has become many pieces.
         pages = _LEAST_MERGED + sum(len(said) for _, said in rows) // _PAGE
         await connection.execute_fetchall(MERGE, (-pages,))
+
+
+async def clear(connection: Connection) -> None:
+    """Take out everything, where there are no texts any more, within a transaction. Raises sqlite3.Error."""
+    await connection.execute_fetchall(_CLEAR)
 
 
 async def words_from(connection: Connection) -> int:

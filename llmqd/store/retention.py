@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from llmqd.config.store import Store
 
-What = Literal["texts", "calls", "marks", "nodes", "pages"]
-"""`pages` are free space, given back to the file system; the others are rows, deleted."""
+What = Literal["texts", "words", "calls", "marks", "nodes", "pages"]
+"""`words` is all of the index, `pages` are free space, given back to the file system; the others are rows, deleted."""
 
 _SPARED = 86_400.0
 """Seconds: for the sake of size, texts of the last day go only when there are no older calls to be given up."""
@@ -61,7 +61,8 @@ class Terms:
 class Extent:
     """How large the database is and what is oldest in it (Unix seconds; None: there is none).
 
-    `session` is when the session was last seen whose nodes are the next that may have to go.
+    `session` is when the session was last seen whose nodes are the next that may have to go, `words` whether the index
+    of words holds anything.
     """
 
     page_size: int
@@ -71,6 +72,7 @@ class Extent:
     call: float | None = None
     mark: float | None = None
     session: float | None = None
+    words: bool = False
 
     @property
     def used(self) -> int:
@@ -112,6 +114,8 @@ def _for_size(most: int, extent: Extent, now: float) -> Step | None:
     excess = extent.used - most
     if extent.text is not None and (extent.text < spared or extent.call is None or extent.call >= spared):
         return _sized("texts", excess, for_size=True)
+    if extent.text is None and extent.words:  # of texts that are gone: it is put in order later than they go
+        return Step("words", 1, for_size=True)
     if extent.call is not None:
         return replace(_orphans(extent) or _sized("calls", excess, for_size=True), for_size=True)
     left = _orphans(replace(extent, call=now))

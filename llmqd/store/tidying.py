@@ -26,7 +26,8 @@ SELECT
     (SELECT at FROM texts ORDER BY id LIMIT 1),
     (SELECT received_at FROM calls WHERE status <> 'running' ORDER BY id LIMIT 1),
     (SELECT at FROM marks ORDER BY id LIMIT 1),
-    (SELECT last_seen FROM sessions WHERE (last_seen, session_id) > (?, ?) ORDER BY last_seen, session_id LIMIT 1)
+    (SELECT last_seen FROM sessions WHERE (last_seen, session_id) > (?, ?) ORDER BY last_seen, session_id LIMIT 1),
+    (SELECT max(id) > 10 FROM words_data)  -- FTS5 keeps what it knows of itself below that
 """
 _OLDEST_TEXTS = "SELECT id, at, key, content FROM texts ORDER BY id LIMIT ?"
 _DELETE_TEXTS = "DELETE FROM texts WHERE id <= ?"
@@ -93,7 +94,7 @@ class Tidying:
             gave_back = pages < extent.pages
             return Tidied(more=gave_back, urgent=gave_back and step.for_size, size=pages * extent.page_size)
         limit = min(step.count, self._rows.count)
-        if step.for_size:
+        if step.for_size and step.what != "words":
             self._say(step, now)
         gone, before = await self._give_up(connection, step, limit)
         self._rows.took(gone, self._stopwatch() - began)
@@ -113,6 +114,9 @@ class Tidying:
                 match step.what:
                     case "texts":
                         return await self._texts(connection, step.before, limit)
+                    case "words":
+                        await indexing.clear(connection)
+                        return 0, 0.0
                     case "calls":
                         return await _calls(connection, step.before, limit)
                     case "marks":

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from llmqd.config.store import Store
@@ -12,7 +15,7 @@ PAGE = 4096
 
 def extent(used_mb: float, free_pages: int = 0, **oldest: float) -> Extent:
     used = int(used_mb * 2**20 / PAGE)
-    ages = {name: NOW - days * DAY for name, days in oldest.items()}
+    ages: dict[str, Any] = {name: NOW - days * DAY for name, days in oldest.items()}
     return Extent(PAGE, used + free_pages, free_pages, **ages)
 
 
@@ -57,6 +60,16 @@ def test_for_size_old_texts_go_first_then_old_calls_and_the_last_day_last_of_all
     steps = [next_step(TERMS, one, NOW) for one in order]
     assert [what(step) for step in steps] == ["texts", "calls", "texts", "calls"]
     assert all(step is not None and step.for_size for step in steps)
+
+
+def test_what_the_index_holds_of_texts_that_are_gone_goes_before_a_call() -> None:
+    left = replace(extent(900, call=0.9), words=True)
+    step = next_step(TERMS, left, NOW)
+    assert step is not None
+    assert (step.what, step.for_size) == ("words", True)
+    assert what(next_step(TERMS, replace(left, words=False), NOW)) == "calls"
+    assert what(next_step(TERMS, replace(extent(900, text=0.5, call=0.9), words=True), NOW)) == "texts"
+    assert next_step(TERMS, replace(extent(1, call=0.9), words=True), NOW) is None
 
 
 def test_when_no_call_is_left_marks_and_nodes_go_for_size_too_and_then_nothing_is_left() -> None:

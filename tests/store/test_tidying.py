@@ -6,6 +6,7 @@ import logging
 import random
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,25 @@ async def test_the_file_holds_its_cap_while_records_are_written_and_nobody_waits
     assert (tmp_path / "llmqd.db").stat().st_size <= cap
     assert len([line for line in caplog.records if "max_size" in line.message]) == 1
     assert caplog.records[0].levelno == logging.WARNING
+
+
+async def test_no_call_goes_for_what_the_index_of_words_holds_of_texts_that_are_gone(tmp_path: Path) -> None:
+    path = tmp_path / "llmqd.db"
+    scribe = Scribe()
+    backend = SQLite(path, terms=Terms(max_size=3 << 20))
+    await backend.open("journal")
+    spoken = [closed(scribe.record(question(noise(6000)), [noise(1000)])) for _ in range(300)]
+    await backend.apply(spoken, Position(1, 1), durable=False)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("DELETE FROM texts")  # as if they had gone in a rush, and the index not been put in order since
+        other.commit()
+    await tidied(backend, time.time())
+    assert count(path, "calls") == 300
+    assert path.stat().st_size < 3 << 20
+    await backend.apply([closed(scribe.record(question("the last one"), ["of them"]))], Position(1, 2), durable=False)
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT count(*) FROM words WHERE words MATCH 'last'").fetchall() == [(1,)]
+    await backend.close()
 
 
 async def test_when_the_texts_are_gone_the_oldest_calls_go_and_totals_stay(tmp_path: Path) -> None:
