@@ -16,7 +16,7 @@ Packed = tuple[int, bytes]
 ADD = "INSERT INTO words (rowid, said) VALUES (?, ?)"
 REMOVE = "INSERT INTO words (words, rowid, said) VALUES ('delete', ?, ?)"
 MERGE = "INSERT INTO words (words, rank) VALUES ('merge', ?)"
-_CLEAR = "INSERT INTO words (words) VALUES ('delete-all')"
+CLEAR = "INSERT INTO words (words) VALUES ('delete-all')"
 _LEAST_MERGED, _PAGE = 8, 2048
 """Pages of the index that are written anew when something goes, and one more for each so many bytes that go: only that
 gives their space back."""
@@ -51,7 +51,7 @@ async def remove(connection: Connection, texts: Sequence[Packed]) -> None:
 
 async def clear(connection: Connection) -> None:
     """Take out everything, where there are no texts any more, within a transaction. Raises sqlite3.Error."""
-    await connection.execute_fetchall(_CLEAR)
+    await connection.execute_fetchall(CLEAR)
 
 
 async def words_from(connection: Connection) -> int:

@@ -98,6 +98,7 @@ _OTHERWISE: dict[str, tuple[str, Values]] = {
     texts.WRITTEN_LATELY: (_WRITTEN_LATELY, _not_before),
     indexing.ADD: ("INSERT INTO words (id, said) VALUES (?, array_to_tsvector(CAST(? AS text[])))", _indexed),
     indexing.REMOVE: ("DELETE FROM words WHERE id = ?", _id_only),
+    indexing.CLEAR: ("DELETE FROM words", _as_it_is),
     indexing.MERGE: ("", _as_it_is),
     statements.ALREADY_CLOSED: (_CLOSED, _between),
     **{
