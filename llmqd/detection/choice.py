@@ -47,13 +47,14 @@ def at_tip(sessions: Sequence[Session], node: int, question: Question, trail: Tr
 
 
 def same_question(memory: Memory, question: Question, trail: Trail, now: float) -> Found | None:
-    """Who has asked exactly this and got no whole answer: the oldest failure of late, else, for a client that says it
-    is a retry, whoever asked it."""
+    """Who has asked exactly this and got no whole answer: the oldest failure of late, one with the same system prompt
+    first, else, for a client that says it is a retry, whoever asked it."""
     end = trail.end
     sessions = memory.holders(mark(Kind.ASKED, end))
     failed = [session for session in sessions if _failed_of_late(session, end, now)]
     if failed:
-        return Found(failed[0], "retry", 0.9 if len(failed) == 1 else 0.7)
+        chosen = min(failed, key=lambda one: one.system != trail.system)
+        return Found(chosen, "retry", 0.9 if len(failed) == 1 else 0.7)
     return _repeated(sessions, end, now) if question.client_retry else None
 
 

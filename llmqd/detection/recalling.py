@@ -10,6 +10,9 @@ from llmqd.detection.memory import Asked, Latest, Memory, Session
 
 _KIND = 15
 """The bits of a mark that tell its kind. Tips have the lowest, and so come before what was kept with them."""
+_OF_AN_ANSWER = frozenset({Kind.EXCHANGE, Kind.ANSWER, Kind.HEAD})
+"""Kinds by any of which an answer that a session has come to is found again: a database tells those that it was asked
+for, and a client that words the question anew does not ask for the exchange."""
 
 
 def recall(memory: Memory, rows: Sequence[Evidence], used: float | None) -> int:
@@ -41,13 +44,13 @@ def _restore(memory: Memory, session: Session, kind: Kind, row: Evidence) -> Non
         session.calls += 1
     elif kind is Kind.LEFT:
         session.waiting.pop(node, None)
-    elif kind is Kind.EXCHANGE:
+    elif kind in _OF_AN_ANSWER:
+        if session.latest is not None and session.latest.at == row.at:
+            session.latest = session.latest._replace(marks=session.latest.marks | {row.mark})
+            return
         session.latest = Latest(frozenset((row.mark,)), _place(session, row), row.at)
         for given in [given for given in session.scoped if kind_of(given) is Kind.LINE]:
             del session.scoped[given]  # it has said something else since
-    elif kind in (Kind.ANSWER, Kind.HEAD):
-        if session.latest is not None and session.latest.at == row.at:
-            session.latest = session.latest._replace(marks=session.latest.marks | {row.mark})
     elif kind in PASSING:
         session.scoped[row.mark] = _place(session, row)
     elif kind is Kind.FAILED:

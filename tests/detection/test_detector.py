@@ -178,6 +178,13 @@ def test_as_many_retries_as_failures_each_to_its_own() -> None:
     assert sorted(str(program.begin([HELLO]).session) for _ in range(4)) == ["s1", "s2", "s3", "s4"]
 
 
+def test_of_two_failures_the_one_with_the_same_system_prompt_comes_again() -> None:
+    program = Program()
+    for assignment in [program.begin([system(text), HELLO]) for text in ("Be brief.", "Be kind.")]:
+        program.end(assignment, None)
+    assert program.call([system("Be kind."), HELLO]) == "s2"
+
+
 def test_a_retry_of_the_sdk_joins_the_call_that_still_runs() -> None:
     program = Program()
     program.begin([HELLO])

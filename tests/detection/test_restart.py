@@ -52,6 +52,14 @@ def test_a_history_cut_at_its_head_goes_on(told: bool) -> None:
 
 
 @told
+def test_an_answer_is_known_to_a_question_that_is_worded_anew(told: bool) -> None:
+    program = Program()
+    program.call([user("<note>Turn 1.</note> Which ships are these?")], LONG)
+    program.restart(told=told)
+    assert program.call([user("Which ships are these?"), model(LONG), user("And whose?")]) == "s1"
+
+
+@told
 def test_a_previous_response_is_known(told: bool) -> None:
     program = Program()
     program.call({"input": "one"}, "first", operation="responses", provider_id="resp_1")
