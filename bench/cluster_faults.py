@@ -233,6 +233,7 @@ class Cost:
     lost: int
     full: float | None
     after: float | None
+    kills: bool
     wrong: str = ""
 
     def __str__(self) -> str:
@@ -252,7 +253,7 @@ HEAD = (
 async def cost(stage: Stage, fault: Fault, seconds: float, *, patient: bool) -> Cost:
     """Applies one fault and says what came of it."""
     wrong = [await stage.healed()]
-    await asyncio.sleep(_OVER)
+    await asyncio.sleep(0 if patient else _OVER)
     owner, last = await stage.owner(), len(stage.daemons) - 1
     number = {"owner": owner, "other": (owner + 1) % len(stage.daemons), "last": last}[fault.of]
     _, refused = await stage.gone()
@@ -263,7 +264,7 @@ async def cost(stage: Stage, fault: Fault, seconds: float, *, patient: bool) -> 
     if fault.kills:
         await _started(stage.daemons[number])
     wrong.append(await stage.healed())
-    await asyncio.sleep(_CALM)
+    await asyncio.sleep(_OVER if patient else _CALM)
     times, refused_by_now = await stage.gone()
     lost = await stage.lost()
     fails = [crowd.failed.total() - known for crowd, known in zip(stage.crowds, failed, strict=True)]
@@ -279,7 +280,7 @@ async def cost(stage: Stage, fault: Fault, seconds: float, *, patient: bool) -> 
         wrong.append("not soon at the full rate")
     return Cost(
         fault.name, seconds, stage.answered - answered, sum(fails) - cut, cut, refused_by_now - refused, lost, full,
-        after, "; ".join(filter(None, wrong)),
+        after, fault.kills, "; ".join(filter(None, wrong)),
     )  # fmt: skip
 
 
@@ -369,7 +370,7 @@ async def main(
             costs.append(await cost(stage, fault, max(fault.seconds * part, least), patient=patient))
             print(costs[-1], flush=True)
     cut = sum(each.cut + each.failed for each in costs)
-    again = _SDK * daemons * sum(fault.kills for fault in FAULTS)
+    again = _SDK * daemons * sum(each.kills for each in costs)
     twice = max(stage.through - stage.answered - cut - again, 0)
     print(f"{stage.through} calls went to the upstream, {stage.answered} were answered: {twice} were sent twice")
     good = not twice and not any(each.wrong for each in costs)

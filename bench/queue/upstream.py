@@ -51,6 +51,7 @@ def meter(kind: str, per_minute: float) -> Meter:
     kinds: dict[str, Meter] = {
         "bucket": TokenBucket(per_minute, burst=per_minute),
         "bucket of 1": TokenBucket(per_minute, burst=1),
+        "bucket of 10": TokenBucket(per_minute, burst=10),
         "quantised": quantised(per_minute),
         "fixed": FixedWindow(per_minute),
         "sliding": SlidingWindow(per_minute),
