@@ -14,7 +14,7 @@ SYSTEM = "You are a helpful assistant."
 @dataclass(slots=True)
 class Step:
     """One call: what it sends, what it is answered (None: it fails), and as which try of the client. `part` tells
-    conversations apart that have to do with each other."""
+    conversations apart that have to do with each other, `others` are further choices of the answer."""
 
     writer: OpenAiChat
     fields: Fields
@@ -25,6 +25,7 @@ class Step:
     response_id: str | None = None
     item_id: str | None = None
     part: int = 0
+    others: tuple[Message, ...] = ()
 
 
 @dataclass(slots=True)

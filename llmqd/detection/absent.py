@@ -26,6 +26,12 @@ class Absent:
                 self._old, self._young = self._young, set()
             self._young.add(given)
 
+    def discard(self, marks: Iterable[int]) -> None:
+        """Somebody is known by these from now on."""
+        for given in marks:
+            self._young.discard(given)
+            self._old.discard(given)
+
     def resize(self, size: int) -> None:
         """Another bound from now on."""
         self._size = size

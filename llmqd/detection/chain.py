@@ -25,7 +25,7 @@ class Kind(IntEnum):
     LEFT = 4
     """This session has gone on from a tip that it shares with others."""
     ASKED = 5
-    """This session has asked exactly this. Never kept."""
+    """This session has asked exactly this. Kept where its client sends histories that nobody has said as they are."""
     FAILED = 6
     """It has, and got no whole answer."""
     SETTLED = 7

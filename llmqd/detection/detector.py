@@ -14,7 +14,7 @@ from llmqd.detection.choice import Found, at_tip, same_question
 from llmqd.detection.learning import Learner
 from llmqd.detection.marks import single
 from llmqd.detection.memory import Asked, Memory, Session
-from llmqd.detection.places import Place, marks_of, places_of
+from llmqd.detection.places import Place, marks_of, places_of, unheard
 from llmqd.detection.recalling import recall
 from llmqd.detection.resemblance import beginnings, most_alike, told_by_another, went_on_otherwise
 from llmqd.detection.statistics import Statistics
@@ -113,7 +113,9 @@ class Detector:
         session = self._memory.use(self.current(assignment.session), now)
         names = [provider_id] if provider_id and assignment.trail.by_response else []
         names += [item_id] if item_id and assignment.trail.by_item else []
-        return self._learner.learn(session, assignment, answer, names, now, complete=complete, others=others)
+        learned = self._learner.learn(session, assignment, answer, names, now, complete=complete, others=others)
+        self._absent.discard(row.mark for row in learned.evidence)
+        return learned
 
     def recall(self, rows: Iterable[Evidence], now: float, looked_up: Iterable[int] = ()) -> None:
         """Takes what the database knows. `looked_up` are the marks that it was asked for: the others of them are known
@@ -191,13 +193,15 @@ class Detector:
             unsure += self._worth_asking(question, trail, places)
             if unsure:
                 return Assignment(trail, unsure=tuple(dict.fromkeys(unsure)))
+        carried = unheard(places, self._memory)
         if self._settings.fuzzy:
             found = self._resembled(question, trail, places, now)
             if found is not None:
+                found.session.carried = carried
                 return self._continued(question, trail, found, now)
         has_history = bool(places) or (question.said.previous_response or question.said.reference) is not None
         self._statistics.fragmented += has_history
-        return self._new(question, trail, now, 0.5 if has_history else 1.0)
+        return self._new(question, trail, now, 0.5 if has_history else 1.0, carried)
 
     def _carried_on(self, question: Question, trail: Trail, now: float) -> tuple[Found | None, list[int]]:
         """Who was answered where this request goes on: the session, and what the database may know of it."""
@@ -234,12 +238,14 @@ class Detector:
 
     def _worth_asking(self, question: Question, trail: Trail, places: Sequence[Place]) -> list[int]:
         """The marks that the database may know and the memory does not: whose history this is, who has gone on from
-        there, and who failed to get an answer to it. A first question is not worth it unless it is a retry."""
+        there, who failed to get an answer to it, who asked its beginning. A first question is not worth it unless it is
+        a retry."""
         unknown = [given for given in marks_of(places) if self._is_unknown(given)]
         notes = [mark(Kind.LEFT, node_of(given)) for given in unknown if kind_of(given) is Kind.TIP]
+        before = [node for node, _ in beginnings(question.said, trail)]
         if places or question.client_retry:
-            ends = [trail.end, *(node for node, _ in beginnings(question.said, trail))]
-            notes += [mark(kind, node) for node in ends for kind in (Kind.FAILED, Kind.SETTLED)]
+            notes += [mark(kind, node) for node in (trail.end, *before) for kind in (Kind.FAILED, Kind.SETTLED)]
+        notes += [given for node in before if self._is_unknown(given := mark(Kind.ASKED, node))]
         return unknown + [given for given in notes if given not in self._absent]
 
     def _others(self, found: Found) -> tuple[int, ...]:
@@ -278,9 +284,12 @@ class Detector:
         session = self._memory.use(found.session.id, now)
         return self._begun(question, trail, session, "detected", found.match, found.confidence, left, now)
 
-    def _new(self, question: Question, trail: Trail, now: float, confidence: float) -> Assignment:
+    def _new(
+        self, question: Question, trail: Trail, now: float, confidence: float, carried: frozenset[int] = frozenset()
+    ) -> Assignment:
         self._statistics.created += 1
         session = self._memory.use(self.new_id(), now)
+        session.carried = carried
         return self._begun(question, trail, session, "new", "new", confidence, None, now)
 
     def _begun(
@@ -298,6 +307,8 @@ class Detector:
         if left is not None:
             del session.waiting[left[0]]
         if trail.keys:
+            if not session.looping:
+                session.question = trail.end
             self._memory.ask(session, trail.end, Asked.RUNNING, now)
         session.latest = None
         session.traits, session.system = question.traits, trail.system

@@ -17,7 +17,7 @@ from llmqd.detection.marks import (
 )
 from llmqd.detection.memory import Asked, Latest, Memory, Session
 from llmqd.messages.digest import Digests, size_of
-from llmqd.messages.message import Message
+from llmqd.messages.message import Message, ToolCall
 
 _MAY_BE_CLIPPED = 8
 """An answer of at least 2 ** 7 characters may come back as its beginning alone, even after a restart."""
@@ -56,6 +56,7 @@ class Learner:
         message, node, further = None, None, tuple(self.place(trail, other)[1] for other in others)
         if answer is not None:
             message, node = self.place(trail, answer)
+            session.looping = any(isinstance(part, ToolCall) for part in answer.parts)
             kept += self._tips(session, trail, answer, (node, *further), now)
             kept += self._marks(session, trail, answer, node, now, complete=complete)
             kept += [single(Kind.RESPONSE, trail.seed, self._digests.name_key(name)) for name in names]
@@ -70,12 +71,15 @@ class Learner:
         return Node(step(parent, key), parent, key, position)
 
     def _state(self, session: Session, assignment: Assignment, now: float, *, done: bool) -> list[int]:
-        """Whether the question is settled; one that failed takes the session back to where it waited before."""
+        """Whether the question is settled; one that failed takes the session back to where it waited before. That it
+        was asked is worth keeping only where the answers before it were no evidence, or little."""
         end = assignment.trail.end
         if not assignment.trail.keys:
             return []
         if done:
             self._memory.ask(session, end, Asked.ANSWERED, now)
+            if assignment.match == "fuzzy":
+                return [mark(Kind.ASKED, end)]
             return [mark(Kind.SETTLED, end)] if assignment.match == "retry" else []
         self._memory.ask(session, end, Asked.FAILED, now)
         if assignment.left is not None:

@@ -50,7 +50,9 @@ class Session:
     gone on, with the time of the answer. `asked` says how the latest questions fared. `latest` is the exchange it has
     come to last, until it goes on. `scoped` holds the passing marks, each with the node of the answer that it comes
     from: they are evidence while the session waits there. `traits` and `system` are those of its latest call, and
-    `calls` counts them as far as they are remembered.
+    `calls` counts them as far as they are remembered. `question` is the node of the latest question that was no result
+    of a tool, `looping` whether the model has called one since. `carried` are keys of answers that stood in its history
+    and that no model is known to have given: its client has written them.
     """
 
     id: str
@@ -63,6 +65,9 @@ class Session:
     traits: tuple[object, ...] = ()
     system: tuple[int, ...] = ()
     calls: int = 0
+    question: int | None = None
+    looping: bool = False
+    carried: frozenset[int] = frozenset()
 
     def wait(self, node: int, at: float) -> None:
         """It was answered here, so it waits for the turn that follows."""
@@ -175,7 +180,7 @@ class Memory:
         session.asked[node] = state, at
         self.hold(session, node << 4 | _ASKED, at)
         if len(session.asked) > _QUESTIONS:
-            oldest = next(iter(session.asked))
+            oldest = next(one for one in session.asked if one != session.question)
             del session.asked[oldest]
             self.drop(session, oldest << 4 | _ASKED)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from llmqd.detection.assignment import Trail
 from llmqd.detection.chain import Kind, mark
 from llmqd.detection.marks import call_marks, exchange, head, is_telling, is_telling_answer, single
+from llmqd.detection.memory import Memory
 from llmqd.messages.digest import NOTHING, Digests, size_of
 from llmqd.messages.message import ToolResult
 from llmqd.messages.request import Said
@@ -26,8 +27,11 @@ class Hint(NamedTuple):
     weight: int
 
 
-Place = Sequence[Hint]
-"""One answer, by its marks."""
+class Place(NamedTuple):
+    """One answer: the key of what it says, NOTHING where only its tools' results are there, and its marks."""
+
+    key: int
+    hints: Sequence[Hint]
 
 
 def places_of(said: Said, trail: Trail, digests: Digests) -> list[Place]:
@@ -43,15 +47,22 @@ def places_of(said: Said, trail: Trail, digests: Digests) -> list[Place]:
     if roles and roles[0] == "tool":
         orphans = _result_marks(said, trail.seed, 0, digests)
         if orphans:
-            places.append([Hint(given, _CALL_WEIGHT) for given in orphans])
+            places.append(Place(NOTHING, [Hint(given, _CALL_WEIGHT) for given in orphans]))
     return places
 
 
 def marks_of(places: Iterable[Place]) -> Iterator[int]:
     """Every mark that may tell whose history this is."""
     for place in places:
-        for hint in place:
+        for hint in place.hints:
             yield hint.mark
+
+
+def unheard(places: Iterable[Place], memory: Memory) -> frozenset[int]:
+    """The keys of those that no session is known to have given."""
+    return frozenset(place.key for place in places if not any(memory.holders(hint.mark) for hint in place.hints)) - {
+        NOTHING
+    }
 
 
 def _hints(said: Said, trail: Trail, index: int, digests: Digests, *, in_full: bool) -> Place:
@@ -72,7 +83,7 @@ def _hints(said: Said, trail: Trail, index: int, digests: Digests, *, in_full: b
         if not marks and index + 1 < len(said.turns):
             marks = _result_marks(said, trail.seed, index + 1, digests)
         hints += [Hint(given, _CALL_WEIGHT) for given in marks]
-    return hints
+    return Place(key, hints)
 
 
 def _result_marks(said: Said, seed: int, index: int, digests: Digests) -> list[int]:

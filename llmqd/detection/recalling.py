@@ -55,7 +55,7 @@ def _restore(memory: Memory, session: Session, kind: Kind, row: Evidence) -> Non
         session.scoped[row.mark] = _place(session, row)
     elif kind is Kind.FAILED:
         memory.ask(session, node, Asked.FAILED, row.at)
-    elif kind is Kind.SETTLED:
+    elif kind in (Kind.ASKED, Kind.SETTLED):
         memory.ask(session, node, Asked.ANSWERED, row.at)
 
 

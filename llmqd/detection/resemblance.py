@@ -9,7 +9,7 @@ from llmqd.detection.chain import PASSING, Kind, kind_of, mark
 from llmqd.detection.choice import RETRY_WITHIN, Found
 from llmqd.detection.marks import single, told_lines, told_marks
 from llmqd.detection.memory import Asked, Memory, Session
-from llmqd.detection.places import Place
+from llmqd.detection.places import Hint, Place
 from llmqd.messages.digest import NOTHING, Digests, size_of
 from llmqd.messages.request import Said
 
@@ -27,15 +27,19 @@ def most_alike(places: Sequence[Place], trail: Trail, memory: Memory) -> Found |
     """The session that the history agrees with best; None when what agrees may be chance.
 
     What only few sessions have said weighs more. A session must hold most of what anybody is known to have said, or the
-    history is a mixture; and half of all that is looked at, or it is made of examples that nobody has ever said.
+    history is a mixture; and half of all that is looked at, or it is made of examples that nobody has ever said. What
+    its client has put into the model's mouth before does not count there.
     """
     scores: dict[Session, float] = {}
     bits: dict[Session, int] = {}
     counts: dict[Session, int] = {}
     known = 0
+    unheard: list[int] = []
     for place in places:
         agreeing = _agreeing(place, memory)
         known += bool(agreeing)
+        if not agreeing:
+            unheard.append(place.key)
         for session, (score, weight) in agreeing.items():
             scores[session] = scores.get(session, 0.0) + score
             bits[session] = bits.get(session, 0) + weight
@@ -46,13 +50,15 @@ def most_alike(places: Sequence[Place], trail: Trail, memory: Memory) -> Found |
     likely = [
         session
         for session in scores
-        if counts[session] * 2 > known and counts[session] * 2 >= len(places) and bits[session] >= _ENOUGH_IF_ALONE
+        if counts[session] * 2 > known
+        and counts[session] * 2 >= len(places) - sum(key in session.carried for key in unheard)
+        and bits[session] >= _ENOUGH_IF_ALONE
     ]
     if not likely:
         return None
     best = max(scores[session] for session in likely)
     equal = [session for session in likely if scores[session] > best - 1e-9]
-    last = {hint.mark for hint in places[0]}
+    last = {hint.mark for hint in _latest(places, unheard, equal)}
     exchanged = {given for given in last if kind_of(given) is Kind.EXCHANGE}
     waiting = [one for one in equal if one.latest is not None and not last.isdisjoint(one.latest.marks)]
     chosen = min(waiting, key=_waiting_since) if waiting else max(equal, key=lambda one: one.used)
@@ -63,6 +69,14 @@ def most_alike(places: Sequence[Place], trail: Trail, memory: Memory) -> Found |
     return Found(chosen, "fuzzy", confidence, chosen.latest.node if chosen.latest and waiting else None)
 
 
+def _latest(places: Sequence[Place], unheard: Sequence[int], sessions: Sequence[Session]) -> Sequence[Hint]:
+    """The latest answer, without those that the clients of all these sessions have written themselves."""
+    for place in places:
+        if place.key not in unheard or not all(place.key in session.carried for session in sessions):
+            return place.hints
+    return ()
+
+
 def _waiting_since(session: Session) -> float:
     return session.latest.at if session.latest is not None else 0.0
 
@@ -71,7 +85,7 @@ def _agreeing(place: Place, memory: Memory) -> dict[Session, tuple[float, int]]:
     """The sessions that are known to have said this, with the best that speaks for each: its weight, shared among all
     of whom it is true, and as it is."""
     agreeing: dict[Session, tuple[float, int]] = {}
-    for given, weight in place:
+    for given, weight in place.hints:
         holders = memory.holders(given)
         for session in holders:
             score, most = agreeing.get(session, (0.0, 0))
@@ -81,9 +95,13 @@ def _agreeing(place: Place, memory: Memory) -> dict[Session, tuple[float, int]]:
 
 def went_on_otherwise(said: Said, trail: Trail, memory: Memory, now: float) -> Found | None:
     """Who has asked the beginning of this request, where at most one answer follows, which is not the one it got: an
-    answer that was cut, edited or left out by the client."""
+    answer that was cut, edited or left out by the client, or the last one of a loop of tools."""
     for node, index in beginnings(said, trail):
-        sessions = [one for one in memory.holders(mark(Kind.ASKED, node)) if next(reversed(one.asked), None) == node]
+        sessions = [
+            one
+            for one in memory.holders(mark(Kind.ASKED, node))
+            if node == one.question or next(reversed(one.asked), None) == node
+        ]
         failed = [
             one for one in sessions if one.asked[node][0] is Asked.FAILED and one.asked[node][1] > now - RETRY_WITHIN
         ]

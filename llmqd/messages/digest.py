@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
@@ -34,6 +35,7 @@ def size_of(key: int) -> int:
     return key & _SIZE if key != NOTHING else 0
 
 
+_FLOAT = re.compile(r"[0-9](?:\.0|[eE])")
 _WHITE = bytes(code for code in range(128) if chr(code).isspace())
 
 
@@ -210,10 +212,21 @@ def _shown(part: Part) -> list[bytes]:
 
 
 def _canonical(arguments: str) -> bytes:
-    """Arguments as JSON with sorted keys; what is no JSON stays as it is, without white space."""
+    """Arguments as JSON with sorted keys and whole numbers without a point, as another language would write them again;
+    what is no JSON stays as it is, without white space."""
     if not arguments:
         return b"{}"
     try:
-        return orjson.dumps(orjson.loads(arguments), option=orjson.OPT_SORT_KEYS)
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        value = orjson.loads(arguments)
+        return orjson.dumps(_whole(value) if _FLOAT.search(arguments) else value, option=orjson.OPT_SORT_KEYS)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
         return _bare(arguments)
+
+
+def _whole(value: Any) -> Any:
+    """The value with each number that is whole, and that 64 bits hold, as an integer."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < 2**63 else value
+    if isinstance(value, dict):
+        return {name: _whole(inner) for name, inner in value.items()}
+    return [_whole(inner) for inner in value] if isinstance(value, list) else value

@@ -6,6 +6,7 @@ import pytest
 
 from bench.session_corpus import ALIKE, BEHAVIOURS
 from bench.session_habits import HABITS
+from bench.session_rewriters import REWRITERS
 from bench.session_strangers import EQUAL, STRANGERS
 from bench.sessions import Labelled, Run, f1, of_behaviour, pairwise
 
@@ -66,6 +67,16 @@ def test_sessions_are_found_of_clients_that_say_much_the_same(restart: str) -> N
     assert f1(calls) >= 0.985
     for stranger in set(STRANGERS) - EQUAL:
         assert f1(of_behaviour(calls, stranger)) >= 0.9, stranger
+
+
+@pytest.mark.parametrize("restart", ["none", "lookups", "told"])
+def test_sessions_are_found_of_clients_that_send_something_else_back(restart: str) -> None:
+    calls = Run(3, restart, corpus=REWRITERS).play()
+    assert len(calls) >= 500
+    assert {one.behaviour for one in calls} == set(REWRITERS)
+    assert f1(calls) >= 0.99
+    for rewriter in REWRITERS:
+        assert f1(of_behaviour(calls, rewriter)) >= 0.9, rewriter
 
 
 def test_sessions_are_found_with_little_memory() -> None:

@@ -525,3 +525,30 @@ def test_other_settings_count_from_the_next_call() -> None:
     program.detector.replace(Sessions(max=2))
     program.call([user("x")])
     assert program.detector.statistics()["active"] == 2
+
+
+def test_words_put_into_the_mouth_of_the_model_speak_against_nobody_who_has_sent_them_before() -> None:
+    program, rules = Program(), model("Understood, I will only edit files of this list.")
+
+    def sent(files: int, *talk: dict[str, Any]) -> list[dict[str, Any]]:
+        *history, question = talk
+        return [user(f"{files} files"), rules, *history, user(f"{files} open"), rules, question]
+
+    assert program.call(sent(1, HELLO), LONG) == "s1"
+    assert program.call(sent(2, HELLO)) == "s2"
+    assert program.call(sent(3, HELLO, model(LONG), user("x")), LONG[::-1]) == "s1"
+    assert program.call(sent(4, HELLO, model(LONG), user("x"), model(LONG[::-1]), user("y"))) == "s1"
+
+
+def test_the_last_word_of_a_loop_of_tools_goes_on_from_the_question_before_it() -> None:
+    program, question = Program(), user("How many lines does the file have?")
+    history = [question]
+    assert program.call(history, said(ToolCall("count", "{}", "1"))) == "s1"
+    for number in range(20):
+        calls = [{"id": "1", "function": {"name": "count", "arguments": "{}"}}]
+        history += [
+            {"role": "assistant", "tool_calls": calls},
+            {"role": "tool", "tool_call_id": "1", "content": f"{number}"},
+        ]
+        assert program.call(history, said(ToolCall("count", "{}", "1")) if number < 19 else "42") == "s1"
+    assert program.call([question, model("42"), user("And words?")]) == "s1"

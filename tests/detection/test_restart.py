@@ -60,6 +60,17 @@ def test_an_answer_is_known_to_a_question_that_is_worded_anew(told: bool) -> Non
 
 
 @told
+def test_a_conversation_whose_answers_are_never_sent_back_as_they_were_goes_on(told: bool) -> None:
+    program, history = Program(), [user("Which ships came back from the north?")]
+    program.call(history, LONG)
+    history.append(user("[captain]: A few of those that had left."))
+    program.call(history, LONG)
+    program.restart(told=told)
+    history.append(user("[mate]: Hardly any."))
+    assert program.call(history) == "s1"
+
+
+@told
 def test_a_previous_response_is_known(told: bool) -> None:
     program = Program()
     program.call({"input": "one"}, "first", operation="responses", provider_id="resp_1")
@@ -115,6 +126,15 @@ def test_what_is_not_known_is_asked_for_once() -> None:
     assert question.session == "s2"
     program.kept.clear()
     assert program.call([*shots, user("three")]) == "s3"
+
+
+def test_what_was_not_known_is_asked_for_again_once_somebody_has_said_it() -> None:
+    program = Program(Sessions(max=3))
+    assert program.call([HELLO, model(LONG), user("never said")]) == "s1"
+    assert program.call([HELLO], LONG) == "s2"
+    for number in range(5):
+        program.call([user(f"conversation {number}")])
+    assert program.call([HELLO, model(LONG), user("x")]) == "s2"
 
 
 def test_the_memory_may_decide_alone() -> None:

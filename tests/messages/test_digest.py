@@ -70,6 +70,9 @@ def test_what_is_said_counts(other: dict[str, Any]) -> None:
 def test_arguments_count_as_json() -> None:
     assert key(ToolCall("f", '{"a": 1, "b": [2]}', "x")) == key(ToolCall("f", '{"b":[2],"a":1}', "y"))
     assert key(ToolCall("f", "")) == key(ToolCall("f", "{}"))
+    assert key(ToolCall("f", '{"a": [1.0, 2.5], "b": 1e3}')) == key(ToolCall("f", '{"b":1000,"a":[1,2.5]}'))
+    assert key(ToolCall("f", '{"a": "1.0"}')) != key(ToolCall("f", '{"a": "1"}'))
+    assert key(ToolCall("f", '{"a": 1e21}')) == key(ToolCall("f", '{"a": 1e+21}'))
     assert key(ToolCall("f", "{}")) != key(ToolCall("g", "{}"))
     assert key(ToolCall("f", "cut {")) != key(ToolCall("f", "{}"))
 
