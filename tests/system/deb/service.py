@@ -12,14 +12,14 @@ JSON = "-H 'Content-Type: application/json'"
 CHAT = f"{JSON} -H 'Authorization: Bearer nobodys'"
 
 
-def prop(machine: Machine, name: str) -> str:
+def prop(machine: Machine, name: str, unit: str = "llmqd") -> str:
     """A property of the unit, as systemctl(1) shows it."""
-    return machine.run(f"systemctl show --value --property={name} llmqd")
+    return machine.run(f"systemctl show --value --property={name} {unit}")
 
 
-def pid(machine: Machine) -> int:
+def pid(machine: Machine, unit: str = "llmqd") -> int:
     """The daemon's process number in there, 0 without one."""
-    return int(prop(machine, "MainPID"))
+    return int(prop(machine, "MainPID", unit))
 
 
 def health(machine: Machine) -> dict[str, Any]:
@@ -48,11 +48,11 @@ def messages(machine: Machine, *match: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def ledger(machine: Machine, query: str) -> list[list[Any]]:
+def ledger(machine: Machine, query: str, path: str = "/var/lib/llmqd/llmqd.db") -> list[list[Any]]:
     """Asks the database itself."""
     program = (
         "import json, sqlite3; "
-        "db = sqlite3.connect('file:/var/lib/llmqd/llmqd.db?mode=ro', uri=True); "
+        f"db = sqlite3.connect('file:{path}?mode=ro', uri=True); "
         f"print(json.dumps(db.execute({query!r}).fetchall()))"
     )
     rows: list[list[Any]] = json.loads(machine.run("python3 -", typed=program))
