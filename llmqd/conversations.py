@@ -22,7 +22,7 @@ from llmqd.store.entries import Regrouped
 if TYPE_CHECKING:
     from llmqd.call import Call, Record
     from llmqd.config.model import Config
-    from llmqd.detection.assignment import Assignment
+    from llmqd.detection.assignment import Assignment, Evidence
     from llmqd.detection.detector import Detector
     from llmqd.guards.doing import Doing
     from llmqd.messages.transcript import Transcript
@@ -77,6 +77,7 @@ class Conversations:
         self._ledger = ledger
         self._wall = wall
         self._regrouped = regrouped
+        self._tell: Callable[[Sequence[Evidence]], object] = lambda _: None
         self._running: weakref.WeakSet[Conversation] = weakref.WeakSet()
         self._apply(config)
 
@@ -90,6 +91,14 @@ class Conversations:
         """Bytes of an answer that have to be kept until its end."""
         self._media_max = config.store.media_max
         self._ttl = config.sessions.ttl
+
+    def share(self, tell: Callable[[Sequence[Evidence]], object]) -> None:
+        """From now on this is told what is learned of sessions, for other daemons that they call through."""
+        self._tell = tell
+
+    def heard(self, evidence: Sequence[Evidence]) -> None:
+        """Another daemon has learned this."""
+        self._detector.heard(evidence, self._wall())
 
     async def recall(self) -> None:
         """Takes what the database knows of the conversations that were active last, before the first call."""
@@ -202,6 +211,8 @@ class Conversations:
             others=others,
             item_id=None if answer is None else answer.item_id,
         )
+        if learned.evidence:
+            self._tell(learned.evidence)
         if transcript is not None:
             self._transcripts.answered(transcript, assignment, learned, now, others=others, provider_id=provider_id)
             record.transcript = transcript

@@ -236,7 +236,8 @@ class Daemon:
 
     async def _open_lanes(self, config: Config, metrics: Metrics, clock: Callable[[], float]) -> None:
         start, announce = self._parts.enter_async_context, self.events.publish
-        self.cluster = await start(Membership(config, metrics, self.budgets, clock=clock, announce=announce))
+        shared = self.budgets, self.guards, self.conversations, self.events
+        self.cluster = await start(Membership(config, metrics, *shared, clock=clock))
         self.lanes = await start(Lanes(clock=clock, wall=time.time, announce=announce, make=self.cluster.lane))
         self.lanes.apply(self.in_force.config)
 

@@ -54,8 +54,8 @@ class Alerts:
 
     async def __aenter__(self) -> Self:
         await self.webhook.__aenter__()
-        wanted = Wanted(types=frozenset({"finished", "limit_learned", "alert"}))
-        self._listening = self._bus.subscribe(self._wake.set, wanted)
+        own = Wanted(types=frozenset({"finished", "limit_learned", "alert"}), own=True)
+        self._listening = self._bus.subscribe(self._wake.set, own)
         self._tasks = [
             asyncio.create_task(self._listen(), name="alerts"),
             asyncio.create_task(self._look_at_store(), name="alerts: store"),

@@ -51,7 +51,7 @@ class Cluster:
         url: RedisUrl,
         *,
         clock: Callable[[], float],
-        announce: Callable[[Event], object],
+        announce: Callable[..., object],
         budgets: SharedBudgets,
     ) -> None:
         self.time = RedisTime(clock)
@@ -66,7 +66,7 @@ class Cluster:
         self._names = Names(settings.prefix)
         self._messages = Messages(self.me, self._names, self.time, self._held, self._learn_owner, self._hurry.set)
         self._budgets = budgets
-        self.asking = self._messages.asking
+        self.asking, self.telling = self._messages.asking, self._messages.telling
         self._members: list[str] = []
         self._silent: list[str] = []
         self._missing: dict[str, float] = {}
@@ -206,7 +206,7 @@ class Cluster:
 
     def _break(self) -> None:
         self._broken = True
-        self.asking.connected(None, ())
+        self._messages.connected(None, ())
         self._hurry.set()
 
     async def _connect(self) -> None:
@@ -288,7 +288,7 @@ class Cluster:
             self._budgets.come_back()
             logger.warning("cluster: Redis is back; %d daemons share their limits again", len(self._members))
         self._budgets.connected(self._link)
-        self.asking.connected(self._link, self._members)
+        self._messages.connected(self._link, self._members)
         again = not known
         for name, owner in zip(names, owners, strict=True):
             who, _, token = owner.decode().rpartition("|")
@@ -393,7 +393,8 @@ class Cluster:
             arbiter = self._held.arbiters.get(lane.name)
             if event.type in TOLD and arbiter is not None:
                 for member in arbiter.joins:
-                    self._messages.down(lane.name, member, ["V", event.type, msgspec.structs.asdict(event)])
+                    here = None if member == self.me else self.asking.name
+                    self._messages.down(lane.name, member, ["V", event.type, msgspec.structs.asdict(event), here])
                 self._tell_view(lane.name, arbiter)
 
         return spread

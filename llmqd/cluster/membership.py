@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from llmqd.cluster.cluster import Cluster
     from llmqd.cluster.shared_budgets import Sharer
     from llmqd.config.model import Config
-    from llmqd.events.kinds import Event
+    from llmqd.conversations import Conversations
+    from llmqd.events.bus import EventBus
+    from llmqd.guards.guards import Guards
     from llmqd.metrics import Metrics
 
 
 class Membership:
     """An async context manager: inside, the daemon is a member where `[cluster] redis` is set.
 
-    `clock` is monotonic, `announce` is told events, and `metrics` gets the figures. `budgets` are shared as well.
+    `clock` is monotonic, `metrics` gets the figures. The rest of what is given is shared as well.
     """
 
     def __init__(
@@ -30,9 +32,11 @@ class Membership:
         config: Config,
         metrics: Metrics,
         budgets: Sharer,
+        guards: Guards,
+        conversations: Conversations,
+        bus: EventBus,
         *,
         clock: Callable[[], float],
-        announce: Callable[[Event], object],
     ) -> None:
         metrics.watch_cluster(self.figures)
         self.cluster: Cluster | None = None
@@ -41,11 +45,17 @@ class Membership:
             # The client of Redis is large: it is there only where it is wanted.
             from llmqd.cluster.cluster import Cluster
             from llmqd.cluster.shared_budgets import SharedBudgets
+            from llmqd.cluster.shared_events import SharedEvents
+            from llmqd.cluster.shared_guards import SharedGuards
+            from llmqd.cluster.shared_sessions import SharedSessions
 
             url = RedisUrl(settings.redis.reveal())
             node = None if store.backend == "postgresql" else node_of(config.server.state_directory)
             shared = SharedBudgets(budgets, settings.prefix, node)
-            self.cluster = Cluster(settings, url, clock=clock, announce=announce, budgets=shared)
+            one = self.cluster = Cluster(settings, url, clock=clock, announce=bus.publish, budgets=shared)
+            SharedGuards(guards, one.telling)
+            SharedSessions(conversations, one.telling)
+            SharedEvents(bus, one.telling, one.asking.name, clock=clock)
 
     @property
     def lane(self) -> Callable[..., Lane]:

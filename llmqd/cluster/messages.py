@@ -15,6 +15,7 @@ from llmqd.cluster import wire
 from llmqd.cluster.asking import Asking
 from llmqd.cluster.link import FAULTS
 from llmqd.cluster.past import KEPT
+from llmqd.cluster.telling import Telling
 from llmqd.events.kinds import Event, LimitLearned, Paused, Resumed
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Messages:
         self.asking = Asking(me, names.channel, held.arbiters, FAULTS)
         self.waiting = asyncio.Event()
         """Set while there is something to be said."""
+        self.telling = Telling(me, names.channel, self.waiting)
         self._me = me
         self._time = time
         self._held = held
@@ -101,8 +103,14 @@ class Messages:
         """Nothing of what was to be said to a member of a lane holds any more."""
         self._downs.pop((lane, member), None)
 
+    def connected(self, link: Link | None, members: Sequence[str]) -> None:
+        """These are there, and reached by this link; None: nobody is."""
+        self.asking.connected(link, members)
+        self.telling.present(members)
+
     def clear(self) -> None:
         """Nothing of what was to be said at all."""
+        self.telling.clear()
         self._ups.clear()
         self._downs.clear()
 
@@ -124,7 +132,7 @@ class Messages:
             if (place := self._held.owners.get(name)) is not None:
                 by_owner.setdefault(place[0], []).append([name, place[1], self._held.joins[name], messages])
         said = [(self.names.channel(owner), orjson.dumps([self._me, "u", lanes])) for owner, lanes in by_owner.items()]
-        through = await link.say(grants, said)
+        through = await link.say(grants, said + self.telling.said())
         for went, (arbiter, name, mine, join) in zip(through, own, strict=True):
             if not went:
                 if self._held.arbiters.get(name) is arbiter:
@@ -162,6 +170,9 @@ class Messages:
         sender, way, lanes = message
         if way in ("q", "a"):
             self.asking.hear(sender, way, lanes)
+            return
+        if way == "t":
+            self.telling.hear(sender, lanes)
             return
         for name, token, join, messages in lanes:
             if way == "u":
@@ -205,4 +216,5 @@ def tell(lane: SharedLane, time: RedisTime, message: Sequence[Any]) -> None:
     elif kind == "v":
         lane.seen_there(rest[0])
     elif kind == "V":
-        lane.announce(TOLD[rest[0]](**rest[1]))
+        event, member = TOLD[rest[0]](**rest[1]), rest[2]
+        lane.announce(event) if member is None else lane.announce(event, member=member)

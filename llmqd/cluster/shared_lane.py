@@ -69,7 +69,7 @@ class SharedLane(SeenLane):
         *,
         throttle: Throttle,
         clock: Callable[[], float],
-        announce: Callable[[Any], object],
+        announce: Callable[..., object],
         seat: Seat,
     ) -> None:
         self.past = Past()

@@ -124,6 +124,11 @@ class Detector:
         self._statistics.recalled += recall(self._memory, found, now if asked_for else None)
         self._absent.add(asked_for.difference(row.mark for row in found if kind_of(row.mark) not in NOTES))
 
+    def heard(self, rows: Iterable[Evidence], now: float) -> None:
+        """Takes what another daemon has just learned from an answer."""
+        self._statistics.heard += 1
+        recall(self._memory, [row._replace(session=self.current(row.session)) for row in rows], now, newer=True)
+
     def current(self, session_id: str) -> str:
         """The id under which a session goes on, if it was merged into another."""
         return self._merged.get(session_id, session_id)

@@ -15,11 +15,11 @@ _OF_AN_ANSWER = frozenset({Kind.EXCHANGE, Kind.ANSWER, Kind.HEAD})
 for, and a client that words the question anew does not ask for the exchange."""
 
 
-def recall(memory: Memory, rows: Sequence[Evidence], used: float | None) -> int:
+def recall(memory: Memory, rows: Sequence[Evidence], used: float | None, *, newer: bool = False) -> int:
     """Remembers these rows; the number of sessions that were not remembered before.
 
     `used` is when their sessions count as used, None for the time of each row. A session that is remembered already
-    keeps its own view of where it waits, which is the newer one.
+    keeps its own view of where it waits, unless what the rows say is `newer`.
     """
     before = len(memory)
     alive: dict[str, bool] = {}
@@ -28,7 +28,7 @@ def recall(memory: Memory, rows: Sequence[Evidence], used: float | None) -> int:
         if kind is None:
             continue
         if row.session not in alive:
-            alive[row.session] = memory.find(row.session) is not None
+            alive[row.session] = not newer and memory.find(row.session) is not None
         session = memory.use(row.session, row.at if used is None else used)
         if not alive[row.session]:
             _restore(memory, session, kind, row)

@@ -19,12 +19,14 @@ class Statistics:
     lookups: int = 0
     lookup_seconds: float = 0.0
     recalled: int = 0
+    heard: int = 0
 
     def shown(self, *, active: int, expired: int, evicted: int, max_sessions: int, ttl: float) -> dict[str, float]:
         """Everything by name, for people and programs.
 
         `fragmented` are calls that carried a history and still began a session, `recalled` sessions that the database
-        remembered. The names from `sessions_created` on are those that LLM proxies with a session cache have.
+        remembered, `heard` answers that other daemons told of. The names from `sessions_created` on are those that LLM
+        proxies with a session cache have.
         """
         hits = self.exact + self.retried + self.fuzzy
         return {
@@ -39,6 +41,7 @@ class Statistics:
             "explicit": self.explicit,
             "fragmented": self.fragmented,
             "recalled": self.recalled,
+            "heard": self.heard,
             "lookups": self.lookups,
             "lookup_us": round(self.lookup_seconds / self.lookups * 1e6, 3) if self.lookups else 0.0,
             "sessions_created": self.created,

@@ -17,12 +17,15 @@ KEEP = 8192
 
 
 class Published:
-    """An event with its id and its time (Unix seconds), shared by all listeners."""
+    """An event with its id and its time (Unix seconds), shared by all listeners. Where several daemons share their
+    lanes, `member` is the one that it happened in, and `own` whether that is this one."""
 
-    __slots__ = ("_data", "at", "event", "id")
+    __slots__ = ("_data", "at", "event", "id", "member", "own")
 
-    def __init__(self, event: Event, event_id: int, at: float) -> None:
+    def __init__(self, event: Event, event_id: int, at: float, member: str | None = None, *, own: bool = True) -> None:
         self.event = event
+        self.member = member
+        self.own = own
         self.id = event_id
         self.at = at
         self._data: bytes | None = None
@@ -32,7 +35,8 @@ class Published:
         """The event as one line of JSON; made once, and only when somebody listens."""
         if self._data is None:
             at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            head = orjson.dumps({"type": self.event.type, "id": self.id, "at": at})
+            where = {} if self.member is None else {"member": self.member}
+            head = orjson.dumps({"type": self.event.type, "id": self.id, "at": at} | where)
             self._data = head[:-1] + b"," + msgspec.json.encode(self.event)[1:]
         return self._data
 
@@ -73,14 +77,14 @@ class Ring:
         """The number of the oldest event that is held; `count` when none is."""
         return max(self.count - len(self._places), 0)
 
-    def add(self, event: Event, now: float) -> int:
+    def add(self, event: Event, now: float, member: str | None = None, *, own: bool = True) -> int:
         """Puts an event in, in place of the oldest one when the ring is full, and gives its number."""
         number = self.count
         self.last_id = max(self.last_id + 1, _micros(now))
         place = number % len(self._places)
         if (overwritten := self._places[place]) is not None:
             self.lost_id = overwritten.id
-        self._places[place] = Published(event, self.last_id, now)
+        self._places[place] = Published(event, self.last_id, now, member, own=own)
         self.count += 1
         return number
 
@@ -108,17 +112,25 @@ class EventBus:
         self._ring = Ring(keep, wall())
         self._listeners: list[Subscription] = []
         self.closed = False
+        self.member: str | None = None
+        """What people call this daemon where several share their lanes."""
 
     @property
     def listeners(self) -> int:
         """How many listen now."""
         return len(self._listeners)
 
-    def publish(self, event: Event) -> int:
-        """Tells those who want it, and gives the event's id."""
-        number = self._ring.add(event, self._wall())
+    @property
+    def watched(self) -> bool:
+        """Whether somebody listens to what happens in other daemons, too."""
+        return any(not listener.wanted.own for listener in self._listeners)
+
+    def publish(self, event: Event, *, member: str | None = None) -> int:
+        """Tells those who want it, and gives the event's id. `member` is the daemon that it happened in, if another."""
+        own = member is None
+        number = self._ring.add(event, self._wall(), self.member if own else member, own=own)
         for listener in self._listeners:
-            listener.offer(event, number)
+            listener.offer(event, number, own=own)
         return self._ring.last_id
 
     def subscribe(
@@ -150,11 +162,11 @@ class EventBus:
 class Subscription:
     """A listener's place in the ring. `position` is the id up to which it has been told everything that it wants."""
 
-    __slots__ = ("_gap", "_number", "_ring", "_wanted", "position", "wake")
+    __slots__ = ("_gap", "_number", "_ring", "position", "wake", "wanted")
 
     def __init__(self, ring: Ring, wake: Callable[[], None], wanted: Wanted, after: int | None) -> None:
         self._ring = ring
-        self._wanted = wanted
+        self.wanted = wanted
         self.wake = wake
         self._gap: Gap | None = None
         self._number = ring.count
@@ -166,9 +178,9 @@ class Subscription:
         else:  # from before the ring, or from a daemon whose clock was ahead
             self._missed(after)
 
-    def offer(self, event: Event, number: int) -> None:
+    def offer(self, event: Event, number: int, *, own: bool) -> None:
         """Used by the bus: the event of this number has just been published."""
-        if self._wanted.has(event):
+        if self.wanted.has(event, own=own):
             self.wake()
         elif self._number == number:  # caught up: what it does not want must not make it look slow
             self._pass()
@@ -183,7 +195,7 @@ class Subscription:
             self._gap = None
         while len(taken) < limit and self._number < self._ring.count:
             published = self._ring.at(self._number)
-            if self._wanted.has(published.event):
+            if self.wanted.has(published.event, own=published.own):
                 taken.append(published)
             self._pass()
         return taken

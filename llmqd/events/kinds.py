@@ -191,16 +191,19 @@ TYPES = tuple(kind.type for kind in KINDS)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which events a listener wants: of any of these types, lanes, sessions; an empty set means all."""
+    """Which events a listener wants: of any of these types, lanes, sessions; an empty set means all. `own`: only those
+    that happened in this daemon."""
 
     types: frozenset[str] = frozenset()
     lanes: frozenset[str] = frozenset()
     sessions: frozenset[str] = frozenset()
+    own: bool = False
 
-    def has(self, event: Event) -> bool:
+    def has(self, event: Event, *, own: bool = True) -> bool:
         """Whether this event is one of them. An event of no session is of none of the wanted ones."""
         return (
-            (not self.types or event.type in self.types)
+            (own or not self.own)
+            and (not self.types or event.type in self.types)
             and (not self.lanes or event.lane in self.lanes)
             and (not self.sessions or event.session in self.sessions)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from llmqd.controls import parse_priority
 from llmqd.errors import DeadlineExceeded, NotAllowed, QueueFull, ShuttingDown
@@ -23,6 +23,16 @@ _THEN = {
     "pause": "its calls wait",
     "refuse": "its calls are refused",
 }
+
+
+class Others(Protocol):
+    """Other daemons that the same sessions call through."""
+
+    def counts(self, session: str, upstream: str, doing: Doing | None, pico: int) -> bool:
+        """Whether one of them counts for this session; then it is told of this call."""
+
+    def held(self, session: str, seconds: float, reason: str) -> None:
+        """They hold a session back as well, from now on and for so long."""
 
 
 class Guards:
@@ -48,6 +58,11 @@ class Guards:
         self._doing: dict[str, Doing] = {}
         self._changed = asyncio.Event()
         self._closed = False
+        self._others: Others | None = None
+
+    def share(self, others: Others) -> None:
+        """From now on others count as well."""
+        self._others = others
 
     @property
     def settings(self) -> GuardSettings:
@@ -105,10 +120,29 @@ class Guards:
         if outcome.status != "done" or not 200 <= (outcome.http_status or 0) < 300:
             return
         pico = 0 if outcome.cost is None else outcome.cost.total
-        held = self.runaways.answered(session, doing, self._wall(), pico)
-        if held is not None:
-            message = f"{_sentence(session, held)}; {_THEN[self.settings.action]}"
-            self._announce(Alert(name="runaway_session", message=message, upstream=call.upstream, session=session))
+        if self._others is None or not self._others.counts(session, call.upstream, doing, pico):
+            self.count(session, call.upstream, doing, pico)
+
+    def count(self, session: str, upstream: str, doing: Doing | None, pico: int) -> None:
+        """A call of a session was answered well, here or elsewhere. Tells of it where the session runs away."""
+        now = self._wall()
+        held = None if self.settings.action == "off" else self.runaways.answered(session, doing, now, pico)
+        if held is None:
+            return
+        message = f"{_sentence(session, held)}; {_THEN[self.settings.action]}"
+        self._announce(Alert(name="runaway_session", message=message, upstream=upstream, session=session))
+        if self._others is not None:
+            self._others.held(session, held.until - now, held.reason)
+
+    def hold(self, session: str, seconds: float, reason: str) -> None:
+        """Another daemon has found that a session runs away."""
+        if self.settings.action != "off":
+            self.runaways.hold(session, Held(self._wall() + min(seconds, self.settings.lasting), reason))
+
+    def held(self) -> list[tuple[str, float, str]]:
+        """The sessions that are held back, for how many seconds yet, and why."""
+        now = self._wall()
+        return [(session, held.until - now, held.reason) for session, held in self.runaways.holding(now)]
 
     async def _wait(self, call: Call, session: str) -> None:
         if call.no_queue:

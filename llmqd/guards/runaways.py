@@ -64,6 +64,15 @@ class Runaways:
             return None
         return session.held
 
+    def hold(self, session_id: str, held: Held) -> None:
+        """A session is held back, whatever is known of it here."""
+        self._session(session_id).held = held
+
+    def holding(self, now: float) -> list[tuple[str, Held]]:
+        """The sessions that are held back now."""
+        found = [(name, session.held) for name, session in self._sessions.items()]
+        return [(name, held) for name, held in found if held is not None and held.until > now]
+
     def answered(self, session_id: str, doing: Doing | None, now: float, pico: int) -> Held | None:
         """A call of a session was answered well and has cost so much. Why the session is held back from now on, where
         it was not before."""

@@ -27,14 +27,14 @@ def toml(url: str, redis: RedisServer, **limits: object) -> str:
 
 
 @asynccontextmanager
-async def daemons(tmp_path: Path, count: int, config: str) -> AsyncIterator[list[DaemonUnderTest]]:
+async def daemons(tmp_path: Path, count: int, config: str, others: int = 0) -> AsyncIterator[list[DaemonUnderTest]]:
     async with AsyncExitStack() as stack:
         found = []
         for number in range(count):
             (directory := tmp_path / str(number)).mkdir()
             found.append(await stack.enter_async_context(running(directory, config)))
         for one in found:
-            await one.until(partial(_sees, one, count))
+            await one.until(partial(_sees, one, count + others))
         yield found
 
 
