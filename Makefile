@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check screenshots bench bench-analytics bench-beside bench-cluster bench-postgresql bench-queue bench-sessions bench-texts test-faults test-kills test-cluster-faults fuzz soak deb image test-deb test-trixie clean
+.PHONY: run test check screenshots bench bench-analytics bench-beside bench-cluster bench-cluster-scaling bench-postgresql bench-queue bench-sessions bench-texts test-faults test-kills test-cluster-faults fuzz soak deb image test-deb test-trixie clean
 
 run: $(VENV)/.run  ## start the daemon on its defaults: port 8080, data below ./var
 	exec $(BIN)/llmqd serve --defaults
@@ -40,6 +40,9 @@ bench-postgresql: $(VENV)/.test  ## how long they take with 10,000,000 calls in 
 
 bench-cluster: $(VENV)/.test  ## four daemons with one Redis before strict upstreams of every kind; ROWS='"bucket of 1" fast': some
 	$(BIN)/python -m bench.cluster $(ROWS)
+
+bench-cluster-scaling: $(VENV)/.test  ## how much more two daemons carry than one, by the CPU time of a call
+	$(BIN)/python -m bench.cluster_scaling
 
 bench-beside: $(VENV)/.test  ## what a call costs beside the way: its session, its texts, its record, journal and database
 	$(BIN)/python -m bench.beside

@@ -1,6 +1,7 @@
 """`make bench-cluster`: several daemons, a real Redis and a strict upstream as processes, under load.
 
-Prints for each scenario what the upstream let through and refused, what clients saw, and how much of it was used.
+Prints for each scenario how many calls the upstream let through and refused, how many clients saw fail, calls a minute
+and the share of the limit that was used (`bench.queue.yardstick`) once all were busy, and how unfair it was.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.queue.load import Calls, Load, fetch
 from bench.queue.stage import upstream
 from bench.queue.upstream import Spec
+from bench.queue.yardstick import rate, steady, used
 from tests.process import LlmqdProcess
 from tests.redis_server import RedisServer, server
 
@@ -43,6 +45,7 @@ class Scenario:
     daemons: int = 4
     clients: int = 15
     queue: str = ""
+    steady_after: float = 10.0
 
 
 def _rpm(kind: str, per_minute: float = 600, more: str = "", seconds: float = 70) -> Scenario:
@@ -57,6 +60,7 @@ SCENARIOS: dict[str, Scenario] = {
     "fixed": _rpm("fixed", more='algorithm = "fixed"', seconds=130),
     "sliding": _rpm("sliding", more='algorithm = "sliding"', seconds=130),
     "fast": _rpm("bucket of 1", 2400),
+    "bucket of 10": _rpm("bucket of 10", 2400, more='algorithm = "bucket"\nburst = 10'),
     "concurrency": Scenario(
         spec=Spec(concurrency=20, seconds=0.5), settings="requests_per_minute = 0\nmax_concurrent = 20"
     ),
@@ -65,55 +69,65 @@ SCENARIOS: dict[str, Scenario] = {
         settings="requests_per_minute = 0\ntokens_per_minute = 60000",
         seconds=130,
     ),
-    "learned": Scenario(spec=Spec(kind="bucket", per_minute=600, headers="openai"), settings="", seconds=60),
-    "open": Scenario(spec=Spec(), settings="requests_per_minute = 0\nlearn = false", daemons=2, clients=40, seconds=20),
+    "learned": Scenario(spec=Spec(kind="bucket", per_minute=600, headers="openai"), settings="", seconds=130),
 }
+
+
+async def staged(stack: AsyncExitStack, scenario: Scenario, *, shared: bool = True) -> Stage:
+    """Daemons before an upstream, with a Redis or (not `shared`) each by itself."""
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmqd-bench-")))
+    port = await upstream(stack, scenario.spec, directory / "upstream.log")
+    redis = stack.enter_context(server(directory))
+    daemons = []
+    for number in range(scenario.daemons):
+        (own := directory / str(number)).mkdir()
+        cluster = f'[cluster]\nredis = "{redis.url}"\nmembers = {scenario.daemons}\n' if shared else ""
+        toml = (
+            f"{_STORE}{cluster}[queue]\n{scenario.queue}\n"
+            f'[[upstream]]\nname = "openai"\nbase_url = "http://127.0.0.1:{port}"\napi_key = "x"\n'
+            f"{scenario.settings}\n"
+        )
+        daemon = LlmqdProcess(own, toml)
+        await daemon.start()
+        stack.push_async_callback(_end, daemon)
+        daemons.append(daemon)
+    await asyncio.sleep(2)
+    return Stage(port, redis, daemons, time.time())
+
+
+async def loaded(stage: Stage, scenario: Scenario) -> list[Load]:
+    """Keeps the clients of every daemon busy for as long as the scenario says."""
+    loads = [Load(one.port, Calls(headers=(("X-LLMQD-User", f"u{n}"),))) for n, one in enumerate(stage.daemons)]
+    await asyncio.gather(*(load.run(scenario.clients, scenario.seconds) for load in loads))
+    return loads
 
 
 async def play(name: str, scenario: Scenario) -> None:
     """Plays one scenario and prints what came of it."""
     async with AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmqd-bench-")))
-        port = await upstream(stack, scenario.spec, directory / "upstream.log")
-        redis = stack.enter_context(server(directory))
-        daemons = []
-        for number in range(scenario.daemons):
-            (own := directory / str(number)).mkdir()
-            toml = (
-                f'{_STORE}[cluster]\nredis = "{redis.url}"\nmembers = {scenario.daemons}\n[queue]\n{scenario.queue}\n'
-                f'[[upstream]]\nname = "openai"\nbase_url = "http://127.0.0.1:{port}"\napi_key = "x"\n'
-                f"{scenario.settings}\n"
-            )
-            daemon = LlmqdProcess(own, toml)
-            await daemon.start()
-            stack.push_async_callback(_end, daemon)
-            daemons.append(daemon)
-        await asyncio.sleep(2)
-        stage = Stage(port, redis, daemons, time.time())
-        loads = [Load(daemon.port, Calls(headers=(("X-LLMQD-User", f"u{n}"),))) for n, daemon in enumerate(daemons)]
-        await asyncio.gather(*(load.run(scenario.clients, scenario.seconds) for load in loads))
-        counted = await fetch(port, "/figures")
-        report(name, scenario, stage, loads, counted)
-        for number, daemon in enumerate(daemons):
+        stage = await staged(stack, scenario)
+        loads = await loaded(stage, scenario)
+        report(name, scenario, stage, loads, await fetch(stage.port, "/figures"))
+        for number, daemon in enumerate(stage.daemons):
             for line in daemon.log.read_text().splitlines()[:12]:
-                print(f"    {number}: {line[:220]}")
+                if "cannot notify systemd" not in line:  # nobody reads what they tell
+                    print(f"    {number}: {line[:220]}")
 
 
-def report(name: str, scenario: Scenario, stage: Stage, loads: list[Load], counted: dict[str, object]) -> None:
-    """Prints the figures."""
-    times = sorted(each[0] for each in counted["accepted"])  # type: ignore[attr-defined]
+def report(name: str, scenario: Scenario, stage: Stage, loads: list[Load], counted: dict[str, Any]) -> None:
+    """Prints a row. Unfairness is the share by which the daemon farthest from the average is away from it."""
     end = min(load.ended for load in loads)
-    steady = [at for at in times if stage.began + 10 <= at <= end]
-    rate = len(steady) / (end - stage.began - 10) * 60
+    span = steady(stage.began, scenario.steady_after, end)
+    used_ = used(scenario.spec, counted["accepted"], counted["places"], span)
     per = [load.statuses[200] for load in loads]
-    print(
-        f"{name}: {len(times)} let through, {counted['refused']} refused; {rate:,.0f}/min after 10 s"
-        f" ({rate / scenario.spec.per_minute:.4f} of {scenario.spec.per_minute:g}); by daemon {per};"
-        f" clients: {dict(sum((load.statuses for load in loads), Counter()))}, broken {[load.broken for load in loads]}"
-    )
+    average = sum(per) / len(per)
+    unfair = max(abs(each - average) for each in per) / max(average, 1)
+    failed = sum(load.refused + load.failed for load in loads)
+    share = "-" if used_ is None else f"{used_:.3f}"
+    through, refused, minutely = len(counted["accepted"]), counted["refused"], rate(counted["accepted"], span)
+    print(f"{name:<14}{through:>8}{refused:>6}{failed:>8}{minutely:>10,.0f}{share:>8}{unfair:>9.1%}", flush=True)
     for error in {error for load in loads for error in load.errors}:
         print("   ", error[:200])
-    sys.stdout.flush()
 
 
 async def _end(daemon: LlmqdProcess) -> None:
@@ -123,6 +137,7 @@ async def _end(daemon: LlmqdProcess) -> None:
 
 async def main() -> None:
     """Plays the scenarios that are named, or all."""
+    print(f"{'':<14}{'CALLS':>8}{'429':>6}{'FAILED':>8}{'A MINUTE':>10}{'USED':>8}{'UNFAIR':>9}")
     for name in sys.argv[1:] or SCENARIOS:
         await play(name, SCENARIOS[name])
 
