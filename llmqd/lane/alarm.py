@@ -71,7 +71,12 @@ class Alarm:
 async def until(moment: float, clock: Callable[[], float]) -> None:
     """Returns at that moment by `clock`, to a fraction of a millisecond."""
     come = asyncio.get_running_loop().create_future()
-    alarm = Alarm(lambda: come.set_result(None), clock)
+
+    def ring() -> None:
+        if not come.done():  # whoever waited may have given up in this very tick
+            come.set_result(None)
+
+    alarm = Alarm(ring, clock)
     alarm.set(moment)
     try:
         await come

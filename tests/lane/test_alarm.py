@@ -106,3 +106,17 @@ def test_a_moment_is_waited_for_and_whoever_gives_up_leaves_no_alarm_behind() ->
         return times
 
     assert run_virtual(wait()) == [0.25, 1.25]
+
+
+def test_whoever_gives_up_in_the_very_tick_of_the_moment_breaks_nothing() -> None:
+    async def wait() -> list[dict[str, object]]:
+        loop, failures = asyncio.get_running_loop(), list[dict[str, object]]()
+        loop.set_exception_handler(lambda _, context: failures.append(context))
+        due = loop.time() + 60
+        waiting = asyncio.create_task(until(due, loop.time))
+        loop.call_at(due, waiting.cancel)  # rings before the alarm, which is set when the task has begun
+        await asyncio.sleep(61)
+        assert waiting.cancelled()
+        return failures
+
+    assert run_virtual(wait()) == []
