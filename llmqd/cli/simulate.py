@@ -7,7 +7,7 @@ import heapq
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from llmqd.arrivals import Arrival, Recorded, faster, parse_pattern
+from llmqd.arrivals import Arrival, Pattern, Recorded, faster, parse_pattern
 from llmqd.cli.codes import DONE, FAILED, USED_WRONGLY
 from llmqd.cli.progress import Progress
 from llmqd.config.faults import nearest
@@ -29,7 +29,7 @@ from llmqd.config.setting import Setting, settings_of
 from llmqd.controls import PRIORITIES, parse_priority
 from llmqd.errors import ConfigError, StoreError
 from llmqd.simulate import Result, Setup, Simulation
-from llmqd.store.replay import count_calls, read_calls
+from llmqd.store.replay import count_calls, read_calls, upstreams_called
 
 _QUEUE_SETTINGS = ("max_waiting", "max_waiting_bytes", "max_wait", "fair_by", "ageing")
 _WHO = ("agent", "user", "model", "session", "upstream")
@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
         config = load(args.config, os.environ)
         changes = Changes.read(args.set, args.priority)
         simulation = Simulation(lambda upstream: changes.setup(upstream, config))
-        arrivals, total = _arrivals(args, config)
+        arrivals, total, called = _arrivals(args, config)
+        changes.check(called | {upstream.name for upstream in config.upstreams})
         if args.load != 1:
             arrivals = faster(arrivals, args.load)
         began = time.monotonic()
@@ -72,12 +73,14 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _arrivals(args: argparse.Namespace, config: Config) -> tuple[Iterable[Arrival], int | None]:
-    """The calls to play, and how many where that is known."""
+def _arrivals(args: argparse.Namespace, config: Config) -> tuple[Iterable[Arrival], int | None, set[str]]:
+    """The calls to play, how many where that is known, and the names of the upstreams that they go to."""
     if args.load <= 0:
         raise UsedWrongly(f"--load {args.load:g}: must be above 0")
     if args.synthetic:
-        return _synthetic(args.synthetic, config), None
+        patterns = _patterns(args.synthetic, config)
+        drawn = [pattern.arrivals(config.queue.max_wait or None) for pattern in patterns]
+        return heapq.merge(*drawn, key=attrgetter("at")), None, {pattern.upstream for pattern in patterns}
     path = Path(args.db) if args.db is not None else config.database
     since = 0.0
     if args.since is not None:
@@ -87,11 +90,12 @@ def _arrivals(args: argparse.Namespace, config: Config) -> tuple[Iterable[Arriva
             raise UsedWrongly(f'--since {args.since}: must be a duration such as "24h" or "7d"') from error
     recorded = Recorded()
     arrivals = (recorded.arrival(record) for record in read_calls(path, since))
-    return (arrival for arrival in arrivals if arrival is not None), count_calls(path, since)
+    played = (arrival for arrival in arrivals if arrival is not None)
+    return played, count_calls(path, since), upstreams_called(path, since)
 
 
-def _synthetic(texts: list[str], config: Config) -> Iterator[Arrival]:
-    """All patterns laid over each other; two of the same seed do not move in step."""
+def _patterns(texts: list[str], config: Config) -> list[Pattern]:
+    """The patterns, to be laid over each other; two of the same seed do not move in step."""
     upstream = config.upstreams[0].name if config.upstreams else "synthetic"
     patterns = []
     for number, text in enumerate(texts):
@@ -99,9 +103,8 @@ def _synthetic(texts: list[str], config: Config) -> Iterator[Arrival]:
             pattern = parse_pattern(text)
         except ValueError as error:
             raise UsedWrongly(f"--synthetic {text}: {error}") from error
-        pattern = replace(pattern, upstream=pattern.upstream or upstream, seed=pattern.seed * 1000 + number)
-        patterns.append(pattern.arrivals(config.queue.max_wait or None))
-    return heapq.merge(*patterns, key=attrgetter("at"))
+        patterns.append(replace(pattern, upstream=pattern.upstream or upstream, seed=pattern.seed * 1000 + number))
+    return patterns
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,13 @@ class Changes:
                 changes.limits.append(change)
         changes.rules += [_read_rule(text) for text in priorities]
         return changes
+
+    def check(self, upstreams: Collection[str]) -> None:
+        """Raises UsedWrongly for a change that fits none of the upstreams there are."""
+        for change in self.limits:
+            if not any(fnmatchcase(upstream, change.where) for upstream in upstreams):
+                hint = nearest(change.where, upstreams) or f"; there are {', '.join(sorted(upstreams)) or 'none'}"
+                raise UsedWrongly(f"--set {change.text}: there is no upstream {change.where}{hint}")
 
     def setup(self, upstream: str, config: Config) -> Setup:
         """What holds for an upstream: as configured (an unknown one: as a new one would be), then as changed."""

@@ -14,6 +14,7 @@ from llmqd.store.columns import CALL_COLUMNS, OUTCOME_COLUMNS, record
 
 _CALLS = "SELECT * FROM calls WHERE received_at >= ? ORDER BY id"
 _COUNT = "SELECT count(*) FROM calls WHERE received_at >= ?"
+_UPSTREAMS = "SELECT DISTINCT upstream FROM calls WHERE received_at >= ?"
 _UNKNOWN = dict.fromkeys((*CALL_COLUMNS, *OUTCOME_COLUMNS))
 """Columns that the ledger of an older llmqd lacks."""
 
@@ -22,6 +23,12 @@ def count_calls(path: Path, since: float = 0.0) -> int:
     """How many calls the ledger holds from a moment (Unix seconds) on. Raises StoreError."""
     with _opened(path) as connection:
         return int(connection.execute(_COUNT, (since,)).fetchone()[0])
+
+
+def upstreams_called(path: Path, since: float = 0.0) -> set[str]:
+    """The names of the upstreams that calls of a ledger went to from a moment on. Raises StoreError."""
+    with _opened(path) as connection:
+        return {name for (name,) in connection.execute(_UPSTREAMS, (since,)) if name}
 
 
 def read_calls(path: Path, since: float = 0.0) -> Iterator[Record]:

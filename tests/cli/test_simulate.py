@@ -143,8 +143,31 @@ def test_a_ledger_that_is_not_there_fails(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_change_that_meets_no_call_is_warned_of(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["simulate", "--defaults", "--db", str(ledger), "--set", "opneai.keys=2"]) == DONE
-    assert "--set opneai.keys=2 changes nothing" in capsys.readouterr().err
+    config = ledger.parent / "llmqd.toml"
+    config.write_text('[[upstream]]\nname = "azure"\nbase_url = "http://127.0.0.1:9"\napi_key = "k"\n')
+    assert main(["simulate", "--config", str(config), "--db", str(ledger), "--set", "azure.keys=2"]) == DONE
+    assert "--set azure.keys=2 changes nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("calls", "where", "hint"),
+    [
+        ("ledger", "opneai", "did you mean openai?"),
+        ("ledger", "nobody*", "there are "),
+        ("rate=60,upstream=mine", "openai", "there are mine"),
+    ],
+)
+def test_a_change_of_an_upstream_that_is_not_there_is_an_error(
+    ledger: Path, calls: str, where: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = ledger.parent / "llmqd.toml"
+    config.write_text("")
+    source = ["--db", str(ledger)] if calls == "ledger" else ["--synthetic", calls]
+    argv = ["simulate", "--config", str(config), *source, "--set", f"{where}.keys=2"]
+    assert main(argv) == USED_WRONGLY
+    said = capsys.readouterr().err
+    assert f"--set {where}.keys=2: there is no upstream {where}" in said
+    assert hint in said
 
 
 def test_old_calls_can_be_left_out(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
