@@ -283,9 +283,9 @@ class Lane:
 
     async def poised(self, ticket: Ticket) -> None:
         """The call is ready to leave: returns when it may. Used by `Turn`."""
-        now = self._clock()
-        if ticket.grant is not None and (moment := self._throttle.poised(ticket.grant, now)) > now:
-            await until(moment, self._clock)
+        ready = self._clock()
+        while ticket.grant is not None and (moment := self._throttle.poised(ticket.grant, ready)) > self._clock():
+            await until(moment, self._clock)  # another may have left meanwhile, later than it was to
 
     def sent(self, ticket: Ticket) -> None:
         """The call leaves for the upstream now. Used by `Turn`."""
