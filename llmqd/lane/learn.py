@@ -131,6 +131,10 @@ class Learner:
         for dimension, amount in (tokens or {}).items():
             self._searches[dimension].unsent(amount, sent_at)
 
+    def began(self, took: float) -> None:
+        """An answer that is no refusal has begun, so many seconds after its call was granted."""
+        self._searches["requests"].answered(took)
+
     def answered(self, observed: Iterable[Observed], sent_at: float, now: float) -> None:
         """The headers of an answer, refusal or not, to a call that was granted at `sent_at`."""
         tightest: dict[Dimension, Observed] = {}

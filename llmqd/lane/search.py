@@ -41,6 +41,13 @@ _DEAR = 25.0
 """Seconds that a try waits longer for each that a refusal takes to come: as long as that all calls go in vain."""
 _RAISE, _RAISES = 0.02, 3
 """First step beyond the ceiling, doubled by each success; after so many of them there is no ceiling any more."""
+_ON_THE_WAY, _CAREFUL_GROWTH = 2.5, 1.02
+"""With more calls than this on their way to a refusal that nobody expects, growth is this: doubles in seventy
+seconds."""
+_REFUSED_WITHIN = 0.3
+"""Seconds within which a refusal is expected, however long answers take."""
+_SAME_AS_BEFORE = 0.1
+"""Weight of the latest answer in the time that answers are thought to take."""
 _ROUNDED = 0.5
 """Seconds by which a wait in whole seconds is too long on average."""
 _LONG_WAIT, _LONG_GAPS = 3.0, 3.0
@@ -95,6 +102,7 @@ class Search:
         """Until when `ready_at` may be later than now."""
         self._sure = self._trial = False
         self._stumbles: deque[float] = deque(maxlen=_MOST_STUMBLES)
+        self._answer_takes = 0.0
 
     def took(self, amount: float, now: float, waited: bool) -> None:
         """A call was let through; `waited` says that it would have gone earlier, had the limits allowed."""
@@ -122,6 +130,10 @@ class Search:
         elif self._step_amount >= _SATURATED * self.rate * elapsed / MINUTE:
             self._passed(now)
         self._begin_step(now)
+
+    def answered(self, took: float) -> None:
+        """An answer that is no refusal has begun, so many seconds after its call was let through."""
+        self._answer_takes += (took - self._answer_takes) * (_SAME_AS_BEFORE if self._answer_takes else 1.0)
 
     def configure(self, start: float, most: float, source: str, now: float) -> None:
         """Another limit is configured, as in the constructor: what was learned stays, up to it."""
@@ -304,7 +316,7 @@ class Search:
         if now < self._rest_until or self.rate >= self.most:
             return
         if self._ceiling == float("inf"):
-            self._grow(self.rate * _GROWTH, now)
+            self._grow(self.rate * (_GROWTH if self._on_the_way(now) <= _ON_THE_WAY else _CAREFUL_GROWTH), now)
             return
         aim = self._ceiling * BELOW_CEILING
         if now < self.capped_until and self._cap < aim:
@@ -317,6 +329,11 @@ class Search:
             return
         higher = min(self.rate + (aim - self.rate) * _APPROACH, self.rate * _MOST_APPROACH)
         self._grow(max(higher, min(aim, self.rate * 1.005)), now)
+
+    def _on_the_way(self, now: float) -> float:
+        """How many calls are on their way at a time, as fast as they go now."""
+        pace = self._step_calls / (now - self._step_at)
+        return pace * min(self._answer_takes, _REFUSED_WITHIN)
 
     def _try_more(self, now: float) -> None:
         """The ceiling may have been raised: a little more, and the sooner and the further the oftener it works."""

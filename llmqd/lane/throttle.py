@@ -176,8 +176,10 @@ class Throttle:
         grant.answered = True
         group = self._group(grant.ask.group)
         group.brake.answered(grant.era, now)
-        if group.learner is not None and observed:
-            group.learner.answered(observed, grant.at, now)
+        if group.learner is not None:
+            group.learner.began(now - grant.at)
+            if observed:
+                group.learner.answered(observed, grant.at, now)
         return self._apply(grant.ask.group, now)
 
     def refused(self, grant: Grant, verdict: Verdict, observed: Iterable[Observed], now: float) -> list[Change]:

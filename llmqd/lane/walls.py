@@ -8,12 +8,14 @@ which is the limit itself for one way of counting:
 - what the last minute held: for a window of a minute, of which a long Retry-After even names the end;
 - how much must have been refilled, had it been a bucket that was drained now, and drained at the wall before.
 
-While the rate is steady they are the same. Else the one is believed that says what it has said at the wall before, and
-at a first wall the minute: if it is none, that shows as soon as a little more goes.
+While the rate is steady they are the same. Else the one is believed that says what it has said at the wall before. At a
+first wall a minute is the most that can be hoped for, and a bucket the least: the lane goes on between the two, and a
+little more than the minute shows whether that is it.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from llmqd.lane.history import MINUTE
@@ -106,8 +108,11 @@ def judge(wall: Wall, earlier: Wall | None) -> Finding:
     if found is not None:
         return found
     if wall.soon:
-        return full_minute(wall.minute) if _is_full_again(wall, earlier) else _deeper(wall)
+        return full_minute(wall.minute) if _is_full_again(wall, earlier) else _deeper(wall, earlier)
     least = min(wall.rate, wall.minute)
+    same = earlier is not None and not wall.young and _apart(wall.minute, earlier.minute) <= _FULL
+    if same and _apart(wall.minute, wall.rate) > _FULL:
+        return full_minute(wall.minute)
     if earlier is not None and earlier.window is None and _apart(wall.rate, earlier.rate) <= _SAME_RATE:
         rate = min(wall.rate, earlier.rate)
         return Finding(max(_PASSED * rate, _SAFE * least), BELOW_CEILING * rate, sure=True)
@@ -117,7 +122,8 @@ def judge(wall: Wall, earlier: Wall | None) -> Finding:
         return full_minute(min(wall.minute, earlier.minute))
     if wall.young:
         return Finding(_PASSED * wall.rate if wall.proven >= _STEADY * wall.rate else wall.rate / 2, wall.rate)
-    return Finding(_SAFE * wall.minute, wall.rate, _BEYOND * wall.minute, trial=True)
+    between = math.sqrt(wall.minute * min(wall.bucket, wall.minute))
+    return Finding(_SAFE * between, wall.rate, _BEYOND * wall.minute, trial=True)
 
 
 def full_minute(limit: float) -> Finding:
@@ -146,11 +152,17 @@ def _by_bucket(wall: Wall, earlier: Wall) -> Finding | None:
     exact = min(max(_SAME_BUCKET, wall.amount / max(amount, wall.amount)), _MOST_SAME_BUCKET)
     if wall.through < _UNLIKE * wall.rate and _apart(wall.through, wall.bucket) < exact:
         limit = max(wall.through, wall.bucket)
-    elif wall.through < _UNLIKE * min(wall.rate, wall.minute) and _apart(wall.through, earlier.through) < _SAME_MINUTE:
+    elif not earlier.held and _is_refilled_again(wall, earlier):
         limit = wall.through
     else:
         return None
     return Finding(_SAFE * limit, _ABOVE_BUCKET * limit)
+
+
+def _is_refilled_again(wall: Wall, earlier: Wall) -> bool:
+    """Whether as much went through since the wall before as between that and the one before it."""
+    least = _UNLIKE * min(wall.rate, wall.minute)
+    return wall.through < least and _apart(wall.through, earlier.through) < _SAME_MINUTE
 
 
 def _is_full_again(wall: Wall, earlier: Wall | None) -> bool:
@@ -159,13 +171,13 @@ def _is_full_again(wall: Wall, earlier: Wall | None) -> bool:
         wall.soon == 1
         and not wall.sure
         and earlier is not None
-        and earlier.minute < _STEADY * earlier.rate
+        and _grew(earlier)
         and not wall.young
-        and wall.minute <= earlier.minute * (1 + _FULL) + wall.amount
+        and earlier.minute * (1 - _FULL) <= wall.minute <= earlier.minute * (1 + _FULL) + wall.amount
     )
 
 
-def _deeper(wall: Wall) -> Finding:
+def _deeper(wall: Wall, earlier: Wall | None) -> Finding:
     """Refused at once when it came back: a burst had hidden the limit, or the provider has lowered it."""
     if wall.soon == 1 and wall.sure:
         return Finding(_PASSED * wall.rate, wall.rate)
@@ -174,11 +186,18 @@ def _deeper(wall: Wall) -> Finding:
         return Finding(half, wall.rate, rest=_LONG_REST)
     if wall.soon > 1:
         half = min(half, wall.bucket)
-    elif wall.minute <= _STEADY * wall.rate:
+    elif earlier is not None and _grew(earlier) and _apart(wall.bucket, earlier.bucket) <= _SAME_MINUTE:
+        half = max(half, _SAFE * min(wall.bucket, wall.rate))
+    if wall.soon == 1 and wall.minute <= _STEADY * wall.rate:
         half = max(half, wall.minute)
     if wall.through < wall.rate:
         half = max(half, _SAFE * wall.through)
     return Finding(half, wall.rate, _SAFE * wall.minute, _LONG_REST)
+
+
+def _grew(wall: Wall) -> bool:
+    """Whether the rate had grown until then, so that the readings of that wall differ."""
+    return wall.minute < _STEADY * wall.rate
 
 
 def _apart(one: float, other: float) -> float:

@@ -40,20 +40,27 @@ def test_a_large_limit_is_found_with_few_refusals_that_no_client_sees(kind: str,
     assert case.is_met(case.play()), told(case)
 
 
+@pytest.mark.parametrize("answers", [0.05, 0.2, 2.0])
 @pytest.mark.parametrize("kind", KINDS)
-def test_near_by_hardly_more_calls_are_refused_than_there_are_walls(kind: str) -> None:
-    assert len(Case(kind, 600, 0.02, "Retry-After").play().refused) <= 10
+def test_near_or_far_hardly_more_calls_are_refused_than_there_are_walls(kind: str, answers: float) -> None:
+    course = Case(kind, 600, answers, "Retry-After").play(refusal=min(answers, 0.2))
+    assert len(course.refused) <= 10
+    assert course.errors == 0
+    assert course.use(600, 180, 600) >= 0.9
 
 
+@pytest.mark.parametrize(("answers", "late"), [(0.05, 0.02), (0.2, 0.0), (0.2, 0.2)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_limit_halved_by_the_provider_is_settled_within_ten_seconds(kind: str) -> None:
-    play = Play(KINDS[kind](600), change=(150.0, 0.5), seconds=480.0, limits=Limits(requests_per_minute=600))
+def test_a_limit_halved_by_the_provider_is_settled_within_ten_seconds(kind: str, answers: float, late: float) -> None:
+    """Calls arrive up to `late` seconds late, but less where that alone would make the upstream refuse them."""
+    late = min(late, 0.02) if kind in ("bucket of 1", "quantised") else late
+    limits = Limits(requests_per_minute=600)
+    play = Play(KINDS[kind](600), delay=answers, change=(150.0, 0.5), seconds=480.0, limits=limits, slow=(1.0, late))
     course = play.run()
-    first = course.refused[0]
-    assert first >= 150.0
+    first = next(at for at in course.refused if at >= 150.0)
     assert not [at for at in course.refused if first + 10 < at < first + 35]
     assert course.errors == 0
-    assert course.use(300, 300, 480) >= 0.85
+    assert course.use(300, 300, 480) >= 0.75
 
 
 @pytest.mark.parametrize("kind", ["bucket of 1", "sliding minute"])

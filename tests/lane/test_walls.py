@@ -32,10 +32,26 @@ def test_the_end_of_a_window_that_was_named_says_it_all() -> None:
     assert judge(GROWING._replace(window=450.0), None)[:3] == pytest.approx((0.97 * 450, 450, 0.97 * 450))
 
 
-def test_a_first_wall_is_taken_for_a_full_minute_until_more_goes() -> None:
+def test_a_first_wall_is_a_full_minute_at_most_and_a_bucket_at_least() -> None:
     found = judge(GROWING, None)
-    assert found[:3] == pytest.approx((0.97 * 600, 1500, 1.03 * 600))
+    assert found[:3] == pytest.approx((0.97 * (600 * 320) ** 0.5, 1500, 1.03 * 600))
     assert found.trial
+
+
+def test_a_wall_at_once_that_a_bucket_explains_again_is_taken_for_one_until_more_goes() -> None:
+    again = GROWING._replace(sent_at=104.0, rate=425.0, minute=580.0, bucket=322.0, soon=1)
+    assert judge(again, GROWING)[:2] == pytest.approx((0.97 * 322, 425))
+
+
+def test_the_same_minute_to_the_call_is_a_window_though_the_rate_is_near_as_well() -> None:
+    again = GROWING._replace(sent_at=180.0, rate=1450.0, minute=601.0, through=550.0)
+    assert judge(again, GROWING)[:3] == pytest.approx((0.97 * 601, 601, 0.97 * 601))
+
+
+def test_what_went_through_up_to_a_try_beyond_the_ceiling_is_no_bucket() -> None:
+    tried = GROWING._replace(sent_at=300.0, rate=602.0, minute=589.0, bucket=351.0, through=468.0, held=610.0)
+    again = tried._replace(sent_at=309.0, rate=601.0, minute=575.0, through=475.0, held=0.0, soon=1, sure=True)
+    assert judge(again, tried).rate == pytest.approx(0.93 * 601)
 
 
 def test_the_same_minute_again_at_once_is_a_window() -> None:

@@ -87,6 +87,8 @@ class Play:
     change: tuple[float, float] | None = None
     limits: Limits = field(default_factory=lambda: Limits(assumed=True))
     header_limit: float = 0.0
+    refusal: float | None = None
+    """Seconds that a refusal takes, half as long or half as long again; None: as long as an answer."""
     slow: tuple[float, float] = (0.0, 0.0)
     """The share of calls that is slow on the way, and the most seconds that they take."""
 
@@ -137,7 +139,8 @@ class Play:
             self.limiter.take(self._arrived)
             course.accepted.append(self._now - self._begin)
         seen = (self._header(self._arrived),) if self.tells == "headers" else ()
-        at = self._now + self.delay * self._random.uniform(0.5, 1.5)
+        takes = self.delay if wait <= 0 or self.refusal is None else self.refusal
+        at = self._now + takes * self._random.uniform(0.5, 1.5)
         heapq.heappush(self._on_way, _Answer(at, number, grant, wait if wait > 0 else None, seen))
 
     def _header(self, now: float) -> Observed:
@@ -190,10 +193,11 @@ class Case(NamedTuple):
         """Seconds after which the limit has to be in use."""
         return 60.0 if self.tells == "headers" else 180.0
 
-    def play(self, seed: int = 0) -> Course:
-        """What comes of it in ten minutes."""
+    def play(self, seed: int = 0, refusal: float | None = None) -> Course:
+        """What comes of it in ten minutes; `refusal` as in Play."""
         limiter = KINDS[self.kind](self.limit)
-        return Play(limiter, self.tells, self.delay, seed=seed, header_limit=float(self.limit)).run()
+        header = float(self.limit)
+        return Play(limiter, self.tells, self.delay, seed=seed, header_limit=header, refusal=refusal).run()
 
     def is_met(self, course: Course) -> bool:
         """Whether that is as it has to be."""
