@@ -34,12 +34,12 @@ def most_alike(places: Sequence[Place], trail: Trail, memory: Memory) -> Found |
     bits: dict[Session, int] = {}
     counts: dict[Session, int] = {}
     known = 0
-    unheard: list[int] = []
+    unheard: list[Place] = []
     for place in places:
         agreeing = _agreeing(place, memory)
         known += bool(agreeing)
         if not agreeing:
-            unheard.append(place.key)
+            unheard.append(place)
         for session, (score, weight) in agreeing.items():
             scores[session] = scores.get(session, 0.0) + score
             bits[session] = bits.get(session, 0) + weight
@@ -51,7 +51,7 @@ def most_alike(places: Sequence[Place], trail: Trail, memory: Memory) -> Found |
         session
         for session in scores
         if counts[session] * 2 > known
-        and counts[session] * 2 >= len(places) - sum(key in session.carried for key in unheard)
+        and counts[session] * 2 >= len(places) - sum(place.key in session.carried for place in unheard)
         and bits[session] >= _ENOUGH_IF_ALONE
     ]
     if not likely:
@@ -69,10 +69,10 @@ def most_alike(places: Sequence[Place], trail: Trail, memory: Memory) -> Found |
     return Found(chosen, "fuzzy", confidence, chosen.latest.node if chosen.latest and waiting else None)
 
 
-def _latest(places: Sequence[Place], unheard: Sequence[int], sessions: Sequence[Session]) -> Sequence[Hint]:
+def _latest(places: Sequence[Place], unheard: Sequence[Place], sessions: Sequence[Session]) -> Sequence[Hint]:
     """The latest answer, without those that the clients of all these sessions have written themselves."""
     for place in places:
-        if place.key not in unheard or not all(place.key in session.carried for session in sessions):
+        if place not in unheard or not all(place.key in session.carried for session in sessions):
             return place.hints
     return ()
 

@@ -552,3 +552,12 @@ def test_the_last_word_of_a_loop_of_tools_goes_on_from_the_question_before_it() 
         ]
         assert program.call(history, said(ToolCall("count", "{}", "1")) if number < 19 else "42") == "s1"
     assert program.call([question, model("42"), user("And words?")]) == "s1"
+
+
+def test_a_short_answer_at_the_head_that_was_cut_does_not_hide_the_same_answer_at_the_end() -> None:
+    program, questions = Program(), [f"Where was ship number {number} seen last?" for number in range(6)]
+    history: list[dict[str, Any]] = []
+    for question in questions:
+        history = [*history, user(question)][-4:]
+        assert program.call(history, "OK.") == "s1"
+        history.append(model("OK."))
