@@ -9,26 +9,18 @@ is never reached; two with the limit are those that must carry 1.7 times as much
 from __future__ import annotations
 
 import argparse
-import os
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import uvloop
 
 from bench.cluster import Scenario, Stage, loaded, staged
+from bench.processes import cpu_seconds
 from bench.queue.upstream import Spec
 
 _LEAST = 1.7
-_TICKS = os.sysconf("SC_CLK_TCK")
 _WARM_UP = 3.0
 _LIMITS = {"no limit": "requests_per_minute = 0", "a limit": 'requests_per_minute = 6000000\nalgorithm = "bucket"'}
-
-
-def cpu(pid: int) -> float:
-    """Seconds of CPU time that a process has taken."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 async def measured(scenario: Scenario, *, shared: bool) -> tuple[float, list[float], float]:
@@ -36,10 +28,10 @@ async def measured(scenario: Scenario, *, shared: bool) -> tuple[float, list[flo
     async with AsyncExitStack() as stack:
         stage: Stage = await staged(stack, scenario, shared=shared)
         await loaded(stage, replace(scenario, seconds=_WARM_UP))
-        pids = [daemon.pid for daemon in stage.daemons]
-        before = [cpu(pid) for pid in [*pids, stage.redis.pid]]
+        pids = [*(daemon.pid for daemon in stage.daemons), stage.redis.pid]
+        before = [cpu_seconds(pid) for pid in pids]
         loads = await loaded(stage, scenario)
-        took = [cpu(pid) - was for pid, was in zip([*pids, stage.redis.pid], before, strict=True)]
+        took = [cpu_seconds(pid) - was for pid, was in zip(pids, before, strict=True)]
         calls = sum(load.statuses[200] for load in loads)
         assert calls, [load.errors for load in loads]
         *each, redis = [seconds / calls for seconds in took]

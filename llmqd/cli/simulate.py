@@ -29,7 +29,7 @@ from llmqd.config.setting import Setting, settings_of
 from llmqd.controls import PRIORITIES, parse_priority
 from llmqd.errors import ConfigError, StoreError
 from llmqd.simulate import Result, Setup, Simulation
-from llmqd.store.replay import count_calls, read_calls, upstreams_called
+from llmqd.store.replay import count_calls, read_calls
 
 _QUEUE_SETTINGS = ("max_waiting", "max_waiting_bytes", "max_wait", "fair_by", "ageing")
 _WHO = ("agent", "user", "model", "session", "upstream")
@@ -91,7 +91,8 @@ def _arrivals(args: argparse.Namespace, config: Config) -> tuple[Iterable[Arriva
     recorded = Recorded()
     arrivals = (recorded.arrival(record) for record in read_calls(path, since))
     played = (arrival for arrival in arrivals if arrival is not None)
-    return played, count_calls(path, since), upstreams_called(path, since)
+    counted = count_calls(path, since)
+    return played, counted.total(), {upstream for upstream in counted if upstream}
 
 
 def _patterns(texts: list[str], config: Config) -> list[Pattern]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from llmqd.events.bus import Gap
 from llmqd.events.kinds import KINDS, Alert, Cancelled, Event, Finished, Queued, Refused, Started, Wanted
 
 if TYPE_CHECKING:
@@ -42,17 +43,15 @@ class SharedEvents:
 
     def _pass_on(self) -> None:
         now = self._clock()
-        want = [member for member, until in self._wanted.items() if until > now]
-        others = [member for member in self._telling.others if member not in want]
+        want = {member for member, until in self._wanted.items() if until > now}
         while taken := self._own.take():
             for published in taken:
-                event = getattr(published, "event", None)
-                if event is None:  # a gap: so much happens that nobody could follow it
+                if isinstance(published, Gap):  # so much happens that nobody could follow it
                     continue
-                plain = [self._bus.member, event.type, msgspec.to_builtins(event)]
-                self._telling.tell("events", plain, want)
-                if isinstance(event, Alert):
-                    self._telling.tell("events", plain, others)
+                event = published.event
+                if to := want.union(self._telling.others) if isinstance(event, Alert) else want:
+                    plain = [self._bus.member, event.type, msgspec.to_builtins(event)]
+                    self._telling.tell("events", plain, to)
 
     def _hear(self, _: str, plain: list[Any]) -> None:
         name, kind, fields = plain

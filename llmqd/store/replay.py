@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,22 +14,15 @@ from llmqd.errors import StoreError
 from llmqd.store.columns import CALL_COLUMNS, OUTCOME_COLUMNS, record
 
 _CALLS = "SELECT * FROM calls WHERE received_at >= ? ORDER BY id"
-_COUNT = "SELECT count(*) FROM calls WHERE received_at >= ?"
-_UPSTREAMS = "SELECT DISTINCT upstream FROM calls WHERE received_at >= ?"
+_COUNT = "SELECT upstream, count(*) FROM calls WHERE received_at >= ? GROUP BY upstream"
 _UNKNOWN = dict.fromkeys((*CALL_COLUMNS, *OUTCOME_COLUMNS))
 """Columns that the ledger of an older llmqd lacks."""
 
 
-def count_calls(path: Path, since: float = 0.0) -> int:
-    """How many calls the ledger holds from a moment (Unix seconds) on. Raises StoreError."""
+def count_calls(path: Path, since: float = 0.0) -> Counter[str]:
+    """How many calls the ledger holds from a moment (Unix seconds) on, by their upstream. Raises StoreError."""
     with _opened(path) as connection:
-        return int(connection.execute(_COUNT, (since,)).fetchone()[0])
-
-
-def upstreams_called(path: Path, since: float = 0.0) -> set[str]:
-    """The names of the upstreams that calls of a ledger went to from a moment on. Raises StoreError."""
-    with _opened(path) as connection:
-        return {name for (name,) in connection.execute(_UPSTREAMS, (since,)) if name}
+        return Counter(dict(connection.execute(_COUNT, (since,))))
 
 
 def read_calls(path: Path, since: float = 0.0) -> Iterator[Record]:

@@ -34,8 +34,8 @@ async def test_calls_come_in_their_order_as_they_were_recorded(tmp_path: Path) -
 async def test_only_calls_since_a_moment_are_read(tmp_path: Path) -> None:
     records = [answer(make_record(id=f"{number:026}", received_at=1000.0 + number)) for number in range(10)]
     await (await written(tmp_path / "llmqd.db", records)).close()
-    assert count_calls(tmp_path / "llmqd.db") == 10
-    assert count_calls(tmp_path / "llmqd.db", 1007.0) == 3
+    assert count_calls(tmp_path / "llmqd.db").total() == 10
+    assert count_calls(tmp_path / "llmqd.db", 1007.0).total() == 3
     assert len(list(read_calls(tmp_path / "llmqd.db", 1007.0))) == 3
 
 
@@ -46,7 +46,7 @@ async def test_reading_changes_nothing_and_works_beside_a_writer(tmp_path: Path)
     await backend.apply([decode(encode_closed(answer(make_record())))], Position(1, 20), durable=False)
     assert len(list(rows)) == 0
     await backend.close()
-    assert count_calls(tmp_path / "llmqd.db") == 2
+    assert count_calls(tmp_path / "llmqd.db").total() == 2
 
 
 def test_a_ledger_that_is_not_there_or_is_none_is_said(tmp_path: Path) -> None:
