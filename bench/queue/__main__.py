@@ -117,10 +117,10 @@ def show(results: Sequence[Figures]) -> None:
 def show_measures(results: Sequence[Measure]) -> None:
     """The second table."""
     if results:
-        print(f"\n{'figure':<64}{'measured':<44}verdict (target)")
+        print(f"\n{'figure':<64}{'measured':<50}verdict (target)")
     for one in results:
         verdict = "" if one.met is None else "met " if one.met else "missed "
-        print(f"{one.name:<64}{one.value:<44}{verdict}{f'({one.target})' if one.target else ''}")
+        print(f"{one.name:<64}{one.value:<50}{verdict}{f'({one.target})' if one.target else ''}")
 
 
 def _share(part: float | None) -> str:
