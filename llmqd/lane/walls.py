@@ -178,7 +178,10 @@ def _is_full_again(wall: Wall, earlier: Wall | None) -> bool:
 
 
 def _deeper(wall: Wall, earlier: Wall | None) -> Finding:
-    """Refused at once when it came back: a burst had hidden the limit, or the provider has lowered it."""
+    """Refused at once when it came back: a burst had hidden the limit, or the provider has lowered it.
+
+    What had been used in full before the last step of growth is not given up at the first such wall.
+    """
     if wall.soon == 1 and wall.sure:
         return Finding(_PASSED * wall.rate, wall.rate)
     half = wall.rate / 2
@@ -192,6 +195,8 @@ def _deeper(wall: Wall, earlier: Wall | None) -> Finding:
         half = max(half, wall.minute)
     if wall.through < wall.rate:
         half = max(half, _SAFE * wall.through)
+    if wall.soon == 1 and earlier is not None and earlier.proven < wall.rate:
+        half = max(half, _SAFE * earlier.proven)
     return Finding(half, wall.rate, _SAFE * wall.minute, _LONG_REST)
 
 

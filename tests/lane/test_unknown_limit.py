@@ -63,6 +63,14 @@ def test_a_limit_halved_by_the_provider_is_settled_within_ten_seconds(kind: str,
     assert course.use(300, 300, 480) >= 0.75
 
 
+@pytest.mark.parametrize("kind", ["bucket of 1", "quantised", "sliding minute"])
+def test_a_limit_halved_by_the_provider_is_in_use_again_within_the_minute(kind: str) -> None:
+    limits = Limits(requests_per_minute=600)
+    course = Play(KINDS[kind](600), change=(60.0, 0.5), seconds=180.0, limits=limits).run()
+    assert course.errors == 0
+    assert course.use(300, 95, 180) >= 0.9
+
+
 @pytest.mark.parametrize("kind", ["bucket of 1", "sliding minute"])
 def test_a_limit_doubled_by_the_provider_is_found_again_within_minutes(kind: str) -> None:
     course = Play(KINDS[kind](300), change=(300.0, 2.0), seconds=840.0).run()

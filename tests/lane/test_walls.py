@@ -80,6 +80,13 @@ def test_a_wall_at_once_after_a_cut_halves_the_rate() -> None:
     assert judge(steady._replace(sent_at=102.0, rate=582.0, soon=1), steady).rate == 291
 
 
+def test_a_wall_at_once_after_a_step_of_growth_goes_back_to_the_rate_before_the_step() -> None:
+    grown = GROWING._replace(rate=324.0, proven=297.0, minute=390.0)
+    again = grown._replace(sent_at=102.0, rate=314.0, proven=0.0, soon=1)
+    assert judge(again, grown).rate == pytest.approx(0.97 * 297)
+    assert judge(again._replace(soon=2), grown).rate < 0.97 * 297
+
+
 def test_a_wall_at_once_after_a_cut_that_was_almost_sure_does_not() -> None:
     steady = GROWING._replace(rate=600.0)
     assert judge(steady._replace(rate=582.0, soon=1, sure=True), steady).rate == pytest.approx(0.93 * 582)
