@@ -99,6 +99,10 @@ class Gate:
                 return group.name
         return ""
 
+    def manners(self, group: str) -> Limits:
+        """How calls of a model group are counted against limits on tokens."""
+        return next((one.limits for one in self._limits.groups if one.name == group), self._limits)
+
     def never_fits(self, ask: Ask) -> str | None:
         """Why this call can never be sent, as a sentence; None where it can.
 

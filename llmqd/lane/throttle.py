@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from llmqd.lane.amounts import Ask
+from llmqd.lane.amounts import Ask, counted, reserved
 from llmqd.lane.brake import Brake, Pause
 from llmqd.lane.estimate import BodySize, EstimateError, Estimator
 from llmqd.lane.gate import Figure, Gate, Reservation
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from llmqd.providers.limit_headers import Dimension, Observed
     from llmqd.providers.refusals import Verdict
     from llmqd.usage import LaneUsage, Sample, Usage
+
+_IN_TOKENS: Mapping[Dimension, Setting] = {
+    "tokens": "tokens_per_minute",
+    "input_tokens": "input_tokens_per_minute",
+    "output_tokens": "output_tokens_per_minute",
+}
 
 
 class Demand(NamedTuple):
@@ -158,7 +164,7 @@ class Throttle:
         self.in_flight += 1
         group = self._group(ask.group)
         reservation = self._gate.take(ask, now, waited=waited)
-        grant = Grant(ask, size, now, reservation, group.brake.granted(now), tokens=_tokens(ask))
+        grant = Grant(ask, size, now, reservation, group.brake.granted(now), tokens=self._tokens(ask))
         if group.learner is not None:
             group.learner.granted(now, waited=waited, in_flight=self.in_flight, tokens=grant.tokens)
         return grant
@@ -207,7 +213,7 @@ class Throttle:
             self._estimator.learn(grant.ask, grant.size, usage, count_cached=self._limits.count_cached)
             learner = self._group(grant.ask.group).learner
             if learner is not None:
-                learner.settled(_changes(grant, usage), grant.at)
+                learner.settled(self._changes(grant, usage), grant.at)
 
     def give_back(self, grant: Grant, now: float) -> None:
         """A call that was let through is never sent."""
@@ -224,7 +230,7 @@ class Throttle:
         """Takes over a call that was let through elsewhere at `taken`; what it takes is counted already."""
         self.in_flight += 1
         era = self._group(ask.group).brake.granted(now)
-        return Grant(ask, size, taken, self._gate.adopt(ask, taken), era, tokens=_tokens(ask))
+        return Grant(ask, size, taken, self._gate.adopt(ask, taken), era, tokens=self._tokens(ask))
 
     def count(self, past: Iterable[LaneUsage], now: float) -> None:
         """Counts what others have sent with the same key a short while ago."""
@@ -372,6 +378,15 @@ class Throttle:
         group.lowered = lowered
         return changed
 
+    def _tokens(self, ask: Ask) -> dict[Dimension, float]:
+        """What a call takes of limits on tokens, as its provider counts: what is learned is compared with that."""
+        limits = self._gate.manners(ask.group)
+        return {dimension: reserved(ask, setting, limits) for dimension, setting in _IN_TOKENS.items()}
+
+    def _changes(self, grant: Grant, usage: Usage) -> dict[Dimension, float]:
+        limits, held = self._gate.manners(grant.ask.group), grant.tokens
+        return {one: counted(grant.ask, usage, setting, limits) - held[one] for one, setting in _IN_TOKENS.items()}
+
     def _end(self, grant: Grant) -> None:
         self.in_flight -= 1
 
@@ -381,19 +396,3 @@ def _limits_tokens(limits: Limits) -> bool:
         each.tokens_per_minute or each.input_tokens_per_minute or each.output_tokens_per_minute
         for each in (limits, *(group.limits for group in limits.groups))
     )
-
-
-def _tokens(ask: Ask) -> dict[Dimension, float]:
-    return {
-        "tokens": ask.input_tokens + ask.output_tokens,
-        "input_tokens": ask.input_tokens,
-        "output_tokens": ask.output_tokens,
-    }
-
-
-def _changes(grant: Grant, usage: Usage) -> dict[Dimension, float]:
-    return {
-        "tokens": usage.total - grant.tokens["tokens"],
-        "input_tokens": usage.input - grant.tokens["input_tokens"],
-        "output_tokens": usage.output - grant.tokens["output_tokens"],
-    }

@@ -1,0 +1,28 @@
+"""Limits on tokens that nobody has told are found, though answers and prompts vary twentyfold: in virtual time."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lane.unknown_tokens import KINDS, LIMITS, Case, Course
+
+
+def told(case: Case, course: Course) -> str:
+    share = course.use(case.steady_from, 600.0)
+    return f"{case.name}: {len(course.walls)} walls, {course.errors} errors, {share:.3f} used"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokens_that_are_reserved_are_found_as_they_are_counted(kind: str) -> None:
+    """What comes out says nothing about a limit that counts what a request allows."""
+    case = Case("TPM reserved", kind, "named")
+    course = case.play()
+    assert case.is_met(course), told(case, course)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("limits", LIMITS)
+def test_limits_that_headers_name_are_used_and_kept(limits: str, kind: str) -> None:
+    case = Case(limits, kind, "headers", calls=True)
+    course = case.play()
+    assert case.is_met(course), told(case, course)
