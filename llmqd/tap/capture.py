@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import zstandard
+
+_BLOCK = 8 * 1024
+"""Bytes that are packed at once: the events of a stream are so much alike that a twentieth of them is left."""
+_TRICKLE = 1024
+"""Pieces of fewer bytes are those of an answer that takes its time, of which there may be thousands at once; one that
+comes quickly is over before packing it would have saved anything."""
+
+_pack = zstandard.ZstdCompressor(level=1).compress
+
 
 class Captured(NamedTuple):
     """An answer's body, decoded, as far as it came and was kept. `cut` says that there was more of it than was kept."""
@@ -15,22 +25,36 @@ class Captured(NamedTuple):
 class Capture:
     """The first `limit` bytes of what goes by."""
 
+    __slots__ = ("_cut", "_loose", "_packed", "_pieces", "_room")
+
     def __init__(self, limit: int) -> None:
         self._room = limit
-        self._body = bytearray()
+        self._packed: list[bytes] = []
+        self._pieces: list[bytes] = []
+        self._loose = 0
+        """Bytes of the pieces that are not packed yet."""
         self._cut = False
 
     def add(self, piece: bytes) -> None:
-        """The next bytes; an append and no more, because this is done for every chunk."""
-        room = self._room
-        if len(piece) > room:
+        """The next bytes; mostly an append and no more, because this is done for every chunk."""
+        size = len(piece)
+        if size > self._room:
             self._cut = True
-            piece = piece[:room]
-        self._room = room - len(piece)
-        self._body += piece
+            piece = piece[: self._room]
+            size = len(piece)
+        self._room -= size
+        self._pieces.append(piece)
+        self._loose += size
+        if self._loose >= _BLOCK and size < _TRICKLE:
+            packed = _pack(b"".join(self._pieces))
+            self._packed.append(bytes(memoryview(packed)))  # a copy: the library keeps the room that it took for more
+            self._pieces.clear()
+            self._loose = 0
 
     def take(self) -> Captured:
         """All that was kept. It is given away: from then on nothing is kept."""
-        captured = Captured(bytes(self._body), self._cut)
-        self._body, self._room = bytearray(), 0
-        return captured
+        body = b"".join([*map(zstandard.decompress, self._packed), *self._pieces])
+        self._packed.clear()
+        self._pieces.clear()
+        self._room = 0
+        return Captured(body, self._cut)
