@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -25,8 +26,9 @@ logger = logging.getLogger("llmqd.calls")
 class Recorder:
     """Every call's record passes here twice. `clock` is the monotonic clock that also gave `call.arrived`.
 
-    All of `closed` hear of each call that was sent and has ended, in the moment in which the journal has it, and all of
-    `ended` of each call that has ended, sent or not.
+    All of `closed` hear of each call that was sent and has ended, in the moment in which the journal has it. Metrics,
+    log, and all of `ended` hear of each call that has ended, sent or not, once those who wait have been served: of all
+    that have ended by then one after the other, which costs a third of what it does in the midst of other things.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Recorder:
         self._announce = announce
         self._closed = closed
         self._hear_ended = ended
+        self._untold: list[Record] = []
 
     def since(self, call: Call) -> float:
         """Milliseconds since the call arrived."""
@@ -125,9 +128,18 @@ class Recorder:
         self._ended(record)
 
     def _ended(self, record: Record) -> None:
-        self._metrics.ended(record)
+        if not self._untold:
+            asyncio.get_running_loop().call_soon(self._tell)
+        self._untold.append(record)
+
+    def _tell(self) -> None:
+        records, self._untold = self._untold, []
+        for record in records:
+            self._metrics.ended(record)
         for hears in self._hear_ended:
-            hears(record)
+            for record in records:
+                hears(record)
         if logger.isEnabledFor(logging.INFO):
-            message, fields = call_line(record)
-            logger.info("%s", message, extra={"fields": fields})
+            for record in records:
+                message, fields = call_line(record)
+                logger.info("%s", message, extra={"fields": fields})

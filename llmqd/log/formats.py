@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -44,7 +45,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One record; a second line begins with a space, so that lines at the margin are records."""
         head = f"{timestamp(record.created)} {record.levelname:<7} {record.name}: {one_line(record.getMessage())}"
-        pairs = [f"{name}={_value(value)}" for name, value in fields_of(record).items()]
+        pairs = _pairs(fields_of(record))
         trace = traceback_of(self, record)
         lines = [" ".join([head, *pairs]), *(f"    {one_line(line)}" for line in trace.splitlines())]
         return "\n".join(lines)
@@ -80,8 +81,15 @@ def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> str
     return "\n".join(part for part in parts if part)
 
 
+def _pairs(fields: Mapping[str, Any]) -> list[str]:
+    pairs = [f"{name}={value}" for name, value in fields.items()]
+    joined = " ".join(pairs)
+    signs = joined.count("=") + joined.count(" ") + 1
+    if joined.isprintable() and signs == 2 * len(pairs) and '"' not in joined and "" not in fields.values():
+        return pairs  # nearly always all values are plain words, which one look at all of them tells
+    return [f"{name}={_value(value)}" for name, value in fields.items()]
+
+
 def _value(value: Any) -> str:
-    if type(value) is int or type(value) is float:
-        return str(value)
     text = one_line(str(value))
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' if _NEEDS_QUOTES.search(text) else text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -40,11 +40,17 @@ _NAMES = re.compile(r"(?:^|_)(?:authorization|api_key|apikey|password|secret|tok
 
 def redact(text: str) -> str:
     """The text with each secret replaced by `[secret]`; what introduces it stays, so that one sees what was there."""
+    if _trace_in(text):
+        return _SECRET.sub(lambda match: (match["scheme"] or match["name"] or "") + MASK, text)
+    return text
+
+
+def _trace_in(text: str) -> str | None:
     folded = text.casefold()
     for trace in _TRACES:
         if trace in folded:
-            return _SECRET.sub(lambda match: (match["scheme"] or match["name"] or "") + MASK, text)
-    return text
+            return trace
+    return None
 
 
 @lru_cache(maxsize=256)
@@ -60,15 +66,18 @@ class RedactSecrets(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.also: Callable[[str], str] | None = None
+        self.also: Callable[[str], str] = str
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Changes `record` in place, as a record may be handled by several handlers."""
-        redact = self._redact
-        record.msg, record.args = redact(_message(record)), None
-        fields: dict[str, Any] | None = getattr(record, "fields", None)
+        message, fields = _message(record), _texts(getattr(record, "fields", None) or {})
+        # One look at all of it: there is nothing in nearly every line, and a line for each call is written.
+        clean = self._redact if _trace_in("\0".join((message, *fields.values()))) else self.also
+        record.msg, record.args = clean(message), None
         if fields:
-            record.__dict__["fields"] = {name: self._field(name, value) for name, value in fields.items()}
+            cleaned = {name: MASK if _names_a_secret(name) else clean(text) for name, text in fields.items()}
+            record.__dict__["fields"] = record.__dict__["fields"] | cleaned
+        redact = self._redact
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         if record.exc_text:
@@ -78,12 +87,16 @@ class RedactSecrets(logging.Filter):
         return True
 
     def _redact(self, text: str) -> str:
-        return redact(text) if self.also is None else self.also(redact(text))
+        return self.also(redact(text))
 
-    def _field(self, name: str, value: Any) -> Any:
-        if value is None or isinstance(value, (bool, int, float)):
-            return value
-        return MASK if _names_a_secret(name) else self._redact(str(value))
+
+def _texts(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Those of the fields that are no numbers."""
+    return {
+        name: str(value)
+        for name, value in fields.items()
+        if value is not None and not isinstance(value, (bool, int, float))
+    }
 
 
 def _message(record: logging.LogRecord) -> str:
