@@ -3,7 +3,8 @@
     python -m bench.conversations DIRECTORY [--calls 1000000]
 
 Each conversation has 20 turns, each turn sends the whole history again, messages have some 500 B to 2 KB, and some two
-hundred conversations are under way at the same time. Everything between a parsed body and the journal is the daemon's.
+hundred conversations are under way at the same time; where few calls are spread over many days, so few that a turn
+follows the one before within minutes all the same. Everything between a parsed body and the journal is the daemon's.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ from llmqd.usage import Cost, Usage
 
 TURNS = 20
 _AT_ONCE = 200
+_TURN_EVERY = 600.0
+"""Seconds from one turn of a conversation to the next, in the mean, where calls are spread over days."""
+_KEPT_FOR = 7 * 86_400.0
+"""Nobody looks into the database here, so memory has to know a conversation until its last turn."""
 _AHEAD = 8000
 """Records that may wait for the database: making them and keeping them at the same time is slower, in one process."""
 _SENTENCES = 30_000
@@ -113,12 +118,13 @@ class Traffic:
         self._prose = Prose(self._noise)
         self._systems = [self._prose.message() for _ in range(50)]
 
-    def turns(self, calls: int) -> Iterator[Turn]:
-        """So many calls. The reply is added to the history when the next one is asked for."""
+    def turns(self, calls: int, at_once: int = _AT_ONCE) -> Iterator[Turn]:
+        """So many calls, of so many conversations at a time. The reply is added to the history when the next one is
+        asked for."""
         going: list[Conversation] = []
         begun = 0
         for _ in range(calls):
-            if len(going) < _AT_ONCE and begun * TURNS < calls:
+            if len(going) < at_once and begun * TURNS < calls:
                 going.append(self._conversation())
                 begun += 1
             place = self._noise.randrange(len(going))
@@ -154,7 +160,7 @@ class Recording:
     def __init__(self, directory: Path, settings: Store | None = None, *, bulk: bool = False) -> None:
         digests = Digests(b"benchbenchbenchb", 100_000)
         self.settings = settings or Store()
-        self._detector = Detector(Sessions(max=50_000), digests, lambda: secrets.token_hex(10))
+        self._detector = Detector(Sessions(max=50_000, ttl=_KEPT_FOR), digests, lambda: secrets.token_hex(10))
         self.transcripts = Transcripts(self.settings, Redaction(own=["sk-own-key-of-the-bench-1"]), digests)
         self.ledger = Ledger(self.settings, directory, transcripts=self.transcripts, wall=self._wall)
         self._sink: Sink = self.ledger
@@ -249,7 +255,8 @@ async def fill(recording: Recording, calls: int, *, seed: int = 1, days: float =
     spread over so many days until now."""
     began = time.perf_counter()
     wall = time.time()
-    for number, turn in enumerate(Traffic(seed).turns(calls)):
+    at_once = min(max(round(calls / (days * 86_400) * _TURN_EVERY), 2), _AT_ONCE) if days else _AT_ONCE
+    for number, turn in enumerate(Traffic(seed).turns(calls, at_once)):
         if days:
             recording.at = wall - days * 86_400 * (1 - number / calls)
         recording.record(turn)

@@ -90,6 +90,10 @@ VALUES ({", ".join(f"${number}" for number in range(1, len(_WRITTEN) + 1))})
 """
 _SOME_SESSION = 'SELECT session_id FROM "LiteLLM_SpendLogs" ORDER BY request_id OFFSET 100 LIMIT 1'
 _WORDS = ["a", "few", "words", "of", "filler", "that", "an", "answer", "could", "be", "made", "of", "in", "no", "order"]
+_FILLER = " ".join(random.Random(4).choices(_WORDS, k=500_000))
+"""Answers are stretches of this: to put each together from words takes longer than to store it."""
+_INDICES = ('("startTime")', "(end_user)", "(session_id)")
+"""Besides those that come with the table."""
 assert set(_WRITTEN) <= set(COLUMNS)
 
 
@@ -103,7 +107,8 @@ def rows(database: Path) -> Iterator[tuple[Any, ...]]:
 
 def _row(noise: random.Random, id_: str, cost: int, prompt: int, completion: int, at: float, total: float, first: float,
          model: str, upstream: str, user: str, agent: str, session: str, size: int) -> tuple[Any, ...]:  # fmt: skip
-    text = " ".join(noise.choices(_WORDS, k=max(1, size // 6)))
+    begin = noise.randrange(len(_FILLER) - size)
+    text = _FILLER[begin : begin + size]
     said = {"role": "assistant", "content": text, "tool_calls": None, "function_call": None}
     response = {"id": id_, "choices": [{"index": 0, "message": said, "finish_reason": "stop"}]}
     metadata = {
@@ -128,10 +133,9 @@ async def filled(server: Postgres, database: Path) -> str:
     dsn = server.database()
     connection = await asyncpg.connect(dsn, command_timeout=3600)
     await create(connection)
-    await connection.execute('CREATE INDEX ON "LiteLLM_SpendLogs" ("startTime")')
-    await connection.execute('CREATE INDEX ON "LiteLLM_SpendLogs" (end_user)')
-    await connection.execute('CREATE INDEX ON "LiteLLM_SpendLogs" (session_id)')
     await connection.copy_records_to_table("LiteLLM_SpendLogs", records=rows(database), columns=list(_WRITTEN))
+    for columns in _INDICES:
+        await connection.execute(f'CREATE INDEX ON "LiteLLM_SpendLogs" {columns}')
     await connection.execute("VACUUM ANALYZE")
     await connection.close()
     return dsn
