@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = 0.1
-"""Seconds that a call at most waits for what the database knows of its history; then memory alone decides."""
+_PATIENCE = 0.5
+"""Seconds that a call at most waits for what the database knows of its history; then memory alone decides. On a busy
+machine the answer takes a tenth of that, and what comes too late costs the call its session."""
+_CAUGHT_UP = 1.5
+"""Seconds that the start at most waits for the database to take what a killed daemon has left in the journal."""
 _RECALLED = 200_000
 """Marks that are read at the start, at most: those of the conversations that were active last."""
 _MERGED = 10_000
@@ -101,7 +104,11 @@ class Conversations:
         self._detector.heard(evidence, self._wall())
 
     async def recall(self) -> None:
-        """Takes what the database knows of the conversations that were active last, before the first call."""
+        """Takes what the database knows of the conversations that were active last, before the first call.
+
+        What the journal holds beyond the database counts too; a database that is away is not waited for.
+        """
+        await self._ledger.settled(_CAUGHT_UP if self._ledger.health().ok else 0.0)
         now = self._wall()
         try:
             for gone, kept in await self._ledger.merged_sessions(_MERGED):

@@ -153,6 +153,16 @@ def presented(request: web.BaseRequest, *, in_query: bool = False) -> Presented:
     )
 
 
+def shown_key(request: web.BaseRequest) -> str:
+    """The key that a request shows, whichever way its API has it shown; "" for none."""
+    headers = request.headers
+    if value := headers.get("Authorization"):
+        return _bearer(value)
+    if value := next((value for name in _KEY_HEADERS if (value := headers.get(name))), None):
+        return value.strip()
+    return request.query.get("key", "") if "key=" in request.raw_path else ""
+
+
 def peer(request: web.BaseRequest) -> int | None:
     """The user id behind a unix socket (unix(7), SO_PEERCRED); None for TCP."""
     found = None if request.transport is None else request.transport.get_extra_info("socket")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from llmqd.providers.operations import Operation, operation_of
 from llmqd.routing import Hop, Target, parse_target
 from llmqd.session import explicit_session
 from llmqd.web.body import NO_FACTS, Body, Facts, Passing, check_length, read_facts, receive
+from llmqd.web.door import shown_key
 from llmqd.web.fingerprint import fingerprint
 from llmqd.web.headers import named_in_connection
 from llmqd.web.heartbeat import heartbeat_of
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from llmqd.web.attempts import Attempts
     from llmqd.web.door import Door
 
-_KEY_HEADERS = ("Authorization", "x-api-key", "x-goog-api-key", "api-key")
 _MAX_RETRY_COUNT = 99
 _AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
@@ -182,7 +182,7 @@ class Proxy:
             if not operation.queued:
                 return await self._looked_at(passage, self._attempts.at_once(passage))
             if fields is not None:
-                scope = caller.name or scope_of(request.headers)
+                scope = caller.name or scope_of(request)
                 passage.conversation = await self._conversations.begin(call, fields, scope)
             del fields
             passage.fallbacks = fallbacks
@@ -275,10 +275,10 @@ def check_coding(request: web.BaseRequest) -> None:
         raise BadHeader(f"Transfer-Encoding: {coding!r} is not understood; only chunked is")
 
 
-def scope_of(headers: Mapping[str, str]) -> str:
-    """Tells callers apart by the key that they present, without keeping it; "" for those that present none."""
-    presented = next((value for name in _KEY_HEADERS if (value := headers.get(name))), "")
-    return blake2b(presented.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest() if presented else ""
+def scope_of(request: web.BaseRequest) -> str:
+    """Tells callers apart by the key that they show, without keeping it; "" for those that show none."""
+    shown = shown_key(request)
+    return blake2b(shown.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest() if shown else ""
 
 
 def asked_in_query(request: web.BaseRequest) -> str | None:

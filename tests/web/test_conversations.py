@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,9 @@ import orjson
 import pytest
 
 from llmqd.messages.message import Message, Text
+from llmqd.store.entries import Entry
+from llmqd.store.position import Position
+from llmqd.store.sqlite import SQLite
 from tests.fake_upstream import FakeUpstream, json_answer
 from tests.fake_upstream import sse as events_answer
 from tests.under_test import DaemonUnderTest, RawResponse, call, running, upstream_toml
@@ -48,6 +54,29 @@ async def test_the_next_turn_joins_the_session_of_the_one_before(tmp_path: Path)
     assert session(stranger)[0] != id_
 
 
+HELLO = {"role": "user", "content": "Hello"}
+SHOWN = [
+    ({"Authorization": "Bearer sk-1"}, "", {"x-api-key": "sk-1"}, "", True),
+    ({"Authorization": "bearer  sk-1"}, "", {"Authorization": "Bearer sk-1"}, "", True),
+    ({"x-goog-api-key": "sk-1"}, "", {}, "?key=sk-1", True),
+    ({}, "?key=sk-1", {}, "?alt=json&key=sk-2", False),
+    ({"xi-api-key": "sk-1"}, "", {"xi-api-key": "sk-2"}, "", False),
+]
+
+
+@pytest.mark.parametrize(("first", "query", "second", "other_query", "same"), SHOWN)
+async def test_a_key_is_the_same_whichever_way_it_is_shown(
+    tmp_path: Path, first: dict[str, str], query: str, second: dict[str, str], other_query: str, same: bool
+) -> None:
+    async with FakeUpstream() as upstream, running(tmp_path, upstream_toml("openai", upstream.url)) as daemon:
+        upstream.play(json_answer(said("Hello Ada.")), json_answer(said("In Paris.", 2)))
+        body: dict[str, Any] = {"model": "gpt-4o", "messages": [HELLO]}
+        one = await call(daemon.port, "POST", CHAT + query, orjson.dumps(body), JSON | first)
+        body["messages"] = [HELLO, {"role": "assistant", "content": "Hello Ada."}, HELLO]
+        other = await call(daemon.port, "POST", CHAT + other_query, orjson.dumps(body), JSON | second)
+    assert (session(other)[0] == session(one)[0]) is same
+
+
 async def test_what_a_stream_said_counts_and_stands_in_the_ledger(tmp_path: Path) -> None:
     async with FakeUpstream() as upstream, running(tmp_path, upstream_toml("openai", upstream.url)) as daemon:
         chunk = '{"id":"c1","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":%s}]}'
@@ -76,6 +105,30 @@ async def test_a_conversation_goes_on_after_a_restart(tmp_path: Path, store: str
             upstream.play(json_answer(said("In Paris.", 2)))
             second = await ask(daemon, ("user", "I am Ada."), ("assistant", "Hello Ada."), ("user", "Where?"))
     assert session(second) == (session(first)[0], "detected")
+
+
+async def test_what_a_killed_daemon_has_left_in_the_journal_is_in_memory_before_the_first_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, kept = tmp_path / "state" / "llmqd.db", tmp_path / "kept.db"
+    async with FakeUpstream() as upstream:
+        toml = upstream_toml("openai", upstream.url)
+        async with running(tmp_path, toml, store="sqlite"):
+            pass
+        shutil.copy(database, kept)
+        async with running(tmp_path, toml, store="sqlite") as daemon:
+            upstream.play(json_answer(said("Hello Ada.")))
+            await ask(daemon, ("user", "I am Ada."))
+        shutil.copy(kept, database)  # as if the database had never heard of that call
+        apply = SQLite.apply
+
+        async def slowly(self: SQLite, entries: Sequence[Entry], position: Position, *, durable: bool) -> None:
+            await asyncio.sleep(0.1)
+            await apply(self, entries, position, durable=durable)
+
+        monkeypatch.setattr(SQLite, "apply", slowly)
+        async with running(tmp_path, toml, store="sqlite") as daemon:
+            assert daemon.conversations.statistics()["recalled"] == 1
 
 
 async def test_a_call_that_failed_and_comes_again_is_the_same_turn(tmp_path: Path) -> None:
