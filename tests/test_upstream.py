@@ -19,6 +19,7 @@ from llmqd.exchange import Exchange
 from llmqd.upstream import UpstreamClient
 from tests.certificates import own_certificate
 from tests.fake_upstream import Answer, FakeUpstream, json_answer
+from tests.restless import Restless
 
 
 @pytest.fixture
@@ -94,26 +95,9 @@ async def test_a_certificate_is_checked_and_an_own_authority_can_be_trusted(
         assert await get(client, trusting, upstream.url) == b'{"safe":true}'
 
 
-class Restless:
-    """An upstream that closes a connection on its second request without a byte of an answer."""
-
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for turn in range(2):
-            head = await reader.readuntil(b"\r\n\r\n")
-            size = next((int(line[16:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")), 0)
-            self.bodies.append(await reader.readexactly(size))
-            if turn == 0:
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-        writer.close()
-
-
 async def test_a_kept_connection_that_was_just_closed_is_told_from_a_broken_upstream(client: UpstreamClient) -> None:
-    restless = Restless()
-    async with await asyncio.start_server(restless.serve, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+    async with Restless.serving() as restless:
+        url = f"{restless.url}/x"
         answer = await client.send(Upstream(name="acme"), "POST", url, CIMultiDict(), b"abc")
         await whole(answer)
         with pytest.raises(StaleConnection):

@@ -50,7 +50,8 @@ def _found(body: bytes, key: str, at: int = 0) -> Member:
 
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 _EVENT_END = re.compile(_LINE_END + _LINE_END)
-_BETWEEN = re.compile(rb"(?:[\r\n]++|:[^\r\n]*+[\r\n])*+")
+# The group is not possessive: up to Python 3.11.4 that keeps what it took of a repetition that failed (gh-106052).
+_BETWEEN = re.compile(rb"(?:[\r\n]++|:[^\r\n]*+[\r\n])*")
 _LINES = re.compile(rb"[^\r\n]*+" + _LINE_END + rb"|[^\r\n]++")
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.fake_upstream import Answer, FakeUpstream, json_answer
 from tests.fake_upstream import openai_answers as openai
+from tests.restless import Restless
 from tests.under_test import DaemonUnderTest, RawResponse, call, running, upstream_toml
 
 CHAT = "/v1/chat/completions"
@@ -259,28 +260,9 @@ async def test_what_happens_is_announced_in_order(tmp_path: Path) -> None:
         ]  # fmt: skip
 
 
-class Restless:
-    """An upstream that closes a connection on its second request without a byte of an answer, and when it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[float] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for turn in range(2):
-            head = await reader.readuntil(b"\r\n\r\n")
-            self.asked.append(asyncio.get_running_loop().time())
-            size = next((int(line[16:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")), 0)
-            await reader.readexactly(size)
-            if turn == 0:
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
-        writer.close()
-
-
 async def test_a_call_that_met_a_stale_connection_goes_again_in_a_turn_of_its_own(tmp_path: Path) -> None:
-    restless = Restless()
-    async with await asyncio.start_server(restless.serve, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        toml = upstream_toml("openai", url).replace("minute = 0", "minute = 300") + "retries = 0\n"
+    async with Restless.serving() as restless:
+        toml = upstream_toml("openai", restless.url).replace("minute = 0", "minute = 300") + "retries = 0\n"
         async with running(tmp_path, toml) as daemon:
             answers = [await ask(daemon) for _ in range(3)]
     assert [answer.status for answer in answers] == [200] * 3
@@ -291,11 +273,8 @@ async def test_a_call_that_met_a_stale_connection_goes_again_in_a_turn_of_its_ow
 
 
 async def test_a_call_that_needs_no_turn_is_sent_again_at_once_over_a_fresh_connection(tmp_path: Path) -> None:
-    restless = Restless()
-    async with await asyncio.start_server(restless.serve, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with running(tmp_path, upstream_toml("openai", url)) as daemon:
-            answers = [await call(daemon.port, "GET", "/v1/files") for _ in range(3)]
+    async with Restless.serving() as restless, running(tmp_path, upstream_toml("openai", restless.url)) as daemon:
+        answers = [await call(daemon.port, "GET", "/v1/files") for _ in range(3)]
     assert [answer.status for answer in answers] == [200] * 3
 
 
