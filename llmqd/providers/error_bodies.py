@@ -2,7 +2,9 @@
 
 Grammars: OpenAI and Groq name the limit in the sentence ("on tokens per minute (TPM): Limit 15000, Used 11972,
 Requested 4351. Please try again in 5.289s."), Gemini in google.rpc.QuotaFailure and RetryInfo details (an array around
-it on its OpenAI-compatible endpoint), OpenRouter in `metadata`, Azure API Management in a bare `message`.
+it on its OpenAI-compatible endpoint), OpenRouter in `metadata`, Azure API Management in a bare `message`. Anthropic
+("rate limit of 40,000 input tokens per minute"), Azure ("exceeded call rate limit") and Bedrock ("Too many tokens per
+day, please wait") say it in words alone.
 """
 
 from __future__ import annotations
@@ -23,10 +25,24 @@ _LIMIT = re.compile(r"\b(RPS|RPM|RPD|TPS|TPM|TPD|ITPM|OTPM)\)?:? *Limit:? *([\d,
 _REQUESTED = re.compile(r"\bRequested:? *([\d,]+)", re.IGNORECASE)
 _COHERE_TRIAL = re.compile(r"limited to ([\d,]+) API calls */ *(minute|month)", re.IGNORECASE)
 _AGAIN_IN = re.compile(
-    r"(?:try again|retry|replenished) in (?:(?P<go>[0-9.]+(?:ms|[dhms])[0-9.dhms]*)"
-    r"|(?P<plain>\d[\d.]*) *(?P<unit>ms|s|m)|(?P<clock>\d{1,3}:\d\d:\d\d))",
+    r"(?:try again|retry|replenished) (?:in|after) (?:(?P<go>[0-9.]+(?:ms|[dhms])[0-9.dhms]*)"
+    r"|(?P<plain>\d[\d.]*) *(?P<unit>ms|milli|s|m)|(?P<clock>\d{1,3}:\d\d:\d\d))",
     re.IGNORECASE,
 )
+_UNITS = {"ms": 0.001, "milli": 0.001, "s": SECOND, "m": MINUTE}
+_PER = re.compile(
+    r"(?:limit\b.{0,80}? of (?P<limit>[\d,]+) )?\b(?P<what>(?:input |output )?tokens|requests)"
+    r" per (?P<window>second|min|hour|day)",
+    re.IGNORECASE,
+)
+_EXCEEDED = re.compile(
+    r"number of (?:request )?(?P<anthropic>(?:output )?tokens|requests) has exceeded your (?P<its>per-minute|daily)"
+    r"|exceeded (?P<azure>token|call) rate limit"
+    r"|too many (?P<bedrock>tokens|requests)(?P<day> per day)?, please wait",
+    re.IGNORECASE,
+)
+_TOGETHER = re.compile(r"\bconcurren(?:t|cy)\b", re.IGNORECASE)
+_WINDOWS = {"second": SECOND, "min": MINUTE, "hour": HOUR, "day": DAY}
 _ACRONYMS: Mapping[str, tuple[Dimension, float]] = {
     "RPS": ("requests", SECOND),
     "RPM": ("requests", MINUTE),
@@ -138,6 +154,8 @@ class ErrorBody:
         trial = _COHERE_TRIAL.search(self.message)
         if trial is not None:
             return "requests", MINUTE if trial[2].lower() == "minute" else MONTH, _count(trial[1])
+        if (told := _told(self.message)) is not None:
+            return told
         known = [_OPENAI_TYPES[kind] for kind in sorted(self.kinds & _OPENAI_TYPES.keys())]
         return (known[0], None, None) if known else None
 
@@ -186,9 +204,27 @@ def _wait_in(message: str) -> float | None:
         return int(hours) * HOUR + int(minutes) * MINUTE + int(seconds)
     if found["go"]:
         return duration(found["go"].rstrip(".").lower())
-    seconds_of = {"ms": 0.001, "s": SECOND, "m": MINUTE}
     value = number(found["plain"].rstrip("."))
-    return None if value is None else value * seconds_of[found["unit"].lower()]
+    return None if value is None else value * _UNITS[found["unit"].lower()]
+
+
+def _told(message: str) -> tuple[Dimension, float | None, float | None] | None:
+    """The limit that a sentence names in words alone."""
+    if (found := _PER.search(message.replace("-tokens", " tokens"))) is not None:
+        limit = None if found["limit"] is None else _count(found["limit"])
+        return _dimension(found["what"]), _WINDOWS[found["window"].lower()], limit
+    if (found := _EXCEEDED.search(message)) is not None:
+        by_day = found["day"] or (found["its"] or "").lower() == "daily"
+        return _dimension(found["anthropic"] or found["azure"] or found["bedrock"]), DAY if by_day else MINUTE, None
+    return ("concurrency", None, None) if _TOGETHER.search(message) else None
+
+
+def _dimension(words: str) -> Dimension:
+    """`input tokens`, `token`, `calls` and the like."""
+    words = words.lower()
+    if "token" not in words:
+        return "requests"
+    return "input_tokens" if "input" in words else "output_tokens" if "output" in words else "tokens"
 
 
 def _quota_dimension(quota: str) -> Dimension:

@@ -118,7 +118,7 @@ def wait_of(headers: Mapping[str, str], wall: float) -> float | None:
 
 
 def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
-    """Seconds of `retry-after-ms`, else of `Retry-After` (RFC 9110: seconds, here also a fraction, or a date)."""
+    """Seconds of `retry-after-ms`, else of `Retry-After`: seconds, a date (RFC 9110), here also any form of a reset."""
     named = lowered(headers)
     milliseconds = number(named.get("retry-after-ms"))
     if milliseconds is not None and milliseconds / 1000 <= _LONGEST:
@@ -126,9 +126,9 @@ def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
     value = named.get("retry-after")
     if value is None:
         return None
-    seconds = number(value)
-    if seconds is None and (moment := _http_date(value)) is not None:
-        seconds = max(moment - server_time(named, wall), 0.0)
+    here = server_time(named, wall)
+    if (seconds := resets_in(value, here)) is None and (moment := _http_date(value)) is not None:
+        seconds = max(moment - here, 0.0)
     return seconds if seconds is not None and seconds <= _LONGEST else None
 
 

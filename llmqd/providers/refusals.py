@@ -122,9 +122,10 @@ def _limited(error: ErrorBody, headers: Mapping[str, str], preset: str, wall: fl
     if error.can_never_fit:
         return replace(found, kind="pass", wait=None)
     verdict = replace(found, kind="wait", dimension=error.dimension, window=error.window, limit=error.limit)
-    if error.kinds & _SLOWER:
+    if error.kinds & _SLOWER or "maximum usage increase rate" in error.message:
         return replace(verdict, kind="slower")
-    if preset == "deepseek" or "maximum pending requests exceeded" in error.message:
+    at_once = error.dimension == "concurrency" or "maximum pending requests exceeded" in error.message
+    if preset == "deepseek" or at_once:
         return replace(verdict, kind="slower", dimension="concurrency")
     if verdict.dimension is None:
         verdict = replace(verdict, dimension=_used_up(headers, preset, wall))

@@ -57,6 +57,8 @@ def test_a_body_that_is_no_json_has_no_words() -> None:
         ("Please try again in 5.289s.", 5.289),
         ("Please try again in 7m12.5s. Visit", 432.5),
         ("Please try again in 120ms.", 0.12),
+        ("Please retry after 6 seconds. Please contact Azure support", 6),
+        ("Please try again after 250 milliseconds.", 0.25),
         ("Please try again in 1h2m3s", 3723),
         ("Try again in 41 seconds.", 41),
         ("Try again in 1 second.", 1),
@@ -123,3 +125,39 @@ def test_no_sentence_breaks_the_reading(text: str, wall: float) -> None:
     assert wait is None or wait >= 0
     error.resets_at(wall)
     assert error.limit is None or error.limit >= 0
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (
+            "This request would exceed your organization's rate limit of 40,000 input tokens per minute (org: x).",
+            ("input_tokens", 60.0, 40_000.0),
+        ),
+        (
+            "This request would exceed the rate limit for your organization (1f-2) of 8,000 output tokens per minute.",
+            ("output_tokens", 60.0, 8_000.0),
+        ),
+        ("would exceed your organization's rate limit of 50 requests per minute", ("requests", 60.0, 50.0)),
+        ("Number of request tokens has exceeded your per-minute rate limit (https://", ("tokens", 60.0, None)),
+        ("Number of requests has exceeded your per-minute rate limit", ("requests", 60.0, None)),
+        ("Number of request tokens has exceeded your daily rate limit", ("tokens", 86_400.0, None)),
+        ("Number of concurrent connections has exceeded your rate limit.", ("concurrency", None, None)),
+        (
+            "This request would exceed your organization's maximum usage increase rate for input tokens per minute.",
+            ("input_tokens", 60.0, None),
+        ),
+        ("under Azure OpenAI API version 2024-02-01 have exceeded token rate limit of your", ("tokens", 60.0, None)),
+        ("under Azure OpenAI API version 2024-02-01 have exceeded call rate limit of your", ("requests", 60.0, None)),
+        ("Too many tokens, please wait before trying again.", ("tokens", 60.0, None)),
+        ("Too many tokens per day, please wait before trying again.", ("tokens", 86_400.0, None)),
+        ("Too many requests, please wait before trying again.", ("requests", 60.0, None)),
+        ("Requests rate limit exceeded", (None, None, None)),
+        ("Please slow down.", (None, None, None)),
+    ],
+)
+def test_a_limit_that_words_alone_name_is_understood(
+    text: str, named: tuple[str | None, float | None, float | None]
+) -> None:
+    error = said(text)
+    assert (error.dimension, error.window, error.limit) == named
