@@ -341,6 +341,11 @@ _TRIED = """
 ALTER TABLE calls ADD COLUMN tried TEXT /* JSON array of the attempts before the last one; NULL: it was the only one */;
 """
 
+_TERMS = """
+-- Every word of the index, to find those that begin in some way: a row for each text that has it, so never count them.
+CREATE VIRTUAL TABLE words_terms USING fts5vocab (words, instance);
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _CALLS_SESSIONS_META,
     _LANE_USAGE,
@@ -354,5 +359,6 @@ MIGRATIONS: tuple[str, ...] = (
     _SPENDING,
     _WORDS,
     _TRIED,
+    _TERMS,
 )
 """Append only: number n brings a database from `user_version` n - 1 to n."""

@@ -230,6 +230,7 @@ class SessionQuestions:
         wanted, deadline = query(text), asyncio.get_running_loop().time() + within
         if wanted.match is None:
             return await self._search_read(filters, wanted, limit, after, deadline)
+        wanted = await self._texts.spelled_out(wanted)
         place, skipped = (_END, "") if after is None else (int(min(max(after[0], 0.0), _END)), after[1])
         ids = await self._texts.matching(wanted, place + 1, FEW + 1)
         last, size = len(ids) <= FEW, FEW if len(ids) <= FEW else _LOOKED_AT_FIRST

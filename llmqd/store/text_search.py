@@ -15,6 +15,9 @@ from llmqd.store.words import Query
 FEW = 1_500
 """Texts that are all looked at, so that it is known how many sessions there are."""
 
+_SPELLED_OUT = 50
+"""Words that begin in the same way and are looked for one by one."""
+
 MATCHING = "SELECT rowid AS id FROM words WHERE words MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
 _SESSIONS_OF = """
 SELECT session_id, texts.id FROM texts JOIN nodes ON nodes.text = texts.key
@@ -27,6 +30,15 @@ FROM session_numbers JOIN nodes ON nodes.session = number JOIN texts ON texts.ke
 WHERE session_id IN (SELECT value FROM json_each(?))
 """
 MATCHING_BETWEEN = "SELECT rowid AS id FROM words WHERE words MATCH ? AND rowid BETWEEN ? AND ?"
+BEGINNING = """
+WITH RECURSIVE found (word) AS (
+    SELECT (SELECT term FROM words_terms WHERE term >= ?1 LIMIT 1)
+    UNION ALL
+    SELECT (SELECT term FROM words_terms WHERE term >= found.word || char(0) LIMIT 1)
+    FROM found WHERE substr(found.word, 1, length(?1)) = ?1
+)
+SELECT word FROM found WHERE substr(word, 1, length(?1)) = ?1 LIMIT ?2
+"""
 _TEXTS = "SELECT id, content FROM texts WHERE id IN (SELECT value FROM json_each(?))"
 _DICTIONARIES = "SELECT id, content FROM dictionaries WHERE id IN (SELECT value FROM json_each(?))"
 
@@ -40,6 +52,16 @@ class TextSearch:
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
+
+    async def spelled_out(self, wanted: Query) -> Query:
+        """The same question with the words of the index in place of their beginnings, where these are few: the index
+        goes through all texts that have one of them before it tells the first for a beginning, not so for words."""
+        words: dict[str, list[str]] = {}
+        for begun in wanted.beginnings:
+            rows = await self._ask(BEGINNING, begun, _SPELLED_OUT + 1)
+            if 0 < len(rows) <= _SPELLED_OUT:
+                words[begun] = [row["word"] for row in rows]
+        return wanted.spelled_out(words) if words else wanted
 
     async def matching(self, wanted: Query, before: int, most: int) -> list[int]:
         """The ids below `before` of texts in which the index has what is wanted, at most so many, the latest first."""

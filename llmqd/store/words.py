@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -48,6 +48,17 @@ class Query:
             return False
         said = said.casefold()
         return all(word in said for word in self.wanted)
+
+    @property
+    def beginnings(self) -> list[str]:
+        """The beginnings of words that the index is asked for."""
+        return [piece[1:-2] for piece in (self.match or "").split() if piece.endswith("*")]
+
+    def spelled_out(self, words: Mapping[str, Sequence[str]]) -> Query:
+        """The same, with these beginnings as the words that begin so."""
+        spelled = {f'"{begun}"*': " OR ".join(f'"{word}"' for word in those) for begun, those in words.items()}
+        pieces = (self.match or "").split()
+        return replace(self, match=" AND ".join(f"({spelled[one]})" if one in spelled else one for one in pieces))
 
 
 def query(text: str) -> Query:

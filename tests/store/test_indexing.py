@@ -84,7 +84,8 @@ async def test_texts_that_were_there_before_are_taken_in(tmp_path: Path) -> None
     # As an older version has left it.
     connection = sqlite3.connect(tmp_path / "llmqd.db")
     connection.executescript(
-        "DROP TABLE words; DROP INDEX nodes_by_text; ALTER TABLE calls DROP COLUMN tried; PRAGMA user_version = 10;"
+        "DROP TABLE words_terms; DROP TABLE words; DROP INDEX nodes_by_text;"
+        " ALTER TABLE calls DROP COLUMN tried; PRAGMA user_version = 10;"
     )
     connection.close()
     async with Ledger(Store(), tmp_path, transcripts=scribe.transcripts) as ledger:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmqd.store import session_questions
+from llmqd.config.store import Store
+from llmqd.store import session_questions, text_search
 from llmqd.store.ledger import Ledger
 from llmqd.store.session_questions import SessionFilters
 from llmqd.store.words import query, spoken_words
@@ -38,6 +39,7 @@ async def found(ledger: Ledger, text: str, limit: int = 100, agent: str | None =
     return [session.session_id for session in page.sessions]
 
 
+@pytest.mark.parametrize("spelled_out", [0, 50])
 @pytest.mark.parametrize("few", [1, 5, 1500])
 @pytest.mark.parametrize(
     ("text", "count"),
@@ -51,6 +53,9 @@ async def found(ledger: Ledger, text: str, limit: int = 100, agent: str | None =
         ("kilo*", 12),
         ("kilo", 0),
         ("exact* 7", 1),
+        ("le*", 12),
+        ("r* p*", 6),
+        ("z*", 0),
         ("*", 0),
         ("its length?", 12),
         ("length!", 0),
@@ -59,11 +64,22 @@ async def found(ledger: Ledger, text: str, limit: int = 100, agent: str | None =
     ],
 )
 async def test_all_words_must_stand_in_one_message(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, text: str, count: int, few: int
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, text: str, count: int, few: int, spelled_out: int
 ) -> None:
+    monkeypatch.setattr(text_search, "_SPELLED_OUT", spelled_out)
     monkeypatch.setattr(session_questions, "FEW", few)
     monkeypatch.setattr(session_questions, "_LOOKED_AT_FIRST", 2)
     assert len(await found(ledger, text)) == count
+
+
+async def test_beginnings_are_spelled_out_where_few_words_begin_so(tmp_path: Path) -> None:
+    scribe = Scribe()
+    async with Ledger(Store(), tmp_path, transcripts=scribe.transcripts) as ledger:
+        Talk(scribe, ledger, []).say("Metaclass, metaclasses and Überbau", "metal; metacarpus " * 3)
+        assert await ledger.settled(10)
+        search = ledger.sessions._texts
+        assert (await search.spelled_out(query("metac*"))).match == '("metacarpus" OR "metaclass" OR "metaclasses")'
+        assert (await search.spelled_out(query("über* nothing*"))).match == '("uberbau") AND "nothing"*'
 
 
 async def test_other_filters_hold_as_well(ledger: Ledger) -> None:

@@ -33,6 +33,14 @@ def test_a_query_tells_the_index_what_it_can_find(text: str, match: str | None, 
     assert (found.match, found.exact) == (match, exact)
 
 
+def test_beginnings_of_words_are_spelled_out() -> None:
+    wanted = query("blue kilo* exact*")
+    assert wanted.beginnings == ["kilo", "exact"]
+    found = wanted.spelled_out({"kilo": ["kilo", "kilometre"]})
+    assert found.match == '"blue" AND ("kilo" OR "kilometre") AND "exact"*'
+    assert query("!").beginnings == []
+
+
 def test_tools_are_words_too_and_thoughts_are_not() -> None:
     call, result = ToolCall("lookup", '{"street":"Straße"}'), ToolResult("not found")
     message = Message("assistant", (Reasoning("secret"), Text("I look"), call, result))

@@ -84,6 +84,10 @@ def _id_only(row: Row) -> Row:
     return (row[0],)
 
 
+def _nothing(row: Row) -> Row:
+    return ()
+
+
 def _as_it_is(row: Row) -> Row:
     return row
 
@@ -94,6 +98,7 @@ _OTHERWISE: dict[str, tuple[str, Values]] = {
     conversations.OF_SESSION: (_OF_SESSION, _as_it_is),
     text_search.MATCHING: (_MATCHING, _matched),
     text_search.MATCHING_BETWEEN: (_MATCHING_BETWEEN, _matched),
+    text_search.BEGINNING: ("SELECT CAST(NULL AS text) AS word LIMIT 0", _nothing),
     texts.NEXT_ID: (_NEXT_ID, _of_its_day),
     texts.WRITTEN_LATELY: (_WRITTEN_LATELY, _not_before),
     indexing.ADD: ("INSERT INTO words (id, said) VALUES (?, array_to_tsvector(CAST(? AS text[])))", _indexed),
