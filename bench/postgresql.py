@@ -1,9 +1,8 @@
 """`make bench-postgresql`: how long each question to the API takes with 10,000,000 calls in PostgreSQL.
 
-A ledger of 10,000 calls in conversations over 30 days is filled in SQLite, moved to a PostgreSQL server of its own with
-its default settings (`llmqd import sqlite`), and multiplied there: calls, sessions and what they are found by are there
-a thousand times, under names of their own, and roll-ups say a thousand times as much. Texts are not multiplied. Then a
-daemon is asked every question over HTTP, `--rounds` times, in turn. It says how many records a second go in, too.
+A ledger of 50,000 calls in conversations over 30 days is filled in SQLite, moved to a PostgreSQL server of its own with
+its default settings (`llmqd import sqlite`), and multiplied there (`bench/multiplied.py`). Then a daemon is asked every
+question over HTTP, `--rounds` times, in turn. It says how many records a second go in, too.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ import aiohttp
 import asyncpg
 import uvloop
 
-from bench.analytics import SMALL, _once, prepared, questions
+from bench.analytics import _once, prepared, questions
+from bench.multiplied import multiply
 from llmqd.store.entries import decode, encode_closed
 from llmqd.store.position import Position
 from llmqd.store.postgres.backend import PostgreSQL
 from llmqd.store.postgres.moving import Moving, Source
-from llmqd.store.rollups import SUMS
 from tests.postgres import server
 from tests.store.records import answer, make_record
 from tests.under_test import running, upstream_toml
 
 LONGEST = 0.100
 """Seconds that the 95th percentile of every question of analytics may take."""
-_AT_ONCE = 20
-"""Copies of everything that are made in one transaction."""
+_FIRST = 50_000
+"""Calls that the daemon's own code has recorded."""
 _BATCH, _BATCHES = 2000, 10
 _WARM_UP = 3
 
@@ -62,38 +61,10 @@ async def _written(dsn: str) -> None:
 
 
 async def _multiplied(dsn: str, times: int) -> None:
-    connection = await asyncpg.connect(dsn, timeout=60)
     began = time.perf_counter()
-    columns = [
-        row[0]
-        for row in await connection.fetch(
-            "SELECT column_name FROM information_schema.columns WHERE table_name = 'calls' AND table_schema = 'public'"
-        )
-    ]
-    others = ", ".join(name for name in columns if name not in ("id", "session_id"))
-    await connection.execute("SET synchronous_commit = off; SET session_replication_role = replica")
-    for table in ("calls", "sessions", "facets", "visits"):
-        await connection.execute(f"CREATE TEMP TABLE one_{table} AS SELECT * FROM {table}")
-    copies = f"""
-        INSERT INTO calls (id, session_id, {others})
-        SELECT left(id, 10) || left(md5(id || copy), 16), session_id || '-' || copy, {others}
-        FROM one_calls, generate_series($1::int, $2::int) AS copy
-    """
-    for first in range(1, times, _AT_ONCE):
-        last = min(first + _AT_ONCE, times) - 1
-        async with connection.transaction():
-            await connection.execute(copies, first, last, timeout=None)
-            for table in ("sessions", "facets", "visits"):
-                await connection.execute(
-                    f"INSERT INTO {table} SELECT"
-                    f" (jsonb_populate_record(one, jsonb_build_object('session_id', session_id || '-' || copy))).*"
-                    f" FROM one_{table} AS one, generate_series($1::int, $2::int) AS copy",
-                    first, last, timeout=None,
-                )  # fmt: skip
-    await connection.execute(f"UPDATE usage SET {', '.join(f'{name} = {name} * {times}' for name in SUMS)}")
-    await connection.execute(f"UPDATE returns SET sessions = sessions * {times}")
-    await connection.execute("VACUUM ANALYZE", timeout=None)
-    calls = await connection.fetchval("SELECT count(*) FROM calls", timeout=None)
+    await multiply(dsn, times)
+    connection = await asyncpg.connect(dsn, timeout=60)
+    calls = await connection.fetchval("SELECT count(*) FROM calls")
     size = await connection.fetchval("SELECT pg_database_size(current_database())")
     print(f"{calls:,} calls, {size / 1e9:.1f} GB, made in {time.perf_counter() - began:.0f} s", flush=True)
     await connection.close()
@@ -101,7 +72,8 @@ async def _multiplied(dsn: str, times: int) -> None:
 
 async def _asked(directory: Path, dsn: str, rounds: int) -> dict[str, float]:
     took: dict[str, list[float]] = {}
-    upstream = upstream_toml("openai", "http://127.0.0.1:1/v1")
+    # All of it is to stay.
+    upstream = "max_size = 0\nretention = 0\n" + upstream_toml("openai", "http://127.0.0.1:1/v1")
     async with running(directory, upstream, store="postgresql", dsn=dsn) as daemon, aiohttp.ClientSession() as http:
         asked: dict[str, tuple[str, dict[str, Any] | None]] = await questions(http, daemon.url)
         for number in range(_WARM_UP + rounds):
@@ -114,12 +86,13 @@ async def _asked(directory: Path, dsn: str, rounds: int) -> dict[str, float]:
 
 async def main(directory: Path, calls: int, rounds: int) -> bool:
     """Prints the table; whether every question of analytics is quick enough."""
-    await prepared(directory / str(SMALL), SMALL)
+    first = min(_FIRST, calls)
+    await prepared(directory, first)
     with server() as own:
         dsn = own.database()
-        await _moved(directory / str(SMALL) / "llmqd.db", dsn)
+        await _moved(directory / "llmqd.db", dsn)
         await _written(own.database())
-        await _multiplied(dsn, calls // SMALL)
+        await _multiplied(dsn, calls // first)
         took = await _asked(directory, dsn, rounds)
     good = True
     for name, seconds in took.items():
@@ -135,7 +108,7 @@ async def main(directory: Path, calls: int, rounds: int) -> bool:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--calls", type=int, default=10_000_000, help="calls in the ledger")
-    parser.add_argument("--rounds", type=int, default=20, help="how often each question is asked")
+    parser.add_argument("--rounds", type=int, default=40, help="how often each question is asked")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         ok = uvloop.run(main(Path(temporary), arguments.calls, arguments.rounds))
