@@ -38,8 +38,9 @@ bench-analytics: $(VENV)/.test  ## how long questions to the API take at 1,000,0
 bench-postgresql: $(VENV)/.test  ## how long they take with 10,000,000 calls in PostgreSQL; CALLS=1000000
 	$(BIN)/python -m bench.postgresql $(if $(CALLS),--calls $(CALLS))
 
-bench-cluster: $(VENV)/.test  ## four daemons with one Redis before strict upstreams of every kind; ROWS='"bucket of 1" fast': some
+bench-cluster: $(VENV)/.test  ## four daemons with one Redis before strict upstreams of every kind, and their order; ROWS='"bucket of 1" fast': some
 	$(BIN)/python -m bench.cluster $(ROWS)
+	$(if $(ROWS),,$(BIN)/python -m bench.cluster_order)
 
 bench-cluster-scaling: $(VENV)/.test  ## how much more two daemons carry than one, by the CPU time of a call
 	$(BIN)/python -m bench.cluster_scaling

@@ -23,6 +23,8 @@ from tests.process import LlmqdProcess
 from tests.redis_server import RedisServer, server
 
 _STORE = '[store]\nbatch_every = "2s"\nsync_every = "5s"\n[log]\nlevel = "warning"\n'
+_USED, _UNFAIR = 0.98, 0.03
+"""The share of each limit that is used at least, and by which a daemon may be away from the average."""
 
 
 @dataclass
@@ -46,6 +48,8 @@ class Scenario:
     clients: int = 15
     queue: str = ""
     steady_after: float = 10.0
+    refused: int = 0
+    """So many calls the upstream may refuse."""
 
 
 def _rpm(kind: str, per_minute: float = 600, more: str = "", seconds: float = 70) -> Scenario:
@@ -69,7 +73,9 @@ SCENARIOS: dict[str, Scenario] = {
         settings="requests_per_minute = 0\ntokens_per_minute = 60000",
         seconds=130,
     ),
-    "learned": Scenario(spec=Spec(kind="bucket", per_minute=600, headers="openai"), settings="", seconds=130),
+    "learned": Scenario(
+        spec=Spec(kind="bucket", per_minute=600, headers="openai"), settings="", seconds=130, refused=3
+    ),
 }
 
 
@@ -102,20 +108,22 @@ async def loaded(stage: Stage, scenario: Scenario) -> list[Load]:
     return loads
 
 
-async def play(name: str, scenario: Scenario) -> None:
-    """Plays one scenario and prints what came of it."""
+async def play(name: str, scenario: Scenario) -> bool:
+    """Plays one scenario and prints what came of it; whether that is good enough."""
     async with AsyncExitStack() as stack:
         stage = await staged(stack, scenario)
         loads = await loaded(stage, scenario)
-        report(name, scenario, stage, loads, await fetch(stage.port, "/figures"))
+        good = report(name, scenario, stage, loads, await fetch(stage.port, "/figures"))
         for number, daemon in enumerate(stage.daemons):
             for line in daemon.log.read_text().splitlines()[:12]:
                 if "cannot notify systemd" not in line:  # nobody reads what they tell
                     print(f"    {number}: {line[:220]}")
+    return good
 
 
-def report(name: str, scenario: Scenario, stage: Stage, loads: list[Load], counted: dict[str, Any]) -> None:
-    """Prints a row. Unfairness is the share by which the daemon farthest from the average is away from it."""
+def report(name: str, scenario: Scenario, stage: Stage, loads: list[Load], counted: dict[str, Any]) -> bool:
+    """Prints a row; whether it is good enough. Unfairness is the share by which the daemon farthest from the average is
+    away from it."""
     end = min(load.ended for load in loads)
     span = steady(stage.began, scenario.steady_after, end)
     used_ = used(scenario.spec, counted["accepted"], counted["places"], span)
@@ -125,9 +133,15 @@ def report(name: str, scenario: Scenario, stage: Stage, loads: list[Load], count
     failed = sum(load.refused + load.failed for load in loads)
     share = "-" if used_ is None else f"{used_:.3f}"
     through, refused, minutely = len(counted["accepted"]), counted["refused"], rate(counted["accepted"], span)
-    print(f"{name:<14}{through:>8}{refused:>6}{failed:>8}{minutely:>10,.0f}{share:>8}{unfair:>9.1%}", flush=True)
+    good = refused <= scenario.refused and not failed and (used_ or 0.0) >= _USED and unfair <= _UNFAIR
+    print(
+        f"{name:<14}{through:>8}{refused:>6}{failed:>8}{minutely:>10,.0f}{share:>8}{unfair:>9.1%}"
+        f"{'' if good else '  not good enough'}",
+        flush=True,
+    )
     for error in {error for load in loads for error in load.errors}:
         print("   ", error[:200])
+    return good
 
 
 async def _end(daemon: LlmqdProcess) -> None:
@@ -135,12 +149,11 @@ async def _end(daemon: LlmqdProcess) -> None:
         await daemon.kill()
 
 
-async def main() -> None:
-    """Plays the scenarios that are named, or all."""
+async def main() -> bool:
+    """Plays the scenarios that are named, or all; whether all are good enough."""
     print(f"{'':<14}{'CALLS':>8}{'429':>6}{'FAILED':>8}{'A MINUTE':>10}{'USED':>8}{'UNFAIR':>9}")
-    for name in sys.argv[1:] or SCENARIOS:
-        await play(name, SCENARIOS[name])
+    return all([await play(name, SCENARIOS[name]) for name in sys.argv[1:] or SCENARIOS])
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    raise SystemExit(0 if asyncio.run(main()) else 1)
