@@ -98,11 +98,12 @@ LAYERS = (
     ("auth.key_lanes",),
     ("store.postgres.*", "store.postgres"),
     ("cluster.shared_lane",),
+    ("cluster.held_lane",),
     ("cluster.held_turn",),
     ("cluster.arbiter", "cluster.link", "cluster.seen_lane"),
     ("cluster.owned_lane", "cluster.slots"),
     (
-        "cluster.wire",
+        "cluster.codec",
         "cluster.past",
         "cluster.redis_time",
         "cluster.scripts",

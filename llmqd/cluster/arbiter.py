@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from llmqd.cluster import wire
+from llmqd.cluster import codec
 from llmqd.cluster.owned_lane import OwnedLane
 from llmqd.cluster.past import KEPT, Past, usages
 from llmqd.cluster.slots import LATE, SLOWER, Slots, interval
@@ -97,6 +97,8 @@ class Arbiter:
         self._after = -math.inf
         """When the first call may leave after those that have been given slots."""
         self._silent: tuple[Collection[int], int] = ((), 1)
+        self._free: dict[str, int] = {}
+        """How many calls of each member go without having asked."""
         self._work: asyncio.Task[None] | None = None
 
     def start(self, written: Iterable[tuple[str, list[Any]]], hours: Mapping[bytes, bytes]) -> None:
@@ -114,7 +116,7 @@ class Arbiter:
             self.past.add(step[0], step[1], (step[3], step[4]), calls=step[2])
         self.lane.recall(usages([*_earlier(hours, steps, self._time.now), *steps]), ())
         if newest[1] is not None:
-            self.lane.take_over(wire.viewed(newest[1], self._time.offset).known)
+            self.lane.take_over(codec.viewed(newest[1], self._time.offset).known)
         reports, self._reports = self._reports, {}
         for member, report in reports.items():
             self._adopt(member, report[1])
@@ -157,6 +159,7 @@ class Arbiter:
     def forget(self, member: str) -> None:
         """A member is gone: who waited there waits no more, and what ran there is taken to be used."""
         self.joins.pop(member, None)
+        self._free.pop(member, None)
         self._reports.pop(member, None)
         self._early = [each for each in self._early if each[0] != member]
         for place in [place for place in self._tickets if place[0] == member]:
@@ -202,6 +205,13 @@ class Arbiter:
         if kind == "U":
             self.lane.resume()
             return
+        if kind == "f":
+            self._free[member], begun = rest
+            self.lane.granted += begun
+            return
+        if kind == "t":
+            self._adopt(member, [[*rest, True]])
+            return
         place = member, rest[0]
         ticket = self._tickets.get(place)
         if ticket is None:
@@ -215,9 +225,9 @@ class Arbiter:
                 self.lane.news.came(None if self._slots is not None or since is None else now - since)
             self.lane.has_left(ticket, min(rest[1] - offset, now), min(rest[2] - offset, now))
         elif kind == "a":
-            self.lane.answered(ticket, wire.observed(rest[1]))
+            self.lane.answered(ticket, codec.observed(rest[1]))
         elif kind == "r":
-            self.lane.refused(ticket, wire.verdict(rest[1]), wire.observed(rest[2]))
+            self.lane.refused(ticket, codec.verdict(rest[1]), codec.observed(rest[2]))
         elif kind == "l":
             self._leave(place, ticket, rest[1], counted=rest[2])
         elif kind == "w":
@@ -230,14 +240,14 @@ class Arbiter:
         elif kind == "p":
             self.lane.reprioritise(ticket, rest[1])
 
-    def view(self) -> wire.View:
+    def view(self) -> codec.View:
         """The lane as it is."""
         lane, now = self.lane, self._clock()
         figures = tuple(lane.figures())
         self._distance = interval(figures, {each.group for each in figures}, self._part) / SLOWER
-        return wire.View(
+        return codec.View(
             lane.waiting,
-            lane.running,
+            lane.running + sum(self._free.values()),
             lane.granted,
             lane.requests_per_minute,
             lane.pauses,
@@ -248,11 +258,12 @@ class Arbiter:
             lane.known(),
             lane.estimate_error(),
             self.past.export(self._time.there(now) - KEPT),
+            lane.free,
         )
 
     def _leave(self, place: tuple[str, int], ticket: Ticket, plain: Any, *, counted: bool) -> None:
         self._drop(place)
-        usage = wire.usage(plain)
+        usage = codec.usage(plain)
         taken = self.lane.running_since(ticket)
         self.lane.leave(ticket, usage, counted=counted)
         if ticket.ask is not None and taken is not None:
@@ -268,7 +279,7 @@ class Arbiter:
         self._sent.discard(place)
 
     def _enter(self, member: str, plain: Any) -> None:
-        asked = wire.asked(plain, self._time.offset)
+        asked = codec.asked(plain, self._time.offset)
         place = member, asked.number
         ticket = self._tickets.pop(place, None)
         if ticket is not None and ticket.granted:
@@ -290,7 +301,7 @@ class Arbiter:
             else:
                 self.lane.reenter(ticket)
         except CallRefused as error:
-            self._post(member, ["n", *wire.refusal(asked.number, error)])
+            self._post(member, ["n", *codec.refusal(asked.number, error)])
             return
         self._tickets[place] = ticket
         if ticket.granted:
@@ -328,11 +339,11 @@ class Arbiter:
 
     def _refused(self, place: tuple[str, int], error: CallRefused) -> None:
         if error is not _GONE and self._tickets.pop(place, None) is not None:
-            self._post(place[0], ["n", *wire.refusal(place[1], error)])
+            self._post(place[0], ["n", *codec.refusal(place[1], error)])
 
     def _adopt(self, member: str, running: Iterable[list[Any]]) -> None:
         for plain, taken, sent in running:
-            asked = wire.asked(plain, self._time.offset)
+            asked = codec.asked(plain, self._time.offset)
             ticket = self.lane.ticket(cast("Call", asked.call), asked.demand, asked.since)
             self.lane.adopt(ticket, asked.demand.size, taken - self._time.offset)
             self._tickets[member, asked.number] = ticket

@@ -15,7 +15,7 @@ import msgspec
 import orjson
 
 from llmqd.background import end, obituary
-from llmqd.cluster import wire
+from llmqd.cluster import codec
 from llmqd.cluster.arbiter import Arbiter
 from llmqd.cluster.link import FAULTS, Link
 from llmqd.cluster.messages import TOLD, Held, Messages, Names
@@ -28,6 +28,7 @@ from llmqd.cluster.timing import ALONE, BACK, BEAT, FORGOTTEN, GATHER, GONE, LEA
 from llmqd.lane.throttle import Throttle
 
 if TYPE_CHECKING:
+    from llmqd.cluster.held_lane import HeldLane
     from llmqd.cluster.shared_budgets import SharedBudgets
     from llmqd.config.cluster import ClusterSettings
     from llmqd.config.redis_url import RedisUrl
@@ -42,7 +43,7 @@ _LEAST = 0.02
 class Cluster:
     """This daemon's part in it. An async context manager: inside it is a member, leaving it says so.
 
-    `lane` makes the lanes. `clock` is monotonic, `announce` is told events. `budgets` say who we are.
+    `lane` makes the lanes. `clock` is monotonic. `budgets` say who we are.
     """
 
     def __init__(
@@ -51,7 +52,6 @@ class Cluster:
         url: RedisUrl,
         *,
         clock: Callable[[], float],
-        announce: Callable[..., object],
         budgets: SharedBudgets,
     ) -> None:
         self.time = RedisTime(clock)
@@ -59,7 +59,6 @@ class Cluster:
         self._settings = settings
         self._url = url
         self._clock = clock
-        self._announce = announce
         self._broken = False
         self._hurry = asyncio.Event()
         self._held = Held()
@@ -112,7 +111,7 @@ class Cluster:
         if self._alone:
             lane.go_alone(*self._place())
 
-    def send(self, lane: SharedLane, message: list[Any]) -> None:
+    def send(self, lane: HeldLane, message: list[Any]) -> None:
         """A lane says something to its owner."""
         owner, _ = self._held.owners[lane.name]
         if owner == self.me:
@@ -182,8 +181,7 @@ class Cluster:
 
     async def _flush_all(self) -> None:
         while True:
-            await self._messages.waiting.wait()
-            self._messages.waiting.clear()
+            await self._messages.due()
             if self._link is None:
                 self._messages.clear()
                 continue
@@ -294,6 +292,8 @@ class Cluster:
             who, _, token = owner.decode().rpartition("|")
             self._learn_owner(name, who, int(token), again=again)
         self._share()
+        for lane in list(self._held.lanes.values()):
+            lane.tell_free()
         for name, arbiter in self._held.arbiters.items():
             self._tell_view(name, arbiter)
 
@@ -382,7 +382,7 @@ class Cluster:
 
     def _tell_view(self, name: str, arbiter: Arbiter) -> None:
         if arbiter.open:
-            plain = wire.view(arbiter.view(), self.time.offset)
+            plain = codec.view(arbiter.view(), self.time.offset)
             for member in arbiter.joins:
                 self._messages.down(name, member, ["v", plain])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,8 @@ _PATIENCE = 2.0
 
 
 class Link:
-    """One connection for commands and one on which messages are heard, to the server that holds the keys of `prefix`.
+    """One connection for what daemons say to each other, others for commands and for messages that are heard, to the
+    server that holds the keys of `prefix`.
 
     What goes wrong raises one of FAULTS; then the link is of no use any more.
     """
@@ -32,6 +34,9 @@ class Link:
     def __init__(self, redis: Redis, pubsub: PubSub, shas: Sequence[str]) -> None:
         self._redis = redis
         self._pubsub = pubsub
+        # What is said goes straight through it: the pool and a pipeline cost more than all else on the way.
+        self._saying = redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        self._free = asyncio.Lock()
         self._beat, self._grant, self._leave, self._budgets = shas
 
     @classmethod
@@ -68,12 +73,15 @@ class Link:
 
         Gives for each of the grants whether it went through.
         """
-        pipe = self._redis.pipeline(transaction=False)
-        for keys, arguments in grants:
-            pipe.evalsha(self._grant, len(keys), *keys, *arguments)
-        for channel, message in messages:
-            pipe.publish(channel, message)
-        replies = await pipe.execute()
+        commands = [("EVALSHA", self._grant, len(keys), *keys, *arguments) for keys, arguments in grants]
+        commands += [("PUBLISH", *message) for message in messages]
+        async with self._free:
+            try:
+                await self._saying.send_packed_command(self._saying.pack_commands(commands), check_health=False)
+                replies = [await self._saying.read_response() for _ in commands]
+            except BaseException:  # answers are still to come, and would be taken for those to other commands
+                await self._saying.disconnect(nowait=True)
+                raise
         return [bool(reply) for reply in replies[: len(grants)]]
 
     async def budgets(self, calls: Sequence[tuple[Sequence[str], Sequence[str]]]) -> list[Any]:
@@ -102,6 +110,8 @@ class Link:
 
     async def close(self) -> None:
         """Gives the connections up."""
+        with contextlib.suppress(*FAULTS):
+            await self._saying.disconnect()
         for part in (self._pubsub, self._redis):
             with contextlib.suppress(*FAULTS):
                 await part.aclose()

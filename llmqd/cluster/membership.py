@@ -52,7 +52,7 @@ class Membership:
             url = RedisUrl(settings.redis.reveal())
             node = None if store.backend == "postgresql" else node_of(config.server.state_directory)
             shared = SharedBudgets(budgets, settings.prefix, node)
-            one = self.cluster = Cluster(settings, url, clock=clock, announce=bus.publish, budgets=shared)
+            one = self.cluster = Cluster(settings, url, clock=clock, budgets=shared)
             SharedGuards(guards, one.telling)
             SharedSessions(conversations, one.telling)
             SharedEvents(bus, one.telling, one.asking.name, clock=clock)

@@ -11,11 +11,12 @@ from weakref import WeakValueDictionary
 
 import orjson
 
-from llmqd.cluster import wire
+from llmqd.cluster import codec
 from llmqd.cluster.asking import Asking
 from llmqd.cluster.link import FAULTS
 from llmqd.cluster.past import KEPT
 from llmqd.cluster.telling import Telling
+from llmqd.cluster.timing import PACE, SPELL
 from llmqd.events.kinds import Event, LimitLearned, Paused, Resumed
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Messages:
         self._reported = reported
         self._ups: dict[str, list[list[Any]]] = {}
         self._downs: dict[tuple[str, str], list[list[Any]]] = {}
+        self._due = 0.0
 
     def up(self, lane: str, message: list[Any]) -> None:
         """Something for the owner of a lane."""
@@ -107,6 +109,14 @@ class Messages:
         """These are there, and reached by this link; None: nobody is."""
         self.asking.connected(link, members)
         self.telling.present(members)
+
+    async def due(self) -> None:
+        """Returns once something is to be said: at once, unless that has been so all the time for the last SPELL."""
+        await self.waiting.wait()
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(self._due - clock())
+        self._due = max(self._due, clock() - SPELL) + PACE
+        self.waiting.clear()
 
     def clear(self) -> None:
         """Nothing of what was to be said at all."""
@@ -210,11 +220,10 @@ def tell(lane: SharedLane, time: RedisTime, message: Sequence[Any]) -> None:
     if kind == "g":
         lane.granted_there(rest[0], time.here(rest[1]), rest[2])
     elif kind == "n":
-        lane.refused_there(rest[0], wire.refused(rest))
+        lane.refused_there(rest[0], codec.refused(rest))
     elif kind == "q":
         lane.queued_there(*rest)
     elif kind == "v":
         lane.seen_there(rest[0])
     elif kind == "V":
-        event, member = TOLD[rest[0]](**rest[1]), rest[2]
-        lane.announce(event) if member is None else lane.announce(event, member=member)
+        lane.announce(TOLD[rest[0]](**rest[1]), member=rest[2])

@@ -72,6 +72,11 @@ class OwnedLane(Lane):
         ticket.ask, ticket.demand = ask, demand
         return ticket
 
+    @property
+    def free(self) -> bool:
+        """Whether nothing limits it, and nobody waits."""
+        return not self._queue.waiting and self._throttle.unlimited(self._clock())
+
     def running_since(self, ticket: Ticket) -> float | None:
         """When a call was let through; None for one that does not run."""
         return self._turns.get(ticket)

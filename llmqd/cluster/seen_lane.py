@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmqd.cluster import wire
+from llmqd.cluster import codec
 from llmqd.lane.lane import Lane
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class SeenLane(Lane):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         self.alone = False
-        self.view = wire.View()
+        self.view = codec.View()
         self._numbers: dict[Ticket, int] = {}
         self._expected: dict[int, tuple[int, float | None, float]] = {}
         """Of calls that wait, by number: place, seconds until the turn, and when that was said."""

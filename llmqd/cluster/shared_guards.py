@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,9 @@ class SharedGuards:
         self._telling.tell("answered", [session, upstream, plain, pico], [counting])
         return True
 
-    def held(self, session: str, seconds: float, reason: str) -> None:
-        """See guards.Others."""
-        self._telling.tell("held", [session, seconds, reason])
+    def held(self, session: str, seconds: float, reason: str, to: Iterable[str] | None = None) -> None:
+        """See guards.Others. `to` are the members that have to know, None: all."""
+        self._telling.tell("held", [session, seconds, reason], to)
 
     def _answered(self, _: str, plain: list[Any]) -> None:
         session, upstream, did, pico = plain
@@ -45,8 +46,8 @@ class SharedGuards:
         self._guards.count(session, upstream, doing, pico)
 
     def _welcome(self, new: frozenset[str]) -> None:
-        for session, seconds, reason in self._guards.held() if new else ():
-            self._telling.tell("held", [session, seconds, reason], new)
+        for one in self._guards.held() if new else ():
+            self.held(*one, to=new)
 
     def _counting(self, session: str) -> str:
         """The same in every member that sees the same members; few sessions move where one comes or goes."""

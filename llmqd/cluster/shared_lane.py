@@ -4,56 +4,32 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from llmqd.cluster import wire
+from llmqd.cluster import codec
+from llmqd.cluster.held_lane import HeldLane, ask_of, model_of, tokens_of
 from llmqd.cluster.held_turn import HeldTurn
-from llmqd.cluster.past import KEPT, Past, usages
-from llmqd.cluster.seen_lane import SeenLane
+from llmqd.cluster.past import KEPT, usages
 from llmqd.cluster.slots import LATE, Slots, interval
 from llmqd.errors import QueueFull
 from llmqd.lane.alarm import until
-from llmqd.lane.amounts import Ask
 from llmqd.lane.brake import Pause
 from llmqd.lane.outlook import Outlook
 from llmqd.lane.throttle import Throttle
 
 if TYPE_CHECKING:
-    from llmqd.cluster.redis_time import RedisTime
+    from llmqd.cluster.held_lane import Seat
     from llmqd.config.model import Key, Queue
     from llmqd.errors import CallRefused
     from llmqd.lane.queue import Ticket
-    from llmqd.providers.limit_headers import Observed
-    from llmqd.providers.refusals import Verdict
-    from llmqd.usage import LaneUsage, Sample, Usage
+    from llmqd.usage import LaneUsage, Sample
 
 _MOST_MISSED = 4
 """Own slots in a row that a call may come too late for; then it goes, however late."""
-_OVER = -1.0
-"""For so many seconds a turn is valid that a daemon has given itself, once others share the lane again."""
-_LATER = 0.0001
-"""Seconds by which a call left later than it was said to, from which on that is told."""
-_REMEMBERED = 1024
-"""Calls that were refused or failed whose numbers are remembered until they ask again."""
 
 
-class Seat(Protocol):
-    """The way to whoever owns the lane."""
-
-    @property
-    def time(self) -> RedisTime: ...
-
-    def send(self, lane: SharedLane, message: list[Any]) -> None: ...
-
-    def add(self, lane: SharedLane) -> None: ...
-
-    def retuned(self, lane: SharedLane) -> None: ...
-
-
-class SharedLane(SeenLane):
+class SharedLane(HeldLane):
     """Behaves as Lane does. `seat` is the way to the lane's owner.
 
     Waiting calls stand in the queue here as well: so they are seen, and a daemon that can ask nobody goes on by itself,
@@ -72,20 +48,13 @@ class SharedLane(SeenLane):
         announce: Callable[..., object],
         seat: Seat,
     ) -> None:
-        self.past = Past()
         self.learns = throttle.learns
         self.queue_settings = queue
-        self._seat = seat
-        self._joined = False
         self._told: tuple[float, Any] | None = None
-        self._left: deque[Ticket] = deque()
-        self._last = 0
-        self._away: dict[int, Ticket] = {}
-        self._held: dict[Ticket, HeldTurn] = {}
         self._slots = Slots([0], 1)
         self._part = 1.0
         self._samples: list[Sample] = []
-        super().__init__(name, upstream, key, queue, throttle=throttle, clock=clock, announce=announce)
+        super().__init__(name, upstream, key, queue, throttle=throttle, clock=clock, announce=announce, seat=seat)
         self.announce = announce
         seat.add(self)
 
@@ -160,62 +129,6 @@ class SharedLane(SeenLane):
                 return
             await self._again(ticket)
 
-    def sent(self, ticket: Ticket) -> None:
-        now = self._clock()
-        self.past.add(_model(ticket), now, _tokens(ticket), alone=ticket not in self._held)
-        held = self._held.get(ticket)
-        if held is None:
-            super().sent(ticket)
-            return
-        held.sent = now
-        self._send(["s", held.number, self._seat.time.there(held.ready), self._seat.time.there(now)])
-
-    def flushed(self, ticket: Ticket) -> None:
-        held, now = self._held.get(ticket), self._clock()
-        if held is None:
-            super().flushed(ticket)
-        elif held.sent is not None and now - held.sent > _LATER:
-            self._send(["s", held.number, self._seat.time.there(held.ready), self._seat.time.there(now)])
-
-    def answered(self, ticket: Ticket, observed: tuple[Observed, ...]) -> None:
-        held = self._held.get(ticket)
-        if held is None:
-            super().answered(ticket, observed)
-        else:
-            self._send(["a", held.number, [asdict(each) for each in observed]])
-
-    def refused(self, ticket: Ticket, verdict: Verdict, observed: tuple[Observed, ...]) -> None:
-        held = self._held.get(ticket)
-        if held is None:
-            super().refused(ticket, verdict, observed)
-            return
-        self.refusals += 1
-        self._send(["r", held.number, asdict(verdict), [asdict(each) for each in observed]])
-
-    def leave(self, ticket: Ticket, usage: Usage | None, *, counted: bool) -> None:
-        held = self._held.pop(ticket, None)
-        at = self._turns[ticket] if held is None or held.sent is None else held.sent
-        self.past.settle(_model(ticket), at, _tokens(ticket), usage, counted=counted)
-        if counted:
-            self._numbers.pop(ticket, None)
-        else:
-            self._remember(ticket)
-        if held is None:
-            super().leave(ticket, usage, counted=counted)
-            return
-        del self._turns[ticket]
-        self._send(["l", held.number, wire.used(usage), counted])
-
-    def withdraw(self, ticket: Ticket) -> None:
-        held = self._held.pop(ticket, None)
-        self._numbers.pop(ticket, None)
-        if held is None:
-            if ticket in self._turns:
-                super().withdraw(ticket)
-            return
-        del self._turns[ticket]
-        self._send(["w", held.number])
-
     def _admit(self) -> None:
         if self.alone:
             super()._admit()
@@ -249,10 +162,7 @@ class SharedLane(SeenLane):
         else:
             self._queue.take()
         self._held[ticket] = HeldTurn(number, moment, valid)
-        self._turns[ticket] = now
-        self.granted += 1
-        self._announcer.started(ticket.call, now)
-        ticket.turn.set_result(None)
+        self._begin(ticket, now)
 
     def refused_there(self, number: int, error: CallRefused) -> None:
         """The owner gives a call no turn."""
@@ -273,28 +183,22 @@ class SharedLane(SeenLane):
         """The owner says how the lane is."""
         time = self._seat.time
         self._told = time.now, plain
-        self.view = wire.viewed(plain, time.offset)
+        self.view = codec.viewed(plain, time.offset)
 
     def join(self) -> list[Any]:
         """Another owner, or the same anew: all it has to know of what is here. From now on it decides."""
         now, time = self._clock(), self._seat.time
         self.alone, self._joined = False, True
-        for ticket in self._turns:
-            if ticket not in self._held:
-                sent = ticket.grant is not None and ticket.grant.reservation.sent
-                at = self._turns[ticket] if sent else None
-                self._held[ticket] = HeldTurn(self._number(ticket), now, _OVER, sent=at)
-                ticket.grant = None
+        self._hold_all(now)
         self._expected.clear()
-        self._unsent.clear()
         self._away = {self._number(ticket): ticket for ticket in self._queue}
-        waiting = [wire.ask(number, ticket, time.offset) for number, ticket in self._away.items()]
+        waiting = [codec.ask(number, ticket, time.offset) for number, ticket in self._away.items()]
         running = [
-            [wire.ask(held.number, ticket, time.offset), time.there(held.sent or now), held.sent is not None]
+            [codec.ask(held.number, ticket, time.offset), time.there(held.sent or now), held.sent is not None]
             for ticket, held in self._held.items()
         ]
         unsent = [
-            [_model(ticket), time.there(now), 1, *_tokens(ticket), 0]
+            [model_of(ticket), time.there(now), 1, *tokens_of(ticket), 0]
             for ticket, held in self._held.items()
             if held.sent is None
         ]
@@ -318,6 +222,7 @@ class SharedLane(SeenLane):
         now, time = self._clock(), self._seat.time
         self.alone, self._joined = True, False
         self._slots = Slots([index], members)
+        self._hold_all(now)
         self._away.clear()
         self._expected.clear()
         part = self._part = 1.0 / members
@@ -330,37 +235,20 @@ class SharedLane(SeenLane):
         for ticket, held in list(self._held.items()):
             if held.sent is not None:
                 assert ticket.demand is not None
-                ticket.grant = self._throttle.adopt(_ask(ticket), ticket.demand.size, held.sent, now)
+                ticket.grant = self._throttle.adopt(ask_of(ticket), ticket.demand.size, held.sent, now)
                 del self._held[ticket]
         places = next((each.limit for each in self.view.figures if each.dimension == "max_concurrent"), math.inf)
         if places <= index:
             self._throttle.pause(None, "fewer calls may run at once than there are daemons, and Redis is away")
         self._wake.set()
 
-    def _send(self, message: list[Any]) -> None:
-        if self._joined:
-            self._seat.send(self, message)
-
-    def _number(self, ticket: Ticket) -> int:
-        number = self._numbers.get(ticket)
-        if number is None:
-            self._last += 1
-            number = self._numbers[ticket] = self._last
-        return number
-
-    def _remember(self, ticket: Ticket) -> None:
-        """A call that was refused or failed may come back for another turn, under its number."""
-        self._left.append(ticket)
-        if len(self._left) > _REMEMBERED:
-            gone = self._left.popleft()
-            if gone not in self._held and self._away.get(self._numbers.get(gone, -1)) is not gone:
-                self._numbers.pop(gone, None)
-
     def _ask(self, ticket: Ticket) -> None:
+        if self._goes_freely(ticket):
+            return
         number = self._number(ticket)
         if self._joined:
             self._away[number] = ticket
-            self._seat.send(self, ["e", wire.ask(number, ticket, self._seat.time.offset)])
+            self._seat.send(self, ["e", codec.ask(number, ticket, self._seat.time.offset)])
 
     def _forget(self, ticket: Ticket) -> None:
         number = self._numbers.pop(ticket, None)
@@ -386,15 +274,3 @@ class SharedLane(SeenLane):
             await until(slot, self._clock)
             if self._clock() <= slot + LATE * seconds:
                 return
-
-
-def _ask(ticket: Ticket) -> Ask:
-    return ticket.ask or Ask()
-
-
-def _model(ticket: Ticket) -> str:
-    return _ask(ticket).model or ""
-
-
-def _tokens(ticket: Ticket) -> tuple[float, float]:
-    return _ask(ticket).input_tokens, _ask(ticket).output_tokens

@@ -17,3 +17,7 @@ GATHER = 1.0
 APART = 0.0003
 """Seconds by which the clocks of two daemons may differ, as well as each knows Redis's: calls that have to keep their
 distance keep so much more."""
+PACE = 0.002
+"""Seconds from one round trip to the next where there is much to be said: what is said meanwhile goes with it."""
+SPELL = 0.03
+"""Seconds for which there must have been much, before that."""

@@ -68,6 +68,11 @@ class Brake:
         """Ends the pause at once; the next call is still a probe."""
         self._until = float("-inf")
 
+    @property
+    def open(self) -> bool:
+        """Whether it holds nobody back any more since the last refusal."""
+        return not self._closed
+
     def paused(self, now: float) -> Pause | None:
         """The pause in force, None when calls may go."""
         return Pause(self._until, self._reason) if self._until > now else None

@@ -197,7 +197,7 @@ class Throttle:
             left = self.in_flight - 1
             group.learner.refused(verdict, grant.at, now, ends_at=ends_at, in_flight=left, tokens=grant.tokens)
             group.learner.answered(observed, grant.at, now)
-        self._end(grant)
+        self.in_flight -= 1
         self._gate.settle(grant.reservation, None, now, counted=False)
         return self._apply(grant.ask.group, now)
 
@@ -207,7 +207,7 @@ class Throttle:
             return
         if not grant.answered:
             self._group(grant.ask.group).brake.left(grant.era)
-        self._end(grant)
+        self.in_flight -= 1
         self._gate.settle(grant.reservation, usage, now, counted=counted)
         if usage is not None and counted:
             self._estimator.learn(grant.ask, grant.size, usage, count_cached=self._limits.count_cached)
@@ -223,7 +223,7 @@ class Throttle:
         group.brake.left(grant.era)
         if group.learner is not None:
             group.learner.unsent(grant.at, grant.tokens)
-        self._end(grant)
+        self.in_flight -= 1
         self._gate.give_back(grant.reservation, now)
 
     def adopt(self, ask: Ask, size: BodySize, taken: float, now: float) -> Grant:
@@ -309,6 +309,11 @@ class Throttle:
         """The rate in force for the whole key; 0 is none."""
         return self._gate.limit("requests_per_minute")
 
+    def unlimited(self, now: float) -> bool:
+        """Whether nothing holds any call back, nor is there anything to be learned."""
+        bounded = self.learns or self._gate.figures(now) or self.paused(now)
+        return not bounded and all(each.brake.open for each in self._groups.values())
+
     def figures(self, now: float) -> list[Figure]:
         """Every limit in force."""
         return self._gate.figures(now)
@@ -357,8 +362,7 @@ class Throttle:
     def _apply(self, name: str, now: float) -> list[Change]:
         """Brings the gate in line with what was learned."""
         group, changed = self._groups[name], list[Change]()
-        changes = 0 if group.learner is None else group.learner.changes
-        if changes == group.applied:
+        if (changes := 0 if group.learner is None else group.learner.changes) == group.applied:
             return changed
         group.applied = changes
         lowered: set[Setting] = set()
@@ -386,9 +390,6 @@ class Throttle:
     def _changes(self, grant: Grant, usage: Usage) -> dict[Dimension, float]:
         limits, held = self._gate.manners(grant.ask.group), grant.tokens
         return {one: counted(grant.ask, usage, setting, limits) - held[one] for one, setting in _IN_TOKENS.items()}
-
-    def _end(self, grant: Grant) -> None:
-        self.in_flight -= 1
 
 
 def _limits_tokens(limits: Limits) -> bool:

@@ -12,14 +12,16 @@ from typing import Any
 
 import orjson
 
-from llmqd.cluster import wire
+from llmqd.cluster import codec
 from llmqd.cluster.arbiter import Arbiter
+from llmqd.cluster.held_lane import HeldLane
 from llmqd.cluster.messages import tell
 from llmqd.cluster.news import News
 from llmqd.cluster.owned_lane import OwnedLane
 from llmqd.cluster.redis_time import RedisTime
 from llmqd.cluster.shared_lane import SharedLane
 from llmqd.config.model import Key, Limits, Queue
+from llmqd.events.kinds import Event
 from llmqd.lane.estimate import BodySize
 from llmqd.lane.throttle import Demand, Throttle
 from llmqd.lane.turn import Turn
@@ -117,7 +119,7 @@ class World:
         throttle = Throttle(self.limits, learns=self.learns, noise=self.random.random, wall_offset=_REDIS)
         seat = _Seat(self, name)
         queue, clock = Queue(fair_by="user"), self._loop.time
-        return SharedLane("l", "l", key, queue, throttle=throttle, clock=clock, announce=lambda _: None, seat=seat)
+        return SharedLane("l", "l", key, queue, throttle=throttle, clock=clock, announce=unheard, seat=seat)
 
     # The post: what goes one way arrives in its order.
 
@@ -141,7 +143,7 @@ class World:
 
     async def _views(self) -> None:
         while True:
-            plain = wire.view(self.arbiter.view(), self.times[self.names[0]].offset)
+            plain = codec.view(self.arbiter.view(), self.times[self.names[0]].offset)
             for name in self.names:
                 self._down(name, ["v", plain])
             if self.provider.tokens is not None:
@@ -246,7 +248,7 @@ class _Seat:
         self.time = world.times[name]
         self._world, self._name = world, name
 
-    def send(self, lane: SharedLane, message: list[Any]) -> None:
+    def send(self, lane: HeldLane, message: list[Any]) -> None:
         self._world.up(self._name, message)
 
     def add(self, lane: SharedLane) -> None:
@@ -254,6 +256,10 @@ class _Seat:
 
     def retuned(self, lane: SharedLane) -> None:
         """Likewise."""
+
+
+def unheard(event: Event, *, member: str | None = None) -> None:
+    """Takes events that nobody listens to, as EventBus.publish takes them."""
 
 
 def _as_json(message: Any) -> Any:

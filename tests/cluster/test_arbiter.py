@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llmqd.cluster import wire
+from llmqd.cluster import codec
 from llmqd.cluster.arbiter import Arbiter
 from llmqd.cluster.news import News
 from llmqd.cluster.owned_lane import OwnedLane
@@ -47,7 +47,7 @@ class Members:
         ticket = Ticket(a_call(priority=priority), self.clock(), flow=flow)
         ticket.demand = Demand()
         self._flows[member, number] = flow
-        self.arbiter.receive(member, ["e", wire.ask(number, ticket, 0.0)])
+        self.arbiter.receive(member, ["e", codec.ask(number, ticket, 0.0)])
 
     def post(self, member: str, message: list[Any]) -> None:
         """What the arbiter says."""
@@ -136,5 +136,29 @@ def test_shares_are_fair_over_all_daemons(limits: Limits) -> None:
             fair = sum(turns.values()) / len(crowds)
             assert 120 < fair < min(crowds.values())
             assert all(abs(got - fair) <= 0.03 * fair for got in turns.values()), turns
+
+    run_virtual(scenario())
+
+
+def test_calls_that_go_without_asking_are_counted_and_a_refusal_of_one_holds_all() -> None:
+    async def scenario() -> None:
+        async with deciding(Limits(0)) as members:
+            arbiter = members.arbiter
+            assert arbiter.view().free
+            arbiter.receive("a", ["f", 3, 7])
+            assert arbiter.view()[:3] == (0, 3, 7)
+            ticket = Ticket(a_call(), members.clock(), flow="one")
+            arbiter.receive("b", ["t", codec.ask(1, ticket, 0.0), members.clock()])
+            arbiter.receive("b", ["r", 1, {"kind": "wait", "reason": "429", "wait": 5.0}, []])
+            arbiter.receive("b", ["l", 1, None, False])
+            assert not arbiter.view().free
+            members.ask("a", "two")
+            assert members.turns == []
+            arbiter.receive("a", ["f", 0, 0])
+            await asyncio.sleep(7)
+            assert members.turns == [("a", "two")]
+            arbiter.receive("a", ["f", 2, 2])
+            arbiter.forget("a")
+            assert arbiter.view().running == 0
 
     run_virtual(scenario())

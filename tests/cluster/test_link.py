@@ -111,3 +111,20 @@ async def test_the_node_of_a_cluster_that_holds_the_prefix(tmp_path: Path, redis
         await until_works(f"redis+cluster://{','.join(places)}")
         holding = [node for node in nodes if PREFIX in node.cli("keys", "*")]
         assert len(holding) == 1
+
+
+async def test_what_is_given_up_leaves_no_answer_for_what_is_said_next(redis: RedisServer) -> None:
+    link = await Link.to(RedisUrl(redis.url), f"{PREFIX}:to:me", PREFIX)
+    try:
+        keys = [f"{PREFIX}:{name}" for name in ("members", "owners", "tokens")]
+        await link.beat(keys, ["me", 2.5, 1.0, f"{PREFIX}:to:", 300, "openai", ""])
+        grant = [*keys[:2], f"{PREFIX}:past", f"{PREFIX}:hours"]
+        mine, gone = ((grant, ["openai", "me", token, "", "60", "0"]) for token in "17")
+        for _ in range(5):
+            given_up = asyncio.ensure_future(link.say([mine, mine], []))
+            await asyncio.sleep(0)
+            given_up.cancel()
+            answers = await asyncio.gather(link.say([gone, mine], []), link.say([mine, gone], []))
+            assert list(answers) == [[False, True], [True, False]]
+    finally:
+        await link.close()

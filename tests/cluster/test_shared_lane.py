@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from llmqd.cluster.held_lane import HeldLane
 from llmqd.cluster.redis_time import RedisTime
 from llmqd.cluster.shared_lane import SharedLane
 from llmqd.config.model import Key, Limits, Queue
@@ -21,7 +22,7 @@ class Seat:
         self.time = time
         self.said: list[list[Any]] = []
 
-    def send(self, lane: SharedLane, message: list[Any]) -> None:
+    def send(self, lane: HeldLane, message: list[Any]) -> None:
         """Something for the owner."""
         self.said.append(message)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-from tests.fake_upstream import Concurrency, FakeUpstream, TokenBucket
+from tests.fake_upstream import Concurrency, FakeUpstream, TokenBucket, json_answer
 from tests.redis_server import RedisServer
 from tests.under_test import DaemonUnderTest, call, running, upstream_toml
 
@@ -86,3 +86,20 @@ async def test_places_at_the_same_time_are_shared(tmp_path: Path, redis: RedisSe
         statuses = await asyncio.gather(*(ask(daemon) for _ in range(15) for daemon in (one, other)))
         assert statuses == [200] * 30
         assert upstream.refused == 0
+
+
+async def test_where_nothing_limits_them_a_refusal_holds_the_calls_of_all(tmp_path: Path, redis: RedisServer) -> None:
+    async with (
+        FakeUpstream() as upstream,
+        daemons(tmp_path, 2, toml(upstream.url, redis) + "learn = false\n") as (one, other),
+    ):
+        assert await asyncio.gather(*(ask(daemon) for _ in range(10) for daemon in (one, other))) == [200] * 20
+        await one.until(lambda: all(lane.together["granted"] == 20 for lane in one.lanes))  # type: ignore[attr-defined]
+        upstream.play(json_answer({"error": {"message": "slow down"}}, 429, ("Retry-After", "2")))
+        refused = asyncio.ensure_future(ask(other))
+        await upstream.until(lambda: len(upstream.requests) == 21)
+        for daemon in (one, other):
+            await daemon.until(lambda: all(lane.paused is not None for lane in daemon.lanes))  # noqa: B023
+        assert await asyncio.gather(refused, *(ask(daemon) for _ in range(5) for daemon in (one, other))) == [200] * 11
+        assert len(upstream.requests) == 32
+        assert min(later.at for later in upstream.requests[21:]) - upstream.requests[20].at >= 2

@@ -18,6 +18,19 @@ def test_an_open_brake_holds_nobody() -> None:
     assert open_brake.ready_at(5.0) == 5.0
     open_brake.answered(open_brake.granted(5.0), 6.0)
     assert repr(open_brake) == "<Brake open, 0 pauses>"
+    assert open_brake.open
+
+
+def test_it_is_open_again_only_when_the_ramp_is_over() -> None:
+    one = brake()
+    one.refused(1.0, "429", one.granted(0.0), now=0.0)
+    assert not one.open
+    now = 1.0
+    while not one.open and now < 60:
+        assert one.ready_at(now) <= now
+        one.answered(one.granted(now), now)
+        now += 0.5
+    assert 1.5 < now < 60
 
 
 def test_a_refusal_pauses_until_the_deadline_and_then_one_probe_goes() -> None:

@@ -35,6 +35,20 @@ def test_no_limit_means_none_also_while_learning() -> None:
     assert one.requests_per_minute == 0
 
 
+def test_nothing_holds_anybody_without_limits_pauses_and_anything_to_learn() -> None:
+    free = throttle(Limits(requests_per_minute=0), learns=False)
+    assert free.unlimited(0.0)
+    assert not throttle(Limits(requests_per_minute=0)).unlimited(0.0)
+    for limits in (Limits(600), Limits(0, max_concurrent=5), Limits(0, tokens_per_minute=5)):
+        assert not throttle(limits, learns=False).unlimited(0.0)
+    free.pause(5.0, "by hand")
+    assert not free.unlimited(1.0)
+    assert free.unlimited(5.0)
+    free.refused(go(free, 6.0), Verdict(kind="wait", reason="429", wait=1.0), (), 6.0)
+    assert not free.unlimited(6.5)
+    assert not free.unlimited(7.5), "a probe goes first"
+
+
 def test_a_refusal_teaches_a_limit_where_none_was_set() -> None:
     one = throttle(Limits(requests_per_minute=0))
     for number in range(100):

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from llmqd.call import Call
-from llmqd.cluster import wire
+from llmqd.cluster import codec
 from llmqd.errors import QueueFull, WouldExceedDeadline
 from llmqd.lane.brake import Pause
 from llmqd.lane.estimate import BodySize, EstimateError
@@ -31,7 +31,7 @@ def a_call(**more: Any) -> Call:
 def test_a_waiting_call() -> None:
     ticket = Ticket(a_call(priority=2, max_wait=60.0, request_bytes=7), 10.0, flow="user:ada", weight=2.0)
     ticket.demand = Demand(BodySize(100, 1), 500, 2)
-    asked = wire.asked(over(wire.ask(4, ticket, 1000.0)), 2000.0)
+    asked = codec.asked(over(codec.ask(4, ticket, 1000.0)), 2000.0)
     assert asked.number == 4
     assert asked.since == pytest.approx(-990.0)
     assert asked.until == pytest.approx(-930.0)
@@ -41,27 +41,27 @@ def test_a_waiting_call() -> None:
 
 
 def test_a_call_that_waits_for_ever() -> None:
-    assert wire.asked(over(wire.ask(1, Ticket(a_call(), 1.0), 0.0)), 0.0).until == math.inf
+    assert codec.asked(over(codec.ask(1, Ticket(a_call(), 1.0), 0.0)), 0.0).until == math.inf
 
 
 @pytest.mark.parametrize("kind", [QueueFull, WouldExceedDeadline])
 def test_a_refusal(kind: type[QueueFull]) -> None:
     error = kind("no", retry_after=3.0, retry=True, position=4, eta=5.0)
-    again = wire.refused(over(wire.refusal(9, error)))
+    again = codec.refused(over(codec.refusal(9, error)))
     assert type(again) is kind
     assert (again.message, again.retry_after, again.retry, again.position, again.eta) == ("no", 3.0, True, 4, 5.0)
 
 
 def test_what_a_call_has_used() -> None:
     usage = Usage(input=10, output=5, cached=3, service_tier="flex", source="exact")
-    assert wire.usage(over(wire.used(usage))) == usage
-    assert wire.usage(over(wire.used(None))) is None
+    assert codec.usage(over(codec.used(usage))) == usage
+    assert codec.usage(over(codec.used(None))) is None
 
 
 def test_a_lane() -> None:
     learned = Learned(dimension="requests", window=60.0, amount=50.0, source="429", since=-math.inf)
     found = Found({"requests": (50.0, math.inf, math.inf, "429")}, math.inf, (learned,))
-    view = wire.View(
+    view = codec.View(
         3, 2, 100, 50.0, 1, 4,
         Pause(20.0, "enough"),
         (Figure("requests_per_minute", "", 50.0, 60.0, 50.0, 0.5, "auto"),),
@@ -70,11 +70,11 @@ def test_a_lane() -> None:
         EstimateError(5, 0.1, 0.0, 0.2, 1.1),
         [["gpt-4o", 1010.0, 1.0, 2.0, 3.0, 0.0]],
     )  # fmt: skip
-    assert wire.viewed(over(wire.view(view, 1000.0)), 1000.0) == view
+    assert codec.viewed(over(codec.view(view, 1000.0)), 1000.0) == view
 
 
 def test_what_it_knows_of_moments_is_in_the_time_of_whoever_hears_it() -> None:
-    view = wire.View(paused=Pause(20.0, "enough"))
-    heard = wire.viewed(over(wire.view(view, 1000.0)), 400.0).paused
+    view = codec.View(paused=Pause(20.0, "enough"))
+    heard = codec.viewed(over(codec.view(view, 1000.0)), 400.0).paused
     assert heard is not None
     assert heard.until == pytest.approx(620.0)

@@ -117,7 +117,8 @@ def refused(plain: Plain) -> errors.CallRefused:
 class View(NamedTuple):
     """A lane as all daemons together see it, from whoever owns it. Times are local ones of whoever holds it.
 
-    `past` is what all of them have let through in the last minute, its times Redis's. `members` is how many there are.
+    `past` is what all of them have let through in the last minute, its times Redis's. `members` is how many there are,
+    `free` whether nothing limits the lane: then calls need not ask.
     """
 
     waiting: int = 0
@@ -132,6 +133,7 @@ class View(NamedTuple):
     known: Known = Known(None, {}, {})
     error: EstimateError | None = None
     past: Plain = ()
+    free: bool = False
 
 
 def view(one: View, offset: float) -> Plain:
@@ -149,12 +151,13 @@ def view(one: View, offset: float) -> Plain:
         ],
         None if one.error is None else asdict(one.error),
         one.past,
+        one.free,
     ]
 
 
 def viewed(plain: Plain, offset: float) -> View:
     """The same as it arrives."""
-    waiting, running, granted, rate, pauses, members, pause, figures, learned, known, error, past = plain
+    waiting, running, granted, rate, pauses, members, pause, figures, learned, known, error, past, free = plain
     operator, held, found = known
     return View(
         waiting,
@@ -173,6 +176,7 @@ def viewed(plain: Plain, offset: float) -> View:
         ),
         None if error is None else EstimateError(**error),
         past,
+        free,
     )
 
 
