@@ -16,13 +16,14 @@ from llmqd.messages.bedrock_answer import BedrockAnswer
 from llmqd.messages.chat_answer import ChatAnswer
 from llmqd.messages.cohere_answer import CohereAnswer
 from llmqd.messages.eventstream import EVENTSTREAM, frames
-from llmqd.messages.gathering import Gathering, tidy, word
+from llmqd.messages.gathering import Gathering, tidy
 from llmqd.messages.gemini_answer import GeminiAnswer
-from llmqd.messages.lenient_json import loads, mended, sound
+from llmqd.messages.lenient_json import loads, mended
 from llmqd.messages.message import Message, Text, ToolCall
 from llmqd.messages.ollama_answer import OllamaAnswer
 from llmqd.messages.responses_answer import ResponsesAnswer
 from llmqd.messages.runs import Walk
+from llmqd.providers.plain_chat import plain_chat
 
 MEDIA_MAX = 1024 * 1024
 """Of larger pictures, sounds and files only what they are and their size is read."""
@@ -88,34 +89,16 @@ def _gathered(dialect: Dialect, operation: str, content_type: str, raw: bytes) -
     if not raw.startswith((b"{", b"[")):
         events = media_type == "text/event-stream" or raw.startswith((b"data:", b"event:", b":"))
         return _streamed(raw, b"\n\n", dialect) if events else None
+    if (plain := plain_chat(raw)) is not None:
+        message = Message("assistant", (Text(plain.text),))
+        return Answer(message, (), plain.finish_reason, plain.id)
     body = loads(raw)
     if body is None:
         gathering = _streamed(raw, b"\n", dialect) if raw.startswith(b"{") else None
         if gathering is not None:
             return gathering
         body = mended(raw)
-    elif (plain := _plain_chat(body)) is not None:
-        return plain
     return _collected(body if isinstance(body, list) else [body], dialect)
-
-
-def _plain_chat(body: Any) -> Answer | None:
-    """The answer of a chat that is nothing but a text, as most are; None for all others, which are read in full."""
-    choices = body.get("choices") if body.__class__ is dict else None
-    if choices.__class__ is not list or len(choices) != 1 or choices[0].__class__ is not dict:
-        return None
-    [choice] = choices
-    said = choice.get("message")
-    if said.__class__ is not dict or "delta" in choice or "text" in choice:
-        return None
-    content = said.get("content")
-    if content.__class__ is not str or not content:
-        return None
-    for name, value in said.items():
-        if value and name != "content" and name != "role":
-            return None
-    message = Message("assistant", (Text(sound(content)),))
-    return Answer(message, (), word(choice.get("finish_reason")), word(body.get("id")))
 
 
 def _streamed(raw: bytes, separator: bytes, dialect: Dialect) -> Gathering | None:

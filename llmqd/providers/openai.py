@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from llmqd.providers import llamacpp
 from llmqd.providers.facts import Facts, Message, Stage, amount, error_kind, first, member, members, pico, text, tokens
+from llmqd.providers.plain_chat import PlainChat
 from llmqd.usage import Usage
 
 _DELTA_TEXT = ("content", "reasoning_content", "reasoning", "refusal")
@@ -44,6 +45,25 @@ def read(message: Message, facts: Facts) -> None:
     if not facts.generated:
         facts.generated = "choices" in message or "text" in message
     _read_usage(message, facts)
+
+
+def read_plain(chat: PlainChat, facts: Facts) -> None:
+    """The same for a whole answer that is nothing but a text."""
+    figures = chat.usage
+    inside, outside = figures.prompt_tokens_details, figures.completion_tokens_details
+    facts.name(model=chat.model, provider_id=chat.id)
+    facts.finish(chat.finish_reason)
+    facts.add_text("content", chat.text)
+    usage = Usage(
+        input=figures.prompt_tokens,
+        output=figures.completion_tokens,
+        cached=inside.cached_tokens,
+        input_audio=inside.audio_tokens,
+        reasoning=outside.reasoning_tokens,
+        output_audio=outside.audio_tokens,
+        service_tier=chat.service_tier,
+    )
+    facts.report(usage, Stage.FINAL)
 
 
 def _read_event(kind: str, message: Message, facts: Facts) -> None:

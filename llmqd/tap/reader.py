@@ -21,6 +21,7 @@ import orjson
 from llmqd.call import Dialect
 from llmqd.providers import anthropic, bedrock, cohere, gemini, llamacpp, ollama, openai
 from llmqd.providers.facts import Facts, Message, error_kind
+from llmqd.providers.plain_chat import plain_chat
 
 _LARGE = 64 * 1024
 """Above this size of a message its large members (images, embeddings, long texts) are passed over unparsed."""
@@ -85,6 +86,14 @@ class MessageReader:
             self._pass_over((data,))
         else:
             self._parse(data)
+
+    def take_body(self, data: bytes) -> None:
+        """A whole answer that is one message."""
+        plain = plain_chat(data) if self._assumed is openai else None
+        if plain is None:
+            self.take(data)
+        else:
+            openai.read_plain(plain, self.facts)
 
     def take_all(self, messages: Sequence[bytes]) -> None:
         """Messages that have come together: the same as each by itself, in a fraction of the time where most of them

@@ -143,7 +143,7 @@ class Tap:
             for _, data in self._splitter.flush():
                 self._reader.take(data)
         elif self._body and not self._body_overflowed:
-            self._reader.take(bytes(self._body))
+            self._reader.take_body(bytes(self._body))
 
     def _read(self, chunk: bytes) -> None:
         if self._splitter is not None:
