@@ -66,10 +66,11 @@ def step(node: int, key: int) -> int:
 def nodes_of(start: int, keys: Iterable[int]) -> list[int]:
     """The node after each of these messages."""
     nodes: list[int] = []
+    add, factor, modulus, nothing = nodes.append, _FACTOR, _MODULUS, NOTHING  # a third of the time is their names
     for key in keys:
-        if key != NOTHING:
-            start = (start * _FACTOR + key) % _MODULUS
-        nodes.append(start)
+        if key != nothing:
+            start = (start * factor + key) % modulus
+        add(start)
     return nodes
 
 

@@ -16,7 +16,7 @@ from llmqd.detection.marks import single
 from llmqd.detection.memory import Asked, Memory, Session
 from llmqd.detection.places import Place, marks_of, places_of, unheard
 from llmqd.detection.recalling import recall
-from llmqd.detection.resemblance import beginnings, most_alike, told_by_another, went_on_otherwise
+from llmqd.detection.resemblance import beginnings, most_alike, tasks, told_by_another, went_on_otherwise
 from llmqd.detection.statistics import Statistics
 from llmqd.messages.digest import Digests, bare
 from llmqd.messages.message import Message
@@ -53,6 +53,7 @@ class Detector:
         self._absent = Absent(_absent(settings))
         self._learner = Learner(self._memory, digests)
         self._statistics = Statistics()
+        self._told = False
         self._seeds: dict[str, int] = {}
         self._merged: dict[str, str] = {}
         self._reset = frozenset(bare(phrase).lower() for phrase in settings.reset_phrases)
@@ -121,6 +122,7 @@ class Detector:
         """Takes what the database knows. `looked_up` are the marks that it was asked for: the others of them are known
         not to be there. Without them it is what was kept of late, told once at the start."""
         found, asked_for = [row._replace(session=self.current(row.session)) for row in rows], set(looked_up)
+        self._told = self._told or not asked_for
         self._statistics.recalled += recall(self._memory, found, now if asked_for else None)
         self._absent.add(asked_for.difference(row.mark for row in found if kind_of(row.mark) not in NOTES))
 
@@ -244,8 +246,10 @@ class Detector:
     def _worth_asking(self, question: Question, trail: Trail, places: Sequence[Place]) -> list[int]:
         """The marks that the database may know and the memory does not: whose history this is, who has gone on from
         there, who failed to get an answer to it, who asked its beginning. A first question is not worth it unless it is
-        a retry."""
+        a retry; or a task for a sub-agent of somebody who was here before the start, of which nothing was told."""
         unknown = [given for given in marks_of(places) if self._is_unknown(given)]
+        if not (self._told or places):
+            unknown += [given for given in tasks(question.said, trail, self._digests) if self._is_unknown(given)]
         notes = [mark(Kind.LEFT, node_of(given)) for given in unknown if kind_of(given) is Kind.TIP]
         before = [node for node, _ in beginnings(question.said, trail)]
         if places or question.client_retry:

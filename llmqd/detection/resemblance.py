@@ -127,11 +127,8 @@ def told_by_another(question: Question, trail: Trail, memory: Memory, digests: D
     """Whose tool call or summary the first message carries: a task for a sub-agent, or a conversation summed up."""
     if not memory.telling:
         return None
-    said = question.said
-    first = next(
-        (index for index, role in enumerate(said.roles) if role == "user" and trail.keys[index] != NOTHING), None
-    )
-    if first is None or first > 1:
+    said, first = question.said, _first(question.said, trail)
+    if first is None:
         return None
     message = said.message(first)
     for given in told_marks(trail.seed, message, trail.keys[first], digests):
@@ -139,6 +136,21 @@ def told_by_another(question: Question, trail: Trail, memory: Memory, digests: D
         if told:
             return Found(max(told, key=lambda one: one.used), "fuzzy", 0.8)
     return _carries(told_lines(message.text), trail.seed, memory, digests)
+
+
+def tasks(said: Said, trail: Trail, digests: Digests) -> list[int]:
+    """The marks by which the task that a first question may be is known, whether or not its tool is running."""
+    first = _first(said, trail)
+    if first is None:
+        return []
+    marks = told_marks(trail.seed, said.message(first), trail.keys[first], digests)
+    return [given for given in marks if kind_of(given) not in PASSING]
+
+
+def _first(said: Said, trail: Trail) -> int | None:
+    """Where the user says the first thing, if that is at the beginning."""
+    users = (index for index, role in enumerate(said.roles[:2]) if role == "user" and trail.keys[index] != NOTHING)
+    return next(users, None)
 
 
 def _carries(lines: Sequence[str], seed: int, memory: Memory, digests: Digests) -> Found | None:

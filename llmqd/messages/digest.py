@@ -56,6 +56,7 @@ class Digests:
     def __init__(self, secret: bytes, memo: int) -> None:
         self._secret = secret
         self._generation = max(memo // 2, 1)
+        self._begun: dict[str, blake2b] = {}
         self._young: dict[int, int] = {}
         self._old: dict[int, int] = {}
 
@@ -106,8 +107,12 @@ class Digests:
         return self._key("name", _encoded(name))
 
     def _key(self, role: str, said: bytes) -> int:
-        digest = blake2b(said, digest_size=8, key=self._secret, person=role.encode()).digest()
-        return (int.from_bytes(digest, "big") >> 1) & ~_SIZE | min(len(said).bit_length(), _SIZE)
+        begun = self._begun.get(role)
+        if begun is None:
+            begun = self._begun[role] = blake2b(digest_size=8, key=self._secret, person=role.encode())
+        digest = begun.copy()
+        digest.update(said)
+        return (int.from_bytes(digest.digest(), "big") >> 1) & ~_SIZE | min(len(said).bit_length(), _SIZE)
 
     def _recalled(self, form: int, said: Said, index: int, text: object) -> int:
         """The key of a message that is not among those seen of late."""

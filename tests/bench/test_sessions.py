@@ -61,7 +61,7 @@ def test_sessions_are_found_whatever_habits_clients_have(restart: str) -> None:
     found(9, restart, HABITS, 0.99)
 
 
-@pytest.mark.parametrize("restart", ["none", "told"])
+@pytest.mark.parametrize("restart", ["none", "lookups", "told"])
 def test_sessions_are_found_of_clients_that_say_much_the_same(restart: str) -> None:
     found(2, restart, STRANGERS, 0.985, EQUAL)
 

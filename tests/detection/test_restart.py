@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from llmqd.config.sessions import Sessions
+from llmqd.detection.assignment import Question
 from llmqd.messages.message import ToolCall
+from llmqd.messages.request import read_request
 from tests.detection.talking import Program, model, said, user
 
 HELLO, HI = user("Hello"), "Hello! How can I help you today?"
@@ -110,6 +113,21 @@ def test_a_sub_agent_finds_its_session() -> None:
     assert program.call([user("Count all the lines.")]) == "s1"
 
 
+def test_a_sub_agent_finds_its_session_after_a_start_at_which_nothing_was_told() -> None:
+    task = "Count all the lines of all the files in the directory src and tell their sum."
+    program = Program()
+    program.call([user("Go.")], said(ToolCall("task", orjson.dumps({"prompt": task}).decode(), "toolu_1")))
+    program.restart(told=False)
+    assert program.call([user(task)]) == "s1"
+
+
+def test_a_first_question_is_asked_for_no_more_once_it_was_told() -> None:
+    program = Program()
+    program.restart()
+    request = read_request("openai", "chat", {"messages": [HELLO]})
+    assert not program.detector.assign(Question("key", request), program.now).unsure
+
+
 def test_a_summary_of_the_time_before_is_carried_on() -> None:
     program = Program()
     program.call([HELLO], HI)
@@ -138,9 +156,6 @@ def test_what_was_not_known_is_asked_for_again_once_somebody_has_said_it() -> No
 
 
 def test_the_memory_may_decide_alone() -> None:
-    from llmqd.detection.assignment import Question
-    from llmqd.messages.request import read_request
-
     program = Program()
     request = read_request("openai", "chat", {"messages": [HELLO, model("never said"), user("x")]})
     assert program.detector.assign(Question("key", request), program.now).unsure
