@@ -111,7 +111,7 @@ class Cluster:
         if self._alone:
             lane.go_alone(*self._place())
 
-    def send(self, lane: HeldLane, message: list[Any]) -> None:
+    def send(self, lane: HeldLane, message: list[Any], *, soon: bool = True) -> None:
         """A lane says something to its owner."""
         owner, _ = self._held.owners[lane.name]
         if owner == self.me:
@@ -119,7 +119,7 @@ class Cluster:
             if arbiter is not None:
                 arbiter.receive(self.me, message)
             return
-        self._messages.up(lane.name, message)
+        self._messages.up(lane.name, message, soon=soon)
 
     # The tasks.
 

@@ -37,7 +37,7 @@ class Seat(Protocol):
     @property
     def time(self) -> RedisTime: ...
 
-    def send(self, lane: HeldLane, message: list[Any]) -> None: ...
+    def send(self, lane: HeldLane, message: list[Any], *, soon: bool = True) -> None: ...
 
     def add(self, lane: SharedLane) -> None: ...
 
@@ -119,14 +119,15 @@ class HeldLane(SeenLane):
             self._tell_left(held, now)
 
     def _tell_left(self, held: HeldTurn, now: float) -> None:
-        self._send(["s", held.number, self._seat.time.there(held.ready), self._seat.time.there(now)])
+        time = self._seat.time
+        self._send(["s", held.number, time.there(held.ready), time.there(now)], soon=self._crowded)
 
     def answered(self, ticket: Ticket, observed: tuple[Observed, ...]) -> None:
         held = self._held.get(ticket)
         if held is None:
             super().answered(ticket, observed)
         else:
-            self._send(["a", held.number, [asdict(each) for each in observed]])
+            self._send(["a", held.number, [asdict(each) for each in observed]], soon=self._crowded)
 
     def refused(self, ticket: Ticket, verdict: Verdict, observed: tuple[Observed, ...]) -> None:
         held = self._held.get(ticket)
@@ -154,7 +155,7 @@ class HeldLane(SeenLane):
             super().leave(ticket, usage, counted=counted)
             return
         del self._turns[ticket]
-        self._send(["l", held.number, codec.used(usage), counted])
+        self._send(["l", held.number, codec.used(usage), counted], soon=self._crowded)
 
     def withdraw(self, ticket: Ticket) -> None:
         held = self._held.pop(ticket, None)
@@ -168,9 +169,14 @@ class HeldLane(SeenLane):
 
     # Between here and the owner.
 
-    def _send(self, message: list[Any]) -> None:
+    @property
+    def _crowded(self) -> bool:
+        """Whether anybody waits for what others give back, here or elsewhere."""
+        return bool(self._queue.waiting or self.view.waiting)
+
+    def _send(self, message: list[Any], *, soon: bool = True) -> None:
         if self._joined:
-            self._seat.send(self, message)
+            self._seat.send(self, message, soon=soon)
 
     def _number(self, ticket: Ticket) -> int:
         number = self._numbers.get(ticket)

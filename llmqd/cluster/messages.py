@@ -16,7 +16,7 @@ from llmqd.cluster.asking import Asking
 from llmqd.cluster.link import FAULTS
 from llmqd.cluster.past import KEPT
 from llmqd.cluster.telling import Telling
-from llmqd.cluster.timing import PACE, SPELL
+from llmqd.cluster.timing import LATEST, PACE, SPELL
 from llmqd.events.kinds import Event, LimitLearned, Paused, Resumed
 
 if TYPE_CHECKING:
@@ -85,11 +85,15 @@ class Messages:
         self._ups: dict[str, list[list[Any]]] = {}
         self._downs: dict[tuple[str, str], list[list[Any]]] = {}
         self._due = 0.0
+        self._late: asyncio.TimerHandle | None = None
 
-    def up(self, lane: str, message: list[Any]) -> None:
-        """Something for the owner of a lane."""
+    def up(self, lane: str, message: list[Any], *, soon: bool = True) -> None:
+        """Something for the owner of a lane; what need not go `soon` waits a little for what does."""
         self._ups.setdefault(lane, []).append(message)
-        self.waiting.set()
+        if soon:
+            self.waiting.set()
+        elif self._late is None:
+            self._late = asyncio.get_running_loop().call_later(LATEST, self.waiting.set)
 
     def report(self, lane: str, message: list[Any]) -> None:
         """Something for its owner that takes the place of all that was to be said."""
@@ -126,6 +130,9 @@ class Messages:
 
     async def flush(self, link: Link) -> None:
         """Sends all that is to be said, in one round trip."""
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
         ups, self._ups = self._ups, {}
         downs, self._downs = self._downs, {}
         by_lane: dict[str, dict[str, list[list[Any]]]] = {}

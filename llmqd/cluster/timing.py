@@ -19,5 +19,7 @@ APART = 0.0003
 distance keep so much more."""
 PACE = 0.002
 """Seconds from one round trip to the next where there is much to be said: what is said meanwhile goes with it."""
+LATEST = 0.01
+"""Seconds for which news wait for others to go with where nobody waits for a turn: so much later they are told."""
 SPELL = 0.03
 """Seconds for which there must have been much, before that."""

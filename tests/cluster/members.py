@@ -248,7 +248,7 @@ class _Seat:
         self.time = world.times[name]
         self._world, self._name = world, name
 
-    def send(self, lane: HeldLane, message: list[Any]) -> None:
+    def send(self, lane: HeldLane, message: list[Any], *, soon: bool = True) -> None:
         self._world.up(self._name, message)
 
     def add(self, lane: SharedLane) -> None:

@@ -130,3 +130,24 @@ def test_what_went_so_is_told_to_a_new_owner_and_known_when_nobody_can_be_asked(
         assert lane.running == 0
 
     run_virtual(scenario())
+
+
+def test_what_becomes_of_a_turn_is_urgent_only_where_calls_wait() -> None:
+    async def scenario() -> None:
+        lane, seat = joined(free=False)
+        for waiting, urgent in ((0, ["e"]), (1, ["e", "s", "a", "l"])):
+            lane.seen_there(codec.view(codec.View(waiting=waiting), 0.0))
+            seat.said.clear()
+            seat.soon.clear()
+            turn = call(lane)
+            entering = asyncio.create_task(turn.__aenter__())
+            await asyncio.sleep(0)
+            lane.granted_there(seat.said[0][1][0], asyncio.get_running_loop().time(), 1.0)
+            await entering
+            await go(turn)
+            turn.answered(())
+            await turn.__aexit__(None, None, None)
+            assert kinds(seat) == ["e", "s", "a", "l"]
+            assert seat.soon == urgent
+
+    run_virtual(scenario())

@@ -21,10 +21,13 @@ class Seat:
     def __init__(self, time: RedisTime) -> None:
         self.time = time
         self.said: list[list[Any]] = []
+        self.soon: list[str] = []
+        """What of it had to go soon, by kind."""
 
-    def send(self, lane: HeldLane, message: list[Any]) -> None:
+    def send(self, lane: HeldLane, message: list[Any], *, soon: bool = True) -> None:
         """Something for the owner."""
         self.said.append(message)
+        self.soon += [message[0]] if soon else []
 
     def add(self, lane: SharedLane) -> None:
         """A lane was made."""
