@@ -243,6 +243,17 @@ class ShuttingDown(CallRefused):
 
     status, code = 503, "shutting_down"
 
+    def __init__(
+        self,
+        message: str = "llmqd is shutting down; try again",
+        *,
+        retry_after: float | None = 1.0,
+        retry: bool | None = True,
+        position: int | None = None,
+        eta: float | None = None,
+    ) -> None:
+        super().__init__(message, retry_after=retry_after, retry=retry, position=position, eta=eta)
+
 
 class Cancelled(CallRefused):
     """An operator has taken this call out of the queue.

@@ -148,9 +148,9 @@ class Budgets:
         for waiters in list(self._waiting.values()):
             for waiter in waiters:
                 if not waiter.turn.done():
-                    waiter.turn.set_exception(_shutting_down())
+                    waiter.turn.set_exception(ShuttingDown())
         self._waiting.clear()
-        self._together.close(_shutting_down())
+        self._together.close(ShuttingDown())
 
     async def hold(self, record: Record, demand: Demand) -> None:
         """Sets aside what a call needs; waits while calls that run may take the rest, as long as the call may wait.
@@ -262,7 +262,7 @@ class Budgets:
 
     def _may_wait(self, call: Call, meter: Meter) -> None:
         if self._closed:
-            raise _shutting_down()
+            raise ShuttingDown()
         if call.no_queue:
             raise QueueFull(
                 f"the rest of {named(meter)} is set aside for calls that run, and this one must not wait",
@@ -374,7 +374,3 @@ def _too_late(of_what: str) -> DeadlineExceeded:
         f"the rest {of_what} was set aside for calls that run, all the time that this one could wait",
         retry_after=1.0, retry=True,
     )  # fmt: skip
-
-
-def _shutting_down() -> ShuttingDown:
-    return ShuttingDown("llmqd is shutting down; try again", retry_after=1.0, retry=True)

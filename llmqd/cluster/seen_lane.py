@@ -8,6 +8,7 @@ from llmqd.cluster import codec
 from llmqd.lane.lane import Lane
 
 if TYPE_CHECKING:
+    from llmqd.lane.amounts import Ask
     from llmqd.lane.brake import Pause
     from llmqd.lane.estimate import EstimateError
     from llmqd.lane.gate import Figure
@@ -75,3 +76,6 @@ class SeenLane(Lane):
     def position(self, ticket: Ticket) -> int:
         known = None if self.alone else self._expected.get(self._numbers.get(ticket, -1))
         return super().position(ticket) if known is None else known[0]
+
+    def _passes(self, ticket: Ticket, ask: Ask) -> bool:
+        return self.alone and super()._passes(ticket, ask)

@@ -12,7 +12,7 @@ from llmqd.cluster.held_lane import HeldLane, ask_of, model_of, tokens_of
 from llmqd.cluster.held_turn import HeldTurn
 from llmqd.cluster.past import KEPT, usages
 from llmqd.cluster.slots import LATE, Slots, interval
-from llmqd.errors import QueueFull
+from llmqd.errors import QueueFull, ShuttingDown
 from llmqd.lane.alarm import until
 from llmqd.lane.brake import Pause
 from llmqd.lane.outlook import Outlook
@@ -101,7 +101,7 @@ class SharedLane(HeldLane):
             super().reenter(ticket)
             return
         if self._closed:
-            raise self._shutting_down()
+            raise ShuttingDown()
         ticket.grant = None
         self._queue.put_back(ticket)
         self._ask(ticket)

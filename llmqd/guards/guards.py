@@ -154,7 +154,7 @@ class Guards:
         try:
             while self.settings.action == "pause" and (held := self.runaways.holds(session, self._wall())) is not None:
                 if self._closed:
-                    raise ShuttingDown("llmqd is shutting down; try again", retry_after=1.0, retry=True)
+                    raise ShuttingDown()
                 left = held.until - self._wall()
                 patience = left if deadline is None else min(left, deadline - self._clock())
                 if patience <= 0 < left:

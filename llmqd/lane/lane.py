@@ -31,6 +31,7 @@ from llmqd.lane.ticket import Running
 
 if TYPE_CHECKING:
     from llmqd.config.model import Key, Queue
+    from llmqd.lane.amounts import Ask
     from llmqd.lane.estimate import EstimateError
     from llmqd.lane.gate import Figure
     from llmqd.lane.learn import Learned
@@ -90,11 +91,7 @@ class Lane:
     def _apply(self, key: Key, queue: Queue) -> None:
         self.key = key
         self._fair_by = queue.fair_by
-        self._queue.max_waiting = queue.max_waiting
-        self._queue.max_bytes = queue.max_waiting_bytes
-        self._queue.max_waiting_per_flow = queue.max_waiting_per_flow
-        self._queue.max_bytes_per_flow = queue.max_waiting_bytes_per_flow
-        self._queue.ageing = queue.ageing
+        self._queue.apply(queue)
 
     def recall(self, past: Iterable[LaneUsage], samples: Iterable[Sample]) -> None:
         """Takes in what the ledger knows of this lane's past and of its models; may be told again."""
@@ -222,26 +219,22 @@ class Lane:
         """Sends all who wait away with ShuttingDown, and everybody who comes later."""
         self._closed = True
         for ticket in list(self._queue):
-            self._refuse(ticket, self._shutting_down())
+            self._refuse(ticket, ShuttingDown())
 
     def enter(self, call: Call, demand: Demand, standing: Standing | None = None) -> Ticket:
         """Takes a place in the queue, and the turn at once where nobody is ahead. Used by `Turn`."""
         if self._closed:
-            raise self._shutting_down()
+            raise ShuttingDown()
         ask = self._throttle.ask(call.limited_as, demand)
         if (reason := self._throttle.never_fits(ask)) is not None:
             raise TooLargeForLimit(reason, retry=False)
-        ticket = Ticket(
-            call,
-            self._clock(),
-            group=ask.group,
-            flow=flow_of(call, self._fair_by),
-            weight=call.weight,
-            cost=self._throttle.cost(ask),
-        )
+        flow, cost = flow_of(call, self._fair_by), self._throttle.cost(ask)
+        ticket = Ticket(call, self._clock(), group=ask.group, flow=flow, weight=call.weight, cost=cost)
         ticket.ask, ticket.demand = ask, demand
         if standing is not None:
             ticket.stand(standing)
+        if self._passes(ticket, ask):
+            return ticket
         try:
             self._queue.add(ticket)
         except QueueFull as full:
@@ -253,10 +246,20 @@ class Lane:
             self._must_wait(ticket)
         return ticket
 
+    def _passes(self, ticket: Ticket, ask: Ask) -> bool:
+        """Gives a call its turn where nobody waits and nothing holds it: the queue would only hand it back."""
+        now = self._clock()
+        held = self._queue.waiting or self._announcer.is_paused or len(self._unsent) >= _GETTING_READY
+        if held or self._throttle.hold(ask, now) is not None:
+            return False
+        self._queue.pass_by(ticket)
+        self._grant(ticket, ask, now)
+        return True
+
     def reenter(self, ticket: Ticket) -> None:
         """Puts a call that was refused upstream back into its own place. Used by `Turn`."""
         if self._closed:
-            raise self._shutting_down()
+            raise ShuttingDown()
         ticket.grant = None
         self._queue.put_back(ticket)
         self._admit()
@@ -347,7 +350,8 @@ class Lane:
                 break
             hold = self._throttle.hold(ticket.ask, now)
             if hold is None:
-                self._grant(ticket, now)
+                self._queue.take()
+                self._grant(ticket, ticket.ask, now)
                 continue
             wake = min(wake, hold.until)
             if not hold.group or hold.group != ticket.group:  # everybody is held
@@ -356,11 +360,9 @@ class Lane:
         if wake < math.inf:
             self._alarm.set(wake, roughly=wake - self._granted_at < LUMP)
 
-    def _grant(self, ticket: Ticket, now: float) -> None:
-        assert ticket.ask is not None
+    def _grant(self, ticket: Ticket, ask: Ask, now: float) -> None:
         assert ticket.demand is not None
-        self._queue.take()
-        ticket.grant = self._throttle.take(ticket.ask, ticket.demand.size, now, waited=ticket.entered < now)
+        ticket.grant = self._throttle.take(ask, ticket.demand.size, now, waited=ticket.entered < now)
         self._turns[ticket] = self._granted_at = now
         self._unsent.add(ticket)
         self.granted += 1
@@ -395,6 +397,3 @@ class Lane:
         self._queue.discard(ticket)
         if ticket.turn is not None and not ticket.turn.done():
             ticket.turn.set_exception(error)
-
-    def _shutting_down(self) -> ShuttingDown:
-        return ShuttingDown("llmqd is shutting down; try again", retry_after=1.0, retry=True)

@@ -100,6 +100,13 @@ class Order:
         self._group(ticket).push(ticket)
         self.tally.add(ticket)
 
+    def pass_by(self, ticket: Ticket) -> None:
+        """What `push` and `take` do where nobody waits: no share is remembered, as there is nobody to share with."""
+        self._arrivals += 1
+        ticket.number = self._arrivals
+        ticket.granted = True
+        self._lifted = False
+
     def put_back(self, ticket: Ticket) -> None:
         """Undoes `take`: the call is where it was, and its flow has its charge back."""
         ticket.granted = False

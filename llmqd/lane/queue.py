@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Container, Iterator
+from typing import TYPE_CHECKING
 
 from llmqd.errors import QueueFull
 from llmqd.lane.amounts import Ask
 from llmqd.lane.order import Order
 from llmqd.lane.ticket import Ticket
+
+if TYPE_CHECKING:
+    from llmqd.config.model import Queue
 
 __all__ = ["CallQueue", "Ticket"]
 
@@ -38,6 +42,14 @@ class CallQueue(asyncio.PriorityQueue[Ticket]):
         self.max_bytes_per_flow = max_bytes_per_flow
         self.ageing = ageing
 
+    def apply(self, settings: Queue) -> None:
+        """Takes over the bounds of a configuration."""
+        self.max_waiting = settings.max_waiting
+        self.max_bytes = settings.max_waiting_bytes
+        self.max_waiting_per_flow = settings.max_waiting_per_flow
+        self.max_bytes_per_flow = settings.max_waiting_bytes_per_flow
+        self.ageing = settings.ageing
+
     @property
     def waiting(self) -> int:
         """Calls that wait."""
@@ -64,6 +76,10 @@ class CallQueue(asyncio.PriorityQueue[Ticket]):
         calls, size = tally.of(ticket.flow)
         self._check(ticket, calls, size, "_per_flow", self.max_waiting_per_flow, self.max_bytes_per_flow)
         self.put_nowait(ticket)
+
+    def pass_by(self, ticket: Ticket) -> None:
+        """Gives a call its turn while nobody waits: the same as `add` and `take`, and a tenth of the work."""
+        self._queue.pass_by(ticket)
 
     def put_back(self, ticket: Ticket) -> None:
         """Returns a call that was taken to the place it had, whatever the bounds, and its flow gets back its charge.

@@ -40,7 +40,7 @@ class EventStream:
         """Filters `?types=&lane=&session=`; `Last-Event-ID` or `?last_event_id=` resumes."""
         try:
             if self._bus.closed:
-                raise ShuttingDown("llmqd is shutting down; try again", retry_after=1.0, retry=True)
+                raise ShuttingDown()
             wanted, after = read_wanted(request), read_last_id(request)
         except (BadField, ShuttingDown) as error:
             return refusal(error, "openai")

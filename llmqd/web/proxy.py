@@ -121,7 +121,7 @@ class Proxy:
                 operation = operation_of(request.method, target.path, upgrade=upgrade)
             caller = self._door.caller(request)
             if target is None:
-                raise fault or ShuttingDown("llmqd is shutting down; try again", retry_after=1.0, retry=True)
+                raise fault or ShuttingDown()
             check_coding(request)
             return await self._call(request, target, operation, arrived, caller)
         except CallRefused as error:
@@ -130,7 +130,7 @@ class Proxy:
 
     def _target(self, path: str) -> Target:
         if self._stopping:
-            raise ShuttingDown("llmqd is shutting down; try again", retry_after=1.0, retry=True)
+            raise ShuttingDown()
         return parse_target(path, self._in_force.routing.names)
 
     def _found(self, path: str) -> tuple[Target | None, CallRefused | None]:

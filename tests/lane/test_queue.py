@@ -29,6 +29,19 @@ def test_higher_priority_goes_first_and_equals_in_order_of_arrival() -> None:
     assert [queue.take() for _ in range(4)] == [high, first, second, low]
 
 
+def test_who_passes_while_nobody_waits_is_taken_and_has_its_place_should_it_come_back() -> None:
+    queue = CallQueue()
+    first, second, third = ticket(flow="a"), ticket(flow="a"), ticket(flow="a")
+    for each in (first, second):
+        queue.pass_by(each)
+        assert each.granted
+    assert queue.waiting == 0
+    queue.add(third)
+    queue.put_back(second)
+    queue.put_back(first)
+    assert [queue.take() for _ in range(3)] == [first, second, third]
+
+
 def test_who_has_left_is_passed_over() -> None:
     queue = CallQueue()
     gone, stays = ticket(), ticket()
