@@ -261,3 +261,17 @@ def test_price_list_is_not_imported_before_it_is_needed() -> None:
         "assert 'genai_prices' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_list_comes_without_pydantic_which_others_still_get() -> None:
+    program = (
+        "import sys\n"
+        "from llmqd.prices import Prices\n"
+        "from llmqd.usage import Usage\n"
+        "usage = Usage(input=1000, output=100, source='exact')\n"
+        "assert Prices([]).cost(usage, model='gpt-4o', provider='openai', at=1.8e9).total > 0\n"
+        "assert not [name for name in sys.modules if name.startswith('pydantic')]\n"
+        "import pydantic\n"
+        "assert pydantic.BaseModel\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
