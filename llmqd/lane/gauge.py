@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from llmqd.config.limits import Dimension, Limits
 from llmqd.lane.limiting import meter_for
 from llmqd.lane.meters import Meter
-from llmqd.lane.spacing import Patience
+from llmqd.lane.spacing import Even, Patience
 
 _TOKENS = ("tokens_per_minute", "input_tokens_per_minute", "output_tokens_per_minute")
 
@@ -16,9 +17,11 @@ class Gauge:
     """One limit: what was configured, what was learned, and the meter for what is in force of both."""
 
     __slots__ = (
+        "_evenly",
         "assumed",
         "configured",
         "dimension",
+        "doubted",
         "first",
         "group",
         "in_tokens",
@@ -34,6 +37,7 @@ class Gauge:
         self.dimension = dimension
         self.in_tokens = dimension in _TOKENS
         self.group = group
+        self.limits = limits
         self.learned: float | None = None
         self.meter: Meter | None = None
         self.first = math.inf
@@ -44,9 +48,16 @@ class Gauge:
         """Part of the limit that is ours to use."""
         self.recalled = 0.0
         """How much of that it has been told."""
+        self._evenly = False
+        """Whether the meter was made for a limit that is doubted."""
+        self.doubted = False
+        """Less was learned than is configured. Then how calls are counted, and the burst, may be wrong as well: they
+        go evenly, which is safe however it is done, until something else is configured."""
         self.configure(limits)
 
     def configure(self, limits: Limits) -> None:
+        if self.doubted and limits != self.limits:
+            self.doubted = False
         self.limits = limits
         self.configured = limits.limit(self.dimension)
         self.assumed = limits.assumed and self.dimension == "requests_per_minute"
@@ -69,17 +80,21 @@ class Gauge:
     def fit(self, now: float, wall_offset: float, *, anew: bool) -> None:
         """Brings the meter in line with the limit in force; `anew` where the way of counting has changed."""
         limit = self.in_force
+        if self.dimension == "requests_per_minute" and self.learned is not None and not self.assumed:
+            self.doubted |= self.learned < self.configured and not isinstance(self.meter, Even)
+        way = replace(self.limits, algorithm="even") if self.doubted else self.limits
         if not limit:
             self.meter = None
         elif self.meter is None:
-            self.meter = meter_for(self.dimension, limit, self.limits, wall_offset, self.patience)
+            self.meter = meter_for(self.dimension, limit, way, wall_offset, self.patience)
             self.first, self.recalled = math.inf, 0.0
-        elif anew and self.dimension != "max_concurrent":
+        elif (anew or self._evenly != self.doubted) and self.dimension != "max_concurrent":
             used = self.meter.amount_used(now)
-            self.meter = meter_for(self.dimension, limit, self.limits, wall_offset, self.patience)
+            self.meter = meter_for(self.dimension, limit, way, wall_offset, self.patience)
             self.meter.seed(min(used, self.meter.capacity), now)
         else:
             self.meter.retune(limit, now)
+        self._evenly = self.doubted
 
     def recall(self, past: Meter, now: float) -> None:
         """Takes over what `past` has counted before the own meter began; what is known of it already counts once."""

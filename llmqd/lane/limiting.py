@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -34,7 +35,8 @@ def meter_for(
     if dimension == "requests_per_day":
         return FixedWindow(limit, Days(_zone(limits.day_zone), wall_offset))
     if dimension == "requests_per_second":
-        return _for_calls(limit, 1.0, 0.0, limits, wall_offset, patience)
+        way = limits.algorithm if limits.algorithm != "bucket" else "auto"  # what burst allows fits into no second
+        return _for_calls(limit, 1.0, 0.0, replace(limits, algorithm=way), wall_offset, patience)
     if dimension == "requests_per_minute":
         return _for_calls(limit, 60.0, limits.quantum, limits, wall_offset, patience)
     late = dimension != "input_tokens_per_minute" and limits.reserve_output == "typical"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -411,3 +412,15 @@ def test_what_all_gives_back_leaves_as_it_found(
         gate.give_back(reservation, now)
     assert [one.used for one in gate.figures(now)] == pytest.approx(before, abs=1e-6)
     assert max(gate.ready_at(tokens(10), now), now) == pytest.approx(ready, abs=1e-3)
+
+
+def test_a_burst_that_was_not_right_is_believed_again_once_something_else_is_configured() -> None:
+    limits = Limits(requests_per_minute=60, algorithm="bucket", burst=10)
+    gate = Gate(limits)
+    assert gate.wait_for(10, Ask(), 0.0) == 0.0
+    gate.lower("requests_per_minute", "", 30.0, 0.0)
+    assert gate.wait_for(3, Ask(), 0.0) > 3.0
+    gate.lower("requests_per_minute", "", None, 0.0)
+    assert gate.wait_for(3, Ask(), 0.0) > 1.9
+    gate.retune(replace(limits, burst=9), 0.0)
+    assert gate.wait_for(9, Ask(), 100.0) == 0.0

@@ -53,7 +53,7 @@ def twentyfold(chance: random.Random) -> float:
 )
 def test_calls_have_the_meter_of_their_algorithm(limits: Limits, kind: type) -> None:
     assert type(meter_for("requests_per_minute", 600, limits, 0.0)) is kind
-    assert type(meter_for("requests_per_second", 10, limits, 0.0)) is kind
+    assert type(meter_for("requests_per_second", 10, limits, 0.0)) is (Combined if kind is Bucket else kind)
 
 
 def test_days_and_places_have_their_own_whatever_the_algorithm() -> None:
@@ -61,8 +61,9 @@ def test_days_and_places_have_their_own_whatever_the_algorithm() -> None:
     assert type(meter_for("max_concurrent", 5, Limits(algorithm="fixed"), 0.0)) is Concurrency
 
 
-def test_a_second_is_a_second() -> None:
-    meter = meter_for("requests_per_second", 5, Limits(requests_per_second=5), 0.0)
+@pytest.mark.parametrize(("algorithm", "burst"), [("auto", 1), ("auto", 300), ("bucket", 300), ("sliding", 1)])
+def test_a_second_is_a_second_whatever_a_minute_allows_at_once(algorithm: Algorithm, burst: int) -> None:
+    meter = meter_for("requests_per_second", 5, Limits(algorithm=algorithm, burst=burst), 0.0)
     played = play(meter, StrictFixed(5, 1.0), 300)
     assert played.refused == 0
     assert played.utilisation >= 0.99

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmqd.config.limits import Limits
+from llmqd.providers.presets import Algorithm
 from tests.lane.unknown_limit import KINDS, TELLS, Case, Play, Tells
 
 
@@ -110,6 +111,19 @@ def test_a_configured_limit_that_is_too_high_is_lowered(kind: str) -> None:
     assert course.errors == 0
     assert len(course.walls) <= 10
     assert course.use(600, 180, 600) >= 0.9
+
+
+@pytest.mark.parametrize("limit", [300, 600])
+@pytest.mark.parametrize("kind", ["bucket of 1", "quantised", "sliding minute"])
+@pytest.mark.parametrize(("algorithm", "burst"), [("bucket", 300), ("fixed", 1), ("sliding", 1), ("auto", 100)])
+def test_a_way_of_counting_that_is_configured_wrongly_costs_little(
+    algorithm: Algorithm, burst: int, kind: str, limit: float
+) -> None:
+    limits = Limits(requests_per_minute=600, algorithm=algorithm, burst=burst)
+    course = Play(KINDS[kind](limit), limits=limits).run()
+    assert course.errors == 0
+    assert len(course.walls) <= 10
+    assert course.use(limit, 180, 600) >= 0.9
 
 
 def test_what_is_learned_never_passes_what_is_configured() -> None:
