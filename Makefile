@@ -32,8 +32,8 @@ bench-queue: $(VENV)/.test  ## strict upstreams behind real daemons, 20 minutes;
 bench-sessions: $(VENV)/.test  ## how well sessions are found in a labelled corpus of all behaviours, and what that costs
 	$(BIN)/python -m bench.sessions
 
-bench-analytics: $(VENV)/.test  ## how long questions to the API take at 1,000,000 calls, while more are written; CALLS=100000
-	$(BIN)/python -m bench.analytics $(if $(CALLS),--calls $(CALLS))
+bench-analytics: $(VENV)/.test  ## how long questions to the API take at 1,000,000 calls, while more are written; CALLS=100000; KEEP=DIR
+	$(BIN)/python -m bench.analytics $(if $(CALLS),--calls $(CALLS)) $(if $(KEEP),--keep $(KEEP))
 
 bench-postgresql: $(VENV)/.test  ## how long they take with 10,000,000 calls in PostgreSQL; CALLS=1000000
 	$(BIN)/python -m bench.postgresql $(if $(CALLS),--calls $(CALLS))

@@ -17,7 +17,7 @@ from llmqd.store.window import Window
 from llmqd.store.words import Query, query
 
 _FEW = 2_000
-"""Sessions that are rather sorted than looked for in the order wanted."""
+"""Sessions that may be sorted rather than looked for in the order wanted."""
 _RECENT = 20_000
 """Sessions among which the dearest are rather looked for by time than by cost."""
 _SPARE = 50
@@ -60,6 +60,7 @@ _WITH_FACET = (
 )
 _IN_FACET = "s.session_id IN (SELECT session_id FROM facets WHERE kind = ? AND value = ?)"
 
+_COUNT_SESSIONS = "SELECT count(*) AS found FROM (SELECT 1 FROM sessions LIMIT ?) AS s"
 _COUNT_RECENT = f"SELECT count(*) AS found FROM (SELECT 1 FROM sessions WHERE last_seen >= ? LIMIT {_RECENT + 1}) AS s"
 _DEAREST = f"""
 SELECT {_COLUMNS} FROM sessions INDEXED BY {{index}} WHERE last_seen >= ? AND first_seen < ?
@@ -138,6 +139,16 @@ class SessionPage:
     next: Place | None
 
 
+@dataclass(slots=True, frozen=True)
+class _Fit:
+    """The facets that are wanted, the rarest first, how many sessions have that one (0: none is wanted), and how many
+    fit."""
+
+    facets: list[tuple[str, str]]
+    rarest: int
+    total: int
+
+
 class SessionQuestions:
     """What can be asked of sessions. Every question raises StoreError when the database cannot answer."""
 
@@ -154,42 +165,50 @@ class SessionQuestions:
         self, filters: SessionFilters, limit: int, *, offset: int = 0, after: Place | None = None
     ) -> SessionPage:
         """At most `limit` sessions that fit: those from `offset` on, or behind the place where a page ended."""
-        facets, total = await self._fitting(filters)
-        if not total:
+        fit = await self._fitting(filters)
+        if not fit.total:
             return SessionPage([], 0, None)
-        sessions, following = await self._some(filters, facets, total, limit, offset=offset, after=after)
-        return SessionPage(await self._named(sessions), total, following)
+        few = await self._are_few(fit, limit + offset)
+        sessions, following = await self._some(filters, fit.facets, few, limit, offset=offset, after=after)
+        return SessionPage(await self._named(sessions), fit.total, following)
 
     async def pages(self, filters: SessionFilters, at_once: int) -> AsyncIterator[list[Session]]:
         """All sessions that fit, so many at a time."""
-        facets, total = await self._fitting(filters)
-        after: Place | None = None
-        while total:
-            sessions, after = await self._some(filters, facets, total, at_once, after=after)
+        fit = await self._fitting(filters)
+        few, after = await self._are_few(fit, fit.total), None
+        while fit.total:
+            sessions, after = await self._some(filters, fit.facets, few, at_once, after=after)
             yield await self._named(sessions)
             if after is None:
                 return
 
-    async def _fitting(self, filters: SessionFilters) -> tuple[list[tuple[str, str]], int]:
-        """(the facets that are wanted, the rarest first; how many sessions fit)."""
+    async def _fitting(self, filters: SessionFilters) -> _Fit:
         facets = filters.facets()
         counts = [(await self._ask(_COUNT_FACET, *facet))[0]["found"] for facet in facets]
         facets = [facet for _, facet in sorted(zip(counts, facets, strict=True))]
-        return facets, await self._count(filters, facets)
+        return _Fit(facets, min(counts, default=0), await self._count(filters, facets))
+
+    async def _are_few(self, fit: _Fit, wanted: int) -> bool:
+        """Whether those that fit are rather fetched by what tells them apart and then sorted. Of many, enough are met
+        on the way down in time; and where many have the rarest facet and few have all, that way may be the shorter one:
+        to so many `wanted`, if one in so many sessions fits."""
+        if fit.total > _FEW or fit.rarest <= _FEW:
+            return fit.total <= _FEW
+        enough = fit.rarest * fit.total // (wanted + 1)
+        [row] = await self._ask(_COUNT_SESSIONS, enough + 1)
+        return int(row["found"]) > enough
 
     async def _some(
         self,
         filters: SessionFilters,
         facets: Sequence[tuple[str, str]],
-        total: int,
+        few: bool,
         limit: int,
         *,
         offset: int = 0,
         after: Place | None = None,
     ) -> tuple[list[Session], Place | None]:
         """Sessions that fit, without their names, and the place from which others follow."""
-        # Few are fetched by what tells them apart and then sorted; of many, enough are met on the way down in time.
-        few = total <= _FEW
         first = [_IN_FACET if few else _WITH_FACET] * len(facets[:1])
         conditions, values = filters.conditions()
         sign = "+" if few and (facets or conditions) else ""
@@ -268,7 +287,7 @@ class SessionQuestions:
     async def _among(self, filters: SessionFilters, ids: Sequence[str]) -> list[Session]:
         """Those of some sessions that fit."""
         wanted = replace(filters, among=ids)
-        sessions, _ = await self._some(wanted, wanted.facets(), _FEW + 1, len(ids)) if ids else ([], None)
+        sessions, _ = await self._some(wanted, wanted.facets(), False, len(ids)) if ids else ([], None)
         return sessions
 
     async def _search_read(
@@ -276,9 +295,10 @@ class SessionQuestions:
     ) -> SessionPage:
         """The same for what no index knows, by reading what was said: the session that began last first."""
         first, found = after is None, list[Session]()
-        facets, total = await self._fitting(filters)
-        while total:
-            sessions, following = await self._some(filters, facets, total, _READ_AT_ONCE, after=after)
+        fit = await self._fitting(filters)
+        few = await self._are_few(fit, fit.total)
+        while fit.total:
+            sessions, following = await self._some(filters, fit.facets, few, _READ_AT_ONCE, after=after)
             holding = await self._texts.holding(wanted, [session.session_id for session in sessions])
             for session in sessions:
                 if session.session_id in holding:
@@ -288,8 +308,8 @@ class SessionQuestions:
             after = following
             if after is None or asyncio.get_running_loop().time() >= deadline:
                 break
-        known = first and (after is None or not total)
-        return SessionPage(await self._named(found), len(found) if known else None, after if total else None)
+        known = first and (after is None or not fit.total)
+        return SessionPage(await self._named(found), len(found) if known else None, after if fit.total else None)
 
     async def dearest(self, window: Window, limit: int) -> list[Session]:
         """The sessions on which most was spent within the window; their sums count only the calls in it."""

@@ -71,6 +71,33 @@ async def test_each_filter(
         assert await ids(backend, **filters) == expected
 
 
+@pytest.mark.parametrize(("limit", "is_sorted"), [(1, False), (9, True)])
+async def test_what_many_have_each_and_few_have_both_is_met_in_time_where_that_is_the_shorter_way(
+    monkeypatch: pytest.MonkeyPatch, limit: int, is_sorted: bool
+) -> None:
+    monkeypatch.setattr(session_questions, "_FEW", 12)
+    async with database() as backend:
+        await told(
+            backend,
+            *[
+                ended_call(
+                    MIDNIGHT + number, f"s{number:02}", agent="ab"[number % 2], model="mno"[number % 3], id=f"c{number}"
+                )
+                for number in range(60)
+            ],
+        )
+        asked: list[str] = []
+
+        async def ask(statement: str, *values: Any) -> Any:
+            asked.append(statement)
+            return await backend.ask(statement, *values)
+
+        page = await SessionQuestions(ask).search(SessionFilters(agent="a", model="m"), limit)
+        assert [session.session_id for session in page.sessions] == [f"s{at:02}" for at in range(54, 0, -6)][:limit]
+        assert page.total == 10
+        assert any("+s.first_seen" in statement for statement in asked) is is_sorted
+
+
 async def test_one_session_is_one_row_with_all_its_models_and_tags() -> None:
     async with database() as backend:
         await three_sessions(backend)
