@@ -236,19 +236,23 @@ def _suffixed(headers: Mapping[str, str], preset: str, here: float) -> Iterator[
 
 
 def _window(preset: str, dimension: Dimension, limit: float, remaining: float | None, reset: float | None) -> float:
-    """A minute or a day, by provider where it is fixed, else by the time in which what was used comes back."""
+    """A minute, an hour or a day, by provider where it is fixed, else by the time in which what was used comes back."""
     if preset == "groq":
         return DAY if dimension == "requests" else MINUTE
     if preset in _AZURE or reset is None:
         return MINUTE
-    if reset > 1.05 * MINUTE:
-        return DAY
     used = limit - remaining if remaining is not None else 0.0
-    if preset != "openai" or used <= 0:
-        return MINUTE
     # A day's bucket can read low, as it refilled while the call ran; the end of a fixed minute can read as anything
     # below a minute's share of the limit, so less than half a day is taken for a minute.
-    return DAY if 0.5 * DAY <= reset * limit / used <= 1.05 * DAY else MINUTE
+    is_bucket_of_day = used > 0 and 0.5 * DAY <= reset * limit / used <= 1.05 * DAY
+    if is_bucket_of_day and (preset == "openai" or reset > 1.05 * MINUTE):
+        return DAY
+    return _shortest(reset)
+
+
+def _shortest(reset: float) -> float:
+    """The shortest usual window that can have so many seconds left."""
+    return next((window for window in (MINUTE, HOUR) if reset <= 1.05 * window), DAY)
 
 
 def _anthropic(headers: Mapping[str, str], here: float) -> Iterator[Observed]:
@@ -309,7 +313,7 @@ def _bare(headers: Mapping[str, str], preset: str, here: float) -> Iterator[Obse
         return  # bare names say nothing about their window; the reset alone does
     yield Observed(
         dimension="requests",
-        window=MINUTE if reset <= 1.05 * MINUTE else DAY,
+        window=_shortest(reset),
         limit=limit,
         remaining=number(headers.get("x-ratelimit-remaining")),
         resets_in=reset,

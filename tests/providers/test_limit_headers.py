@@ -89,9 +89,13 @@ def test_a_moment_is_told_by_its_form_and_size() -> None:
         ("600", "0", "60s", 60),
         ("600", "599", "25s", 60),
         ("600", "300", "500ms", 60),
+        ("200", "195", "36m0s", DAY),
+        ("1000", "400", "30m0s", 3600),
+        ("600", "-5", "6m0s", 3600),
+        ("1000", "990", "3h0m0s", DAY),
     ],
 )
-def test_a_minutes_limit_is_told_from_a_days_by_the_time_in_which_it_refills(
+def test_a_minutes_limit_is_told_from_an_hours_and_a_days_by_the_time_in_which_it_refills(
     limit: str, remaining: str, reset: str, window: float
 ) -> None:
     assert one(rate("requests", limit, remaining, reset)).window == window
@@ -237,6 +241,8 @@ def test_openrouter_resets_are_epoch_milliseconds() -> None:
     late = one(headers | {"X-RateLimit-Reset": f"{(WALL + 7200) * 1000:.0f}"}, "openrouter")
     assert (soon.window, soon.limit, soon.remaining, soon.resets_in) == (60, 20, 0, 30)
     assert (late.window, late.resets_in) == (DAY, 7200)
+    hourly = one(headers | {"X-RateLimit-Reset": f"{WALL + 1800:.0f}"}, "openrouter")
+    assert (hourly.window, hourly.resets_in) == (3600, 1800)
 
 
 def test_bare_names_without_a_reset_say_nothing() -> None:
@@ -321,7 +327,7 @@ VALUES = st.one_of(
 def test_no_header_breaks_the_reading(headers: dict[str, str], preset: str) -> None:
     for seen in read_limits(headers, preset, WALL):
         assert 0 < seen.limit < float("inf")
-        assert seen.window in (1, 60, 18_000, DAY, 7 * DAY, 30 * DAY)
+        assert seen.window in (1, 60, 3600, 18_000, DAY, 7 * DAY, 30 * DAY)
         assert seen.remaining is None or seen.remaining >= 0
         assert seen.resets_in is None or 0 <= seen.resets_in <= 366 * DAY
     wait = wait_of(headers, WALL)
