@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Awaitable, Callable
+from functools import cache
 from hashlib import sha256
 from importlib import resources
 
@@ -23,7 +24,7 @@ URL = "/dashboard"
 
 
 class Dashboard:
-    """Serves the page's files from memory, compressed once: some tens of kilobytes."""
+    """Serves the page's files from memory, each compressed when it is first asked for: some tens of kilobytes."""
 
     def __init__(self) -> None:
         self.files = {one.name: one.read_bytes() for one in (resources.files("llmqd.web") / "page").iterdir()}
@@ -43,7 +44,7 @@ class Dashboard:
 
 def _file(name: str, data: bytes) -> _Handler:
     """An answer that browsers ask for anew after an upgrade, and only then get again."""
-    packed = gzip.compress(data, mtime=0)
+    packed = cache(lambda: gzip.compress(data, mtime=0))
     tag = f'"{sha256(data).hexdigest()[:16]}"'
     headers = {
         "Cache-Control": "no-cache",
@@ -59,7 +60,7 @@ def _file(name: str, data: bytes) -> _Handler:
         if tag in request.headers.get("If-None-Match", ""):
             return web.Response(status=304, headers=headers)
         if "gzip" in request.headers.get("Accept-Encoding", ""):
-            return web.Response(body=packed, headers=headers | {"Content-Encoding": "gzip"})
+            return web.Response(body=packed(), headers=headers | {"Content-Encoding": "gzip"})
         return web.Response(body=data, headers=headers)
 
     return answer

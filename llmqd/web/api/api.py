@@ -57,7 +57,7 @@ class Api:
             _of_budgets(BudgetList(budgets)),
             _of_export(export),
         ]
-        self._docs = Docs(described(self.endpoints))
+        self._docs = Docs(lambda: described(self.endpoints))
 
     def add_to(self, app: web.Application, wrap: Callable[[Any], Any]) -> None:
         """Put every URL into the application; `wrap` is given the handler of what no endpoint takes (preflights)."""

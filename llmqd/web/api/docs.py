@@ -5,6 +5,7 @@ The page is Swagger UI (npm `swagger-ui-dist` 5.35.0, Apache-2.0), whose files l
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import Awaitable, Callable
 from importlib import resources
@@ -50,10 +51,12 @@ _WEEK = "public, max-age=604800"
 
 
 class Docs:
-    """Serves a description of the API (`document`, as OpenAPI has it) and a page that shows it."""
+    """Serves a description of the API and a page that shows it. `describe` gives it as OpenAPI has it, once somebody
+    asks: in a thread, as that takes a while."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
-        self._document = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+    def __init__(self, describe: Callable[[], dict[str, Any]]) -> None:
+        self._describe = describe
+        self._document: bytes | None = None
 
     def urls(self) -> dict[str, _Handler]:
         """What each URL is answered by."""
@@ -67,7 +70,12 @@ class Docs:
 
     async def openapi(self, _: web.Request) -> web.StreamResponse:
         """The description, as OpenAPI 3.1."""
+        if self._document is None:
+            self._document = await asyncio.to_thread(self._described)
         return web.Response(body=self._document, content_type="application/json")
+
+    def _described(self) -> bytes:
+        return orjson.dumps(self._describe(), option=orjson.OPT_APPEND_NEWLINE)
 
     async def page(self, _: web.Request) -> web.StreamResponse:
         """The page for people."""
