@@ -58,7 +58,7 @@ from llmqd.telemetry.telemetry import Sends, Telemetry
 from llmqd.upstream import UpstreamClient
 from llmqd.watch import Watch
 from llmqd.web.api.api import Api
-from llmqd.web.app import build_app
+from llmqd.web.app import ShortWay, build_app
 from llmqd.web.attempts import Attempts
 from llmqd.web.cors import Cors
 from llmqd.web.disconnects import Disconnects
@@ -275,6 +275,7 @@ class Daemon:
                 notifier=self.notifier,
                 passed=self._sockets,
                 tls=self.tls,
+                around=ShortWay(self.proxy, self.in_force).around,
             )
         )
         await self._parts.enter_async_context(self.patience)

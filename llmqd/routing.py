@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from llmqd.config.routes import Step
     from llmqd.providers.operations import Operation
 
-_UNIFIED = frozenset({"v1", "v1beta", "v1alpha"})
+UNIFIED = frozenset({"v1", "v1beta", "v1alpha"})
+"""First path segments of calls that name no upstream."""
 _SESSION = re.compile(r"^(/v1)?/session(?:/([^/]+)|_([^/]+))(/.*)?$")
 _EMPTY_SESSION = re.compile(r"^(/v1)?/session/*$")
 
@@ -56,9 +57,9 @@ def parse_target(raw_path: str, upstreams: frozenset[str]) -> Target:
     path = raw_path
     if first.lower() in upstreams:
         upstream, path = first.lower(), "/" + rest
-    elif first in RESERVED_NAMES and first not in _UNIFIED:
+    elif first in RESERVED_NAMES and first not in UNIFIED:
         raise NotFound(f"{raw_path} is not a URL of llmqd")
-    elif first not in _UNIFIED and not (first == "upload" and rest.startswith(("v1beta/", "v1alpha/"))):
+    elif first not in UNIFIED and not (first == "upload" and rest.startswith(("v1beta/", "v1alpha/"))):
         known = ", ".join(sorted(upstreams)) or "none"
         raise UnknownUpstream(f"{first!r} is not a configured upstream; configured: {known}")
     session, path = split_session(path)

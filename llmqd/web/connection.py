@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -12,11 +14,16 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from llmqd.errors import BadRequest
 from llmqd.web.refusal import refusal, sign
+from llmqd.web.relay import PassedResponse
 
 if TYPE_CHECKING:
     from aiohttp.web_server import Server
 
 logger = logging.getLogger(__name__)
+
+Handler = Callable[[Any], Awaitable[web.StreamResponse]]
+"""Answers a request."""
+Around = Callable[[Handler], Handler]
 
 _QUOTED = re.compile(r"""[:\s]*(?:\n|\bbytearray\(|\bb['"]|(?<=line )['"]|(?<=: )['"]).*""", re.DOTALL)
 """Where a parser's message begins to repeat what was sent: nobody is told that, and no log keeps it."""
@@ -83,16 +90,39 @@ def _reason(error: HttpProcessingError) -> str:
     return _QUOTED.sub("", error.message) or "it cannot be understood"
 
 
-class Runner(web.AppRunner):
-    """Runs an application over such connections."""
+class Incoming(web.Request):
+    """A request, whose answer is signed even where no application has taken it."""
 
-    __slots__ = ()
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        if self._match_info is None:
+            signed(response)
+        else:
+            await super()._prepare_hook(response)
+
+
+def signed(response: web.StreamResponse) -> None:
+    """Takes back what aiohttp adds to an answer by itself."""
+    if isinstance(response, PassedResponse):
+        response.restore_headers()
+    else:
+        sign(response)
+
+
+class Runner(web.AppRunner):
+    """Runs an application over such connections. `around` makes what answers requests of what the application would
+    answer them with."""
+
+    __slots__ = ("_around",)
+
+    def __init__(self, app: web.Application, around: Around = lambda routed: routed, **settings: Any) -> None:
+        super().__init__(app, **settings)
+        self._around = around
 
     async def _make_server(self) -> Server:
         made = await super()._make_server()
         return _Server(
-            made.request_handler,
-            request_factory=made.request_factory,
+            self._around(made.request_handler),
+            request_factory=partial(self.app._make_request, _cls=Incoming),
             handler_cancellation=made.handler_cancellation,
             loop=made._loop,
             **made._kwargs,

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from llmqd.errors import ListenError
 from llmqd.web.accepting import BACKLOG, AcceptingSite
-from llmqd.web.connection import Runner
+from llmqd.web.connection import Around, Runner
 from llmqd.web.patience import let_stalled_go
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class Listening:
     process before this one has left there for the address that it was opened for. Every other address is opened and
     then left with `notifier`, so that a restart refuses nobody.
 
-    Clients that take nothing of what they are sent for `client_timeout` seconds are cut (0: never).
+    Clients that take nothing of what they are sent for `client_timeout` seconds are cut (0: never). `around` is that of
+    `Runner`.
 
     Leaving it closes the listeners first, then waits up to `grace` seconds for running calls, then cuts them.
     """
@@ -60,6 +61,7 @@ class Listening:
         notifier: Notifier,
         passed: Sequence[PassedSocket] = (),
         tls: ServerTls | None = None,
+        around: Around = lambda routed: routed,
     ) -> None:
         self._tls = tls
         self._client_timeout = client_timeout
@@ -74,6 +76,7 @@ class Listening:
         self._parts = AsyncExitStack()
         self._runner = Runner(
             app,
+            around,
             access_log=None,
             logger=logger,
             handler_cancellation=True,
