@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from llmqd.messages.request import Said
     from llmqd.store.redaction import Redaction
 
-_PLACES_KNOWN = 65_536
-_TEXTS_KNOWN = 32_768
+_PLACES_KNOWN = 32_768
+_TEXTS_KNOWN = 16_384
 LONGEST_TEXT = 1 << 20
 """Characters of one text that are kept; what follows is only counted."""
 DAY = 86_400
