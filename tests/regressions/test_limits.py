@@ -10,13 +10,19 @@ from typing import Any
 import orjson
 import pytest
 
+from llmqd.config.limits import Limits
+from llmqd.lane.limiting import meter_for
 from tests.fake_upstream import FakeUpstream, json_answer, quantised
 from tests.fake_upstream import openai_answers as openai
 from tests.fake_upstream.limiters import SlidingWindow, TokenLimit
 from tests.fake_upstream.sized_answers import Lengths
 from tests.fake_upstream.strict import StrictProvider
+from tests.lane.saturated import play
 from tests.regressions.chat import at_rate, chat, code_of, gaps, many, times
 from tests.under_test import call, running, upstream_toml
+
+BEFORE_ANY_REFILL = 30.0
+"""Seconds within which no load lets a call be late, and yet no limit that was used up by mistake has room again."""
 
 
 def body_of(tokens: int, allowed: int) -> bytes:
@@ -40,7 +46,7 @@ async def test_calls_that_were_refused_here_do_not_use_up_the_limit(tmp_path: Pa
         gate.set()
         assert ((await first).status, (await chat(daemon)).status) == (200, 200)
         [gap] = gaps(times(upstream))
-        assert gap < 1.5
+        assert gap < 15  # had they counted, thirty seconds and more
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -54,7 +60,7 @@ async def test_calls_that_the_upstream_did_not_serve_do_not_use_up_the_tokens(tm
         upstream.play(openai.error(status, "no", "x").with_headers(("retry-after", "0")))
         headers = {"X-LLMQD-No-Queue": "1"}
         assert (await chat(daemon, headers, body=body_of(20, 800))).status == status
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(BEFORE_ANY_REFILL):  # had they counted, 37 seconds
             assert (await chat(daemon, body=body_of(20, 800))).status == 200
 
 
@@ -71,8 +77,9 @@ async def test_calls_at_the_same_time_do_not_slip_past_the_token_limit_together(
         running(tmp_path, upstream_toml("openai", upstream.url, more)) as daemon,
     ):
         calls = [asyncio.create_task(chat(daemon, body=body_of(20, 1000))) for _ in range(80)]
+        await upstream.until(lambda: len(upstream.requests) >= 1)
         await asyncio.sleep(2)  # as long as the calls need to slip past, if they can
-        assert 1 <= len(upstream.requests) <= 60
+        assert len(upstream.requests) <= 60
         assert not provider.refused
         for task in calls:
             task.cancel()
@@ -83,7 +90,7 @@ async def test_tokens_that_were_reserved_and_not_used_are_not_lost(tmp_path: Pat
     """litellm #18953, #24677: keys were locked out, for up to five minutes, at 60 to 90 % of their limit."""
     more = 'learn = false\ntokens_per_minute = 60000\nalgorithm = "bucket"\nreserve_output = "refunded"\n'
     async with FakeUpstream() as upstream, running(tmp_path, upstream_toml("openai", upstream.url, more)) as daemon:
-        async with asyncio.timeout(6):
+        async with asyncio.timeout(BEFORE_ANY_REFILL):
             for _ in range(100):  # 100 x 4,000 reserved tokens would be seven minutes; used are 3,000 in all
                 assert (await chat(daemon, body=body_of(20, 4000))).status == 200
 
@@ -92,7 +99,7 @@ async def test_a_call_larger_than_the_bucket_does_not_wait_for_ever(tmp_path: Pa
     """openlimit #8: a request with more tokens than the bucket holds waited for a moment that never comes."""
     more = 'tokens_per_minute = 1000\nreserve_output = "max_tokens"\n'
     async with FakeUpstream() as upstream, running(tmp_path, upstream_toml("openai", upstream.url, more)) as daemon:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(BEFORE_ANY_REFILL):
             refused = await chat(daemon, body=body_of(20, 5000))
         assert (refused.status, code_of(refused)) == (413, "request_too_large_for_limit")
         assert "tokens_per_minute" in orjson.loads(refused.body)["error"]["message"]
@@ -103,7 +110,7 @@ async def test_a_call_that_only_might_be_larger_than_the_bucket_is_sent(tmp_path
     """openlimit #8, the other way round: tokens are a guess, and a guess is no reason to refuse a call or to hang."""
     more = 'learn = false\ntokens_per_minute = 1000\nreserve_output = "typical"\n'
     async with FakeUpstream() as upstream, running(tmp_path, upstream_toml("openai", upstream.url, more)) as daemon:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(BEFORE_ANY_REFILL):
             assert (await chat(daemon, body=body_of(900, 5000))).status == 200
 
 
@@ -112,8 +119,9 @@ async def test_a_call_too_large_for_the_upstream_is_not_sent_again_and_again(tmp
     text = "Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Requested 50000."
     async with FakeUpstream() as upstream, running(tmp_path, upstream_toml("openai", upstream.url)) as daemon:
         upstream.play(openai.error(429, text, "tokens", "rate_limit_exceeded"))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(BEFORE_ANY_REFILL):
             assert (await chat(daemon)).status == 429
+            assert [lane.paused for lane in daemon.lanes] == [None]
             assert (await chat(daemon)).status == 200
         assert len(upstream.requests) == 2
 
@@ -134,7 +142,10 @@ async def test_a_minute_enforced_in_seconds_is_used_and_not_overshot(tmp_path: P
         await many(daemon, 60)
         asked = times(upstream)
         assert upstream.refused == 0
-        assert 59 * 0.05 * 0.98 <= asked[-1] - asked[0] <= 59 * 0.05 * 1.06
+        assert asked[-1] - asked[0] >= 59 * 0.05 * 0.98
+    played = play(meter_for("requests_per_minute", 1200, Limits(1200), 0.0), quantised(1200), 1200)
+    assert played.refused == 0
+    assert played.utilisation >= 0.98
 
 
 async def test_calls_that_are_the_callers_own_fault_count_too(tmp_path: Path) -> None:
@@ -158,10 +169,9 @@ async def test_a_step_of_the_wall_clock_neither_floods_nor_stalls(
         for number, step in ((4, -3600.0), (8, 7200.0)):
             await upstream.until(lambda number=number: len(upstream.requests) >= number)  # type: ignore[misc]
             steps[0] = step
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(BEFORE_ANY_REFILL):  # a stall would last an hour or two
             assert {answer.status for answer in await asyncio.gather(*calls)} == {200}
         assert min(gaps(times(upstream))) >= 0.095
-        assert max(gaps(times(upstream))) < 0.5
 
 
 async def test_a_limit_that_the_upstream_states_is_kept_to(tmp_path: Path) -> None:
