@@ -60,7 +60,7 @@ _WITH_FACET = (
 )
 _IN_FACET = "s.session_id IN (SELECT session_id FROM facets WHERE kind = ? AND value = ?)"
 
-_COUNT_SESSIONS = "SELECT count(*) AS found FROM (SELECT 1 FROM sessions LIMIT ?) AS s"
+_COUNT_SESSIONS = "SELECT count(*) AS found FROM sessions"
 _COUNT_RECENT = f"SELECT count(*) AS found FROM (SELECT 1 FROM sessions WHERE last_seen >= ? LIMIT {_RECENT + 1}) AS s"
 _DEAREST = f"""
 SELECT {_COLUMNS} FROM sessions INDEXED BY {{index}} WHERE last_seen >= ? AND first_seen < ?
@@ -184,7 +184,8 @@ class SessionQuestions:
 
     async def _fitting(self, filters: SessionFilters) -> _Fit:
         facets = filters.facets()
-        counts = [(await self._ask(_COUNT_FACET, *facet))[0]["found"] for facet in facets]
+        rows = await asyncio.gather(*(self._ask(_COUNT_FACET, *facet) for facet in facets))
+        counts = [row["found"] for [row] in rows]
         facets = [facet for _, facet in sorted(zip(counts, facets, strict=True))]
         return _Fit(facets, min(counts, default=0), await self._count(filters, facets))
 
@@ -195,7 +196,7 @@ class SessionQuestions:
         if fit.total > _FEW or fit.rarest <= _FEW:
             return fit.total <= _FEW
         enough = fit.rarest * fit.total // (wanted + 1)
-        [row] = await self._ask(_COUNT_SESSIONS, enough + 1)
+        [row] = await self._ask(_COUNT_SESSIONS)
         return int(row["found"]) > enough
 
     async def _some(
