@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 import zstandard
 
-_BLOCK = 8 * 1024
-"""Bytes that are packed at once: the events of a stream are so much alike that a twentieth of them is left."""
-_TRICKLE = 1024
-"""Pieces of fewer bytes are those of an answer that takes its time, of which there may be thousands at once; one that
-comes quickly is over before packing it would have saved anything."""
+_BLOCK = 4 * 1024
+"""Bytes that are packed at once: the events of a stream are so much alike that a tenth of them is left. Pieces of as
+many bytes are those of an answer that comes quickly, and is over before packing it would have saved anything."""
 
 _pack = zstandard.ZstdCompressor(level=1).compress
 
@@ -45,7 +43,7 @@ class Capture:
         self._room -= size
         self._pieces.append(piece)
         self._loose += size
-        if self._loose >= _BLOCK and size < _TRICKLE:
+        if self._loose >= _BLOCK > size:
             packed = _pack(b"".join(self._pieces))
             self._packed.append(bytes(memoryview(packed)))  # a copy: the library keeps the room that it took for more
             self._pieces.clear()
