@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Stage:
     redis: RedisServer
     daemons: list[LlmqdProcess]
     began: float = 0.0
+    before: list[int] = field(default_factory=list)
+    """How many calls of each were answered before the steady part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +71,10 @@ SCENARIOS: dict[str, Scenario] = {
         spec=Spec(concurrency=20, seconds=0.5), settings="requests_per_minute = 0\nmax_concurrent = 20"
     ),
     "tokens": Scenario(
-        spec=Spec(tokens={"tokens": ("actual", "sliding", 60000)}),
-        settings="requests_per_minute = 0\ntokens_per_minute = 60000",
-        seconds=130,
+        spec=Spec(tokens={"tokens": ("actual", "sliding", 200_000)}),
+        settings="requests_per_minute = 0\ntokens_per_minute = 200000",
+        seconds=190,
+        steady_after=60.0,
     ),
     "learned": Scenario(
         spec=Spec(kind="bucket", per_minute=600, headers="openai"), settings="", seconds=130, refused=3
@@ -104,7 +107,11 @@ async def staged(stack: AsyncExitStack, scenario: Scenario, *, shared: bool = Tr
 async def loaded(stage: Stage, scenario: Scenario) -> list[Load]:
     """Keeps the clients of every daemon busy for as long as the scenario says."""
     loads = [Load(one.port, Calls(headers=(("X-LLMQD-User", f"u{n}"),))) for n, one in enumerate(stage.daemons)]
-    await asyncio.gather(*(load.run(scenario.clients, scenario.seconds) for load in loads))
+    async with asyncio.TaskGroup() as group:
+        for load in loads:
+            group.create_task(load.run(scenario.clients, scenario.seconds))
+        await asyncio.sleep(min(scenario.steady_after, scenario.seconds))
+        stage.before = [load.statuses[200] for load in loads]
     return loads
 
 
@@ -123,11 +130,11 @@ async def play(name: str, scenario: Scenario) -> bool:
 
 def report(name: str, scenario: Scenario, stage: Stage, loads: list[Load], counted: dict[str, Any]) -> bool:
     """Prints a row; whether it is good enough. Unfairness is the share by which the daemon farthest from the average is
-    away from it."""
+    away from it. Both it and the share of the limit are those of the steady part."""
     end = min(load.ended for load in loads)
     span = steady(stage.began, scenario.steady_after, end)
     used_ = used(scenario.spec, counted["accepted"], counted["places"], span)
-    per = [load.statuses[200] for load in loads]
+    per = [load.statuses[200] - before for load, before in zip(loads, stage.before, strict=True)]
     average = sum(per) / len(per)
     unfair = max(abs(each - average) for each in per) / max(average, 1)
     failed = sum(load.refused + load.failed for load in loads)
