@@ -16,6 +16,12 @@ HEADROOM = 0.005
 EPSILON = 1e-6
 """Slack in amounts, for the rounding of floating-point sums."""
 
+_PATIENCE = 0.25
+"""Seconds for which the news are waited for that the first call from a full bucket has really been sent."""
+
+_LOOKED_AT = 0.005
+"""Seconds after which it is asked again meanwhile."""
+
 _MADE_UP_FOR = 2.0
 """Seconds of being held back by a window that a pace makes up for, beside those that two calls of the size take:
 amounts do not come evenly."""
@@ -118,7 +124,10 @@ class Bucket(Meter):
     def ready_at(self, amount: float, now: float) -> float:
         if amount > self.capacity + EPSILON:
             return math.inf
-        return self._full_at - (self._held - min(amount, self._held)) / self._rate
+        at = self._full_at - (self._held - min(amount, self._held)) / self._rate
+        if self._begun is not None and self._begun < now < self._begun + _PATIENCE and at > self._begun + EPSILON:
+            at = max(at + now - self._begun, now + _LOOKED_AT)  # for all that is known it has not begun to refill
+        return at
 
     def take(self, amount: float, now: float, *, waited: bool = False) -> None:
         if self._full_at <= now:

@@ -29,6 +29,30 @@ def test_a_full_bucket_refills_only_from_the_moment_at_which_something_has_left(
     assert bucket.ready_at(1, 100.4) == pytest.approx(101.205)
 
 
+def test_nothing_counts_as_refilled_while_the_first_from_a_full_bucket_may_not_have_left() -> None:
+    bucket = Bucket(2400, burst=10)
+    for _ in range(10):
+        bucket.take(1, 100.0)
+    for now in (100.03, 100.06, 100.2):
+        assert bucket.ready_at(1, now) > now
+    bucket.sent(100.21, 100.0)
+    assert bucket.ready_at(1, 100.21) == pytest.approx(100.2351, abs=1e-4)
+
+
+def test_news_of_the_first_are_not_waited_for_for_ever() -> None:
+    bucket = Bucket(2400, burst=10)
+    for _ in range(10):
+        bucket.take(1, 100.0)
+    assert bucket.ready_at(1, 100.26) <= 100.26
+
+
+def test_what_is_still_there_goes_without_news_of_the_first() -> None:
+    bucket = Bucket(2400, burst=10)
+    for number in range(10):
+        assert bucket.ready_at(1, 100.0 + number / 50) <= 100.0 + number / 50
+        bucket.take(1, 100.0 + number / 50)
+
+
 def test_a_bucket_without_burst_holds_a_whole_window() -> None:
     bucket = Bucket(6000)
     assert bucket.capacity == 6000
