@@ -242,6 +242,12 @@ class Gate:
         gauge.fit(now, self._wall_offset, anew=False)
         self._in_force.clear()
 
+    def refused(self, dimension: Dimension | None, group: str, now: float) -> None:
+        """The provider has refused a call because this limit is used up; None: nobody knows which."""
+        gauge = self._gauges.get(group, {}).get(dimension) if dimension is not None else None
+        if gauge is not None and gauge.meter is not None:
+            gauge.meter.refused(now)
+
     def recall(self, dimension: Dimension, group: str, amount: float, now: float) -> None:
         """Counts what was used before its limit was known, or by others with the same key."""
         gauge = self._gauges.get(group, {}).get(dimension)

@@ -83,6 +83,9 @@ class Meter(ABC):
         """Counts what was used before this meter existed."""
         self.take(amount, now)
 
+    def refused(self, now: float) -> None:  # noqa: B027 - likewise
+        """The provider says that there is nothing left."""
+
     def adopt(self, amount: float) -> None:  # noqa: B027 - likewise
         """A call that was let through elsewhere, and is counted already, is going to `finish` here."""
 
@@ -139,6 +142,11 @@ class Bucket(Meter):
         if self._begun is not None and taken >= self._begun:
             self._full_at += max(now - self._begun, 0.0)
             self._begun = None
+
+    def refused(self, now: float) -> None:
+        """What it was thought to hold is not there: it begins anew with nothing."""
+        if not self._overdraft:
+            self._full_at = max(self._full_at, now + self._held / self._rate)
 
     def seconds_for(self, amount: float) -> float:
         """The time in which so much is refilled."""

@@ -199,7 +199,9 @@ class Throttle:
             group.learner.answered(observed, grant.at, now)
         self.in_flight -= 1
         self._gate.settle(grant.reservation, None, now, counted=False)
-        return self._apply(grant.ask.group, now)
+        changed = self._apply(grant.ask.group, now)
+        self._gate.refused(_IN_TOKENS.get(verdict.dimension or "requests"), grant.ask.group, now)
+        return changed
 
     def settle(self, grant: Grant, usage: Usage | None, now: float, *, counted: bool) -> None:
         """A call has ended; `usage` is what it really used, `counted` whether the provider counts it."""
@@ -211,8 +213,7 @@ class Throttle:
         self._gate.settle(grant.reservation, usage, now, counted=counted)
         if usage is not None and counted:
             self._estimator.learn(grant.ask, grant.size, usage, count_cached=self._limits.count_cached)
-            learner = self._group(grant.ask.group).learner
-            if learner is not None:
+            if (learner := self._group(grant.ask.group).learner) is not None:
                 learner.settled(self._changes(grant, usage), grant.at)
 
     def give_back(self, grant: Grant, now: float) -> None:

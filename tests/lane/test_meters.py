@@ -177,3 +177,13 @@ def test_a_call_that_is_not_counted_never_lands() -> None:
     landed = Landed(SlidingWindow(100))
     landed.finish(90, 0, 40.0)
     assert landed.used(40.0) == 0
+
+
+def test_a_bucket_that_is_refused_at_has_nothing_and_refills() -> None:
+    bucket = Bucket(60, burst=30)
+    bucket.refused(100.0)
+    assert bucket.used(100.0) == pytest.approx(1)
+    assert bucket.ready_at(1, 100.0) == pytest.approx(101, abs=0.01)
+    bucket.take(1, 101.01)
+    bucket.refused(101.01)
+    assert bucket.ready_at(1, 101.01) == pytest.approx(102.01, abs=0.02), "what is owed is not owed twice"

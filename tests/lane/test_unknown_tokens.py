@@ -26,3 +26,11 @@ def test_limits_that_headers_name_are_used_and_kept(limits: str, kind: str) -> N
     case = Case(limits, kind, "headers", calls=True)
     course = case.play()
     assert case.is_met(course), told(case, course)
+
+
+@pytest.mark.parametrize("limits", ["OTPM and ITPM", "ITPM and OTPM"])
+def test_a_bucket_that_was_refused_is_taken_to_be_empty(limits: str) -> None:
+    """A limit that is learned because nothing is left of it must not begin with a whole minute's tokens."""
+    case = Case(limits, "bucket", "named")
+    course = case.play()
+    assert case.is_met(course), told(case, course)
