@@ -9,7 +9,7 @@ import heapq
 import math
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -19,6 +19,7 @@ from llmqd.lane.throttle import Demand, Grant, Throttle
 from llmqd.providers.limit_headers import Observed
 from llmqd.providers.refusals import Verdict
 from tests.fake_upstream import FixedWindow, SlidingWindow, TokenBucket, quantised
+from tests.lane.refusals import Refusals, print_table
 
 Strict = TokenBucket | FixedWindow | SlidingWindow
 Tells = Literal["headers", "Retry-After", "nothing"]
@@ -41,8 +42,6 @@ MOST_WALLS: Mapping[Tells, int] = {"headers": 3, "Retry-After": 10, "nothing": 1
 LEAST_USED: Mapping[Tells, float] = {"headers": 0.95, "Retry-After": 0.90, "nothing": 0.85}
 """What has to come of ten minutes: at most so many walls, at least so much of the limit used, and no error."""
 
-UNEXPLAINED, EXPLAINED = 4, 8
-"""Refusals of one call that its client sees: so many without any hint, and with one."""
 _SIZE = BodySize(400)
 _TIMER_LATE, _ON_THE_WAY = 0.001, 0.0002
 
@@ -57,14 +56,10 @@ class _Answer(NamedTuple):
 
 
 @dataclass
-class Course:
-    """What happened, in seconds since the start. `walls` are refusals that came apart: those of calls that were on
-    their way together are one. `errors` counts the calls that were refused too often."""
+class Course(Refusals):
+    """What happened, in seconds since the start."""
 
     accepted: list[float] = field(default_factory=list)
-    refused: list[float] = field(default_factory=list)
-    walls: list[float] = field(default_factory=list)
-    errors: int = 0
 
     def use(self, limit: float, begin: float, end: float) -> float:
         """The share of `limit` a minute that was accepted from `begin` to `end`."""
@@ -100,8 +95,7 @@ class Play:
         self._ask = self.throttle.ask(None, Demand(_SIZE))
         self._waiting = [0]
         self._fresh = 1
-        self._refusals: dict[int, int] = {}
-        self._arrived, self._wall_sent = self._begin, -math.inf
+        self._arrived = self._begin
         self._on_way: list[_Answer] = []
         course = Course()
         while self._now < self._begin + self.seconds:
@@ -156,22 +150,15 @@ class Play:
 
     def _answer(self, answer: _Answer, course: Course) -> None:
         if answer.refused is None:
-            self._refusals.pop(answer.number, None)
+            course.passed(answer.number)
             self.throttle.answered(answer.grant, answer.seen, self._now)
             self.throttle.settle(answer.grant, None, self._now, counted=True)
             return
-        course.refused.append(self._now - self._begin)
-        if answer.grant.at > self._wall_sent:
-            course.walls.append(self._now - self._begin)
-            self._wall_sent = self._now
         wait = None if self.tells == "nothing" else float(math.ceil(answer.refused))
         verdict = Verdict(kind="wait", reason="429", wait=wait)
         self.throttle.refused(answer.grant, verdict, answer.seen, self._now)
-        self._refusals[answer.number] = self._refusals.get(answer.number, 0) + 1
-        if self._refusals[answer.number] >= (UNEXPLAINED if wait is None else EXPLAINED):
-            course.errors += 1
-            del self._refusals[answer.number]
-        else:
+        now, sent_at = self._now - self._begin, answer.grant.at - self._begin
+        if course.met(answer.number, sent_at, now, explained=wait is not None):
             heapq.heappush(self._waiting, answer.number)
 
 
@@ -204,6 +191,10 @@ class Case(NamedTuple):
         used = course.use(self.limit, self.steady_from, 600.0)
         return not course.errors and len(course.walls) <= MOST_WALLS[self.tells] and used >= LEAST_USED[self.tells]
 
+    def shares(self, courses: Sequence[Course]) -> str:
+        """How much was used, in the worst of them."""
+        return f"{min(course.use(self.limit, self.steady_from, 600.0) for course in courses):6.3f}"
+
 
 def cases() -> Iterator[Case]:
     """Every combination."""
@@ -214,23 +205,5 @@ def cases() -> Iterator[Case]:
                     yield Case(kind, limit, delay, tells)
 
 
-def main(words: list[str]) -> None:
-    """Prints the rows that bear every word; `seeds=3` plays each so often and shows the worst."""
-    seeds = next((int(word.removeprefix("seeds=")) for word in words if word.startswith("seeds=")), 1)
-    wanted = [word for word in words if not word.startswith("seeds=")]
-    sys.stdout.write(f"{'upstream':48} {'429s':>5} {'walls':>5} {'used':>6} {'errors':>6}\n")
-    for case in cases():
-        if not all(word in case.name for word in wanted):
-            continue
-        courses = [case.play(seed) for seed in range(seeds)]
-        refused = max(len(course.refused) for course in courses)
-        walls = max(len(course.walls) for course in courses)
-        used = min(course.use(case.limit, case.steady_from, 600.0) for course in courses)
-        errors = max(course.errors for course in courses)
-        missed = "" if all(case.is_met(course) for course in courses) else "missed"
-        sys.stdout.write(f"{case.name:48} {refused:5} {walls:5} {used:6.3f} {errors:6} {missed}\n")
-        sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print_table(cases(), sys.argv[1:], f"{'used':>6}")

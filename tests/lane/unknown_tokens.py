@@ -11,7 +11,7 @@ import math
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from bench.queue.upstream import Spec, provider
@@ -26,7 +26,7 @@ from llmqd.usage import Usage
 from tests.fake_upstream.limiters import Charging, Tokens
 from tests.fake_upstream.request import Received
 from tests.fake_upstream.script import Answer
-from tests.lane.unknown_limit import EXPLAINED, UNEXPLAINED
+from tests.lane.refusals import Refusals, print_table
 
 Tells = Literal["headers", "named", "Retry-After"]
 Range = tuple[int, int]
@@ -56,6 +56,8 @@ _CALLS = 300.0
 """Calls a minute where they are limited too: with short answers these are what is met, with long ones the tokens."""
 _SECONDS, _SECONDS_PER_TOKEN, _FIRST_BYTE = 0.3, 0.005, 0.3
 _TIMER_LATE, _ON_THE_WAY = 0.001, 0.0002
+_SPANS = ((60.0, 180.0), (180.0, 300.0), (300.0, 420.0), (480.0, 600.0))
+"""Of which the table says how much was used."""
 
 
 class _Call(NamedTuple):
@@ -77,16 +79,12 @@ class _Event(NamedTuple):
 
 
 @dataclass
-class Course:
-    """What happened, in seconds since the start. `walls` are refusals that came apart: those of calls that were on
-    their way together are one. `errors` counts the calls that were refused too often."""
+class Course(Refusals):
+    """What happened, in seconds since the start."""
 
     spec: Spec
     began: float
-    refused: list[float] = field(default_factory=list)
-    walls: list[float] = field(default_factory=list)
     accepted: Sequence[Accepted] = ()
-    errors: int = 0
 
     def use(self, begin: float, end: float) -> float:
         """The share that was used, from `begin` to `end`, of the limit that was met."""
@@ -129,8 +127,6 @@ class Play:
         self._numbers = itertools.count()
         self._waiting: list[_Call] = []
         self._events: list[_Event] = []
-        self._refusals: dict[int, int] = {}
-        self._wall_sent = -math.inf
         self._course = Course(self.spec, self._begin)
         while self._now < self._begin + self.seconds:
             call = self._waiting[0] if self._waiting else self._fresh()
@@ -190,20 +186,14 @@ class Play:
         headers = dict(event.answer.headers)
         seen = read_limits(headers, self.manners, self._now)
         if event.answer.status == 200:
-            self._refusals.pop(event.call.number, None)
+            self._course.passed(event.call.number)
             self.throttle.answered(event.grant, seen, self._now)
             return
-        self._course.refused.append(self._now - self._begin)
-        if event.grant.at > self._wall_sent:
-            self._course.walls.append(self._now - self._begin)
-            self._wall_sent = self._now
         verdict = judge(event.answer.status, headers, event.answer.data, self.manners, self._now)
         self.throttle.refused(event.grant, verdict, seen, self._now)
-        refusals = self._refusals[event.call.number] = self._refusals.get(event.call.number, 0) + 1
-        if refusals < (UNEXPLAINED if verdict.wait is None else EXPLAINED):
+        now, sent_at = self._now - self._begin, event.grant.at - self._begin
+        if self._course.met(event.call.number, sent_at, now, explained=verdict.wait is not None):
             heapq.heappush(self._waiting, event.call)
-        else:
-            self._course.errors += 1
 
 
 class Case(NamedTuple):
@@ -246,6 +236,10 @@ class Case(NamedTuple):
         used = course.use(480.0 if self.calls else self.steady_from, 600.0)
         return not course.errors and len(course.walls) <= MOST_WALLS[self.tells] and used >= LEAST_USED[self.tells]
 
+    def shares(self, courses: Sequence[Course]) -> str:
+        """How much was used in each of the spans, in the worst of them."""
+        return " ".join(f"{min(course.use(*span) for course in courses):7.3f}" for span in _SPANS)
+
 
 def cases() -> Iterator[Case]:
     """Every combination."""
@@ -256,25 +250,5 @@ def cases() -> Iterator[Case]:
                     yield Case(limits, kind, tells, calls)
 
 
-def main(words: list[str]) -> None:
-    """Prints the rows that bear every word; `seeds=3` plays each so often and shows the worst."""
-    seeds = next((int(word.removeprefix("seeds=")) for word in words if word.startswith("seeds=")), 1)
-    wanted = [word for word in words if not word.startswith("seeds=")]
-    spans = ((60.0, 180.0), (180.0, 300.0), (300.0, 420.0), (480.0, 600.0))
-    heads = " ".join(f"{f'{begin:g}-{end:g}':>7}" for begin, end in spans)
-    sys.stdout.write(f"{'upstream':44} {'429s':>5} {'walls':>5} {heads} errors\n")
-    for case in cases():
-        if not all(word in case.name for word in wanted):
-            continue
-        courses = [case.play(seed) for seed in range(seeds)]
-        refused = max(len(course.refused) for course in courses)
-        walls = max(len(course.walls) for course in courses)
-        shares = " ".join(f"{min(course.use(*span) for course in courses):7.3f}" for span in spans)
-        errors = max(course.errors for course in courses)
-        missed = "" if all(case.is_met(course) for course in courses) else "missed"
-        sys.stdout.write(f"{case.name:44} {refused:5} {walls:5} {shares} {errors:6} {missed}\n")
-        sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print_table(cases(), sys.argv[1:], " ".join(f"{f'{begin:g}-{end:g}':>7}" for begin, end in _SPANS))
