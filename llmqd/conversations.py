@@ -104,11 +104,8 @@ class Conversations:
         self._detector.heard(evidence, self._wall())
 
     async def recall(self) -> None:
-        """Takes what the database knows of the conversations that were active last, before the first call.
-
-        What the journal holds beyond the database counts too; a database that is away is not waited for.
-        """
-        await self._ledger.settled(_CAUGHT_UP if self._ledger.health().ok else 0.0)
+        """Takes what the database knows of the conversations that were active last, before the first call."""
+        await self._ledger.caught_up(_CAUGHT_UP)
         now = self._wall()
         try:
             for gone, kept in await self._ledger.merged_sessions(_MERGED):

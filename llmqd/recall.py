@@ -52,8 +52,7 @@ class Recall(CatchingUp):
 
     async def _recall(self) -> str | None:
         health = self._ledger.health()
-        # What the journal holds beyond the database counts too; a database that is away is not waited for.
-        complete = await self._ledger.settled(self._within if health.ok else 0.0)
+        complete = await self._ledger.caught_up(self._within)
         now = self._wall()
         try:
             past = await self._ledger.lane_usage(now - _PAST, now - _FINE)

@@ -59,8 +59,7 @@ class BudgetRecall(CatchingUp):
         asked = budgets.listen()
         since = ledger.end
         health = ledger.health()
-        # What the journal holds beyond the database counts too; a database that is away is not waited for.
-        await ledger.settled(self._within if health.ok else 0.0)
+        await ledger.caught_up(self._within)
         complete = True
         try:
             if self._first:

@@ -245,6 +245,13 @@ class Ledger:
         remaining = max(0.0, deadline - asyncio.get_running_loop().time())
         return await self._writer.reached(self._journal.end, remaining)
 
+    async def caught_up(self, timeout: float) -> bool:
+        """The same for whoever asks about the past, to which what the journal holds beyond the database belongs, too.
+
+        A database that is away is not waited for.
+        """
+        return await self.settled(timeout if self.health().ok else 0.0)
+
     async def call(self, call_id: str) -> Record | None:
         """The record of one call, None for an unknown id. Raises StoreError when the database cannot answer."""
         return await self._backend.call(call_id)
