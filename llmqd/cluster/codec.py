@@ -15,7 +15,7 @@ from llmqd.lane.estimate import BodySize, EstimateError
 from llmqd.lane.gate import Figure
 from llmqd.lane.learn import Found, Learned
 from llmqd.lane.throttle import Demand, Known
-from llmqd.providers.limit_headers import Observed
+from llmqd.providers.limit_values import Observed
 from llmqd.providers.refusals import Verdict
 from llmqd.usage import Usage
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from llmqd.cluster.redis_time import RedisTime
     from llmqd.cluster.shared_lane import SharedLane
     from llmqd.lane.queue import Ticket
-    from llmqd.providers.limit_headers import Observed
+    from llmqd.providers.limit_values import Observed
     from llmqd.providers.refusals import Verdict
     from llmqd.usage import Usage
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from llmqd.lane.gate import Figure
     from llmqd.lane.learn import Learned
     from llmqd.lane.standing import Standing
-    from llmqd.providers.limit_headers import Observed
+    from llmqd.providers.limit_values import Observed
     from llmqd.providers.refusals import Verdict
     from llmqd.usage import LaneUsage, Sample, Usage
 

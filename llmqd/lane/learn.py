@@ -16,7 +16,7 @@ from llmqd.lane.search import Search
 
 if TYPE_CHECKING:
     from llmqd.config.limits import Dimension as Setting
-    from llmqd.providers.limit_headers import Dimension, Observed
+    from llmqd.providers.limit_values import Dimension, Observed
     from llmqd.providers.refusals import Verdict
 
 _SETTINGS: Mapping[tuple[Dimension, float], Setting] = {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llmqd.config.limits import Dimension as Setting
     from llmqd.config.limits import Limits
     from llmqd.lane.spacing import Patience
-    from llmqd.providers.limit_headers import Dimension, Observed
+    from llmqd.providers.limit_values import Dimension, Observed
     from llmqd.providers.refusals import Verdict
     from llmqd.usage import LaneUsage, Sample, Usage
 

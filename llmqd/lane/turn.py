@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from llmqd.lane.lane import Lane
     from llmqd.lane.queue import Ticket
     from llmqd.lane.standing import Standing
-    from llmqd.providers.limit_headers import Observed
+    from llmqd.providers.limit_values import Observed
     from llmqd.providers.refusals import Verdict
     from llmqd.usage import Usage
 

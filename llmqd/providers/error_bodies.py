@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from llmqd.providers.facts import Message, member, members, text
-from llmqd.providers.limit_headers import DAY, HOUR, MINUTE, MONTH, SECOND, Dimension, duration, number, resets_in
+from llmqd.providers.limit_values import DAY, HOUR, MINUTE, MONTH, SECOND, Dimension, duration, number, resets_in
 
 _LONGEST_REASON = 300
 

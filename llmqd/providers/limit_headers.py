@@ -10,58 +10,41 @@ Formats are told apart by name; where the same name means different things the p
 - Anthropic (API "Rate limits"): `anthropic-ratelimit-*`, RFC 3339 times, remaining tokens rounded to thousands;
   `-tokens-*` repeats whichever token limit is the most restrictive. The pools of priority and fast mode are apart from
   the standard limits and left out. Subscriptions report shares of a plan (`-unified-*`) with times in epoch seconds.
-- Mistral `-req-minute`, Cerebras `-requests-day` and `-tokens-minute`, Fireworks `-tokens-prompt`, Together (bare
-  names, per second), OpenRouter (bare names, epoch milliseconds).
+- Mistral `-req-minute`, Kong `-minute` alone, Cerebras `-requests-day` and `-tokens-minute`, Fireworks
+  `-tokens-prompt`, Together (bare names, per second).
+- The fields of the IETF's drafts and all other bare names: `llmqd.providers.limit_fields`.
 
 Nothing here raises: a value that cannot be understood is as good as missing.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Literal
 
-Dimension = Literal["requests", "tokens", "input_tokens", "output_tokens", "concurrency", "plan"]
-"""What is limited. `plan` is the share of a subscription that may be used: limit 1, remaining 0 to 1."""
-
-SECOND, MINUTE, HOUR, DAY, MONTH = 1.0, 60.0, 3600.0, 86_400.0, 30 * 86_400.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
-    """One limit as an answer's headers state it.
-
-    `limit` per `window` seconds; `remaining` of it when the answer was sent, None when not said; `resets_in` seconds
-    until it is whole again. `continuous`: it refills all the time (True) or at once when the window ends (False).
-    `header` is where the limit stood.
-    """
-
-    dimension: Dimension
-    window: float
-    limit: float
-    remaining: float | None = None
-    resets_in: float | None = None
-    continuous: bool = True
-    header: str = ""
-
-
-_LONGEST = 366 * DAY
-_NUMBER = re.compile(r"\d{1,18}(?:\.\d{1,18})?", re.ASCII)
-_DURATION = re.compile(
-    r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m(?!s))?(?:(\d{1,9}(?:\.\d{1,12})?)s)?(?:(\d{1,9}(?:\.\d{1,12})?)ms)?",
-    re.ASCII,
+from llmqd.providers.limit_fields import read_fields
+from llmqd.providers.limit_values import (
+    DAY,
+    HOUR,
+    LONGEST,
+    MINUTE,
+    MONTH,
+    SECOND,
+    Dimension,
+    Observed,
+    duration,
+    http_date,
+    limit_of,
+    number,
+    resets_in,
+    server_time,
+    shortest,
 )
-_UNITS = (DAY, HOUR, MINUTE, SECOND, 0.001)
-_EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e12
 
-_SUFFIXED = re.compile(r"x-ratelimit-limit-(.+?)(?:-(second|minute|hour|day|month))?", re.ASCII)
+_SUFFIXED = re.compile(r"x-ratelimit-limit(?:-(.+?))??(?:-(second|minute|hour|day|month))?", re.ASCII)
 _WINDOWS = {"second": SECOND, "minute": MINUTE, "hour": HOUR, "day": DAY, "month": MONTH}
-_NAMES: Mapping[str, Dimension] = {
+_NAMES: Mapping[str | None, Dimension] = {
+    None: "requests",
     "requests": "requests",
     "req": "requests",
     "tokens": "tokens",
@@ -101,7 +84,7 @@ def read_limits(headers: Mapping[str, str], preset: str, wall: float) -> tuple[O
         return ()
     here = server_time(lowered(headers), wall)
     found = [*_suffixed(named, preset, here), *_anthropic(named, here), *_plan(named, here)]
-    found += [*_bare(named, preset, here), *_by_size(named, here)]
+    found += [*_by_size(named, here), *(_together(named) if preset == "together" else read_fields(named, here))]
     return tuple(found)
 
 
@@ -121,72 +104,20 @@ def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
     """Seconds of `retry-after-ms`, else of `Retry-After`: seconds, a date (RFC 9110), here also any form of a reset."""
     named = lowered(headers)
     milliseconds = number(named.get("retry-after-ms"))
-    if milliseconds is not None and milliseconds / 1000 <= _LONGEST:
+    if milliseconds is not None and milliseconds / 1000 <= LONGEST:
         return milliseconds / 1000
     value = named.get("retry-after")
     if value is None:
         return None
     here = server_time(named, wall)
-    if (seconds := resets_in(value, here)) is None and (moment := _http_date(value)) is not None:
+    if (seconds := resets_in(value, here)) is None and (moment := http_date(value)) is not None:
         seconds = max(moment - here, 0.0)
-    return seconds if seconds is not None and seconds <= _LONGEST else None
+    return seconds if seconds is not None and seconds <= LONGEST else None
 
 
 def in_plan(headers: Mapping[str, str]) -> bool:
     """False where Mistral says, with a limit of 0, that the key's plan does not include this model."""
     return number(lowered(headers).get("x-ratelimit-limit-req-minute")) != 0
-
-
-def number(text: str | None) -> float | None:
-    """A plain number that is not negative; None for anything else."""
-    if text is None or not _NUMBER.fullmatch(text.strip()):
-        return None
-    return float(text)
-
-
-def duration(text: str | None) -> float | None:
-    """Seconds of a Go duration (`6m0s`, `20ms`, `2s81ms`) or of a plain number; None for anything else."""
-    if text is None:
-        return None
-    if (plain := number(text)) is not None:
-        return plain
-    found = _DURATION.fullmatch(text.strip())
-    if found is None or not any(found.groups()):
-        return None
-    return sum(float(part) * unit for part, unit in zip(found.groups(), _UNITS, strict=True) if part)
-
-
-def moment_of(text: str | None) -> float | None:
-    """Unix seconds of an RFC 3339 time; None for anything else."""
-    if text is None or "-" not in text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text.strip())
-        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-
-def resets_in(text: str | None, here: float) -> float | None:
-    """Seconds until the moment that a reset header names, in any of the formats: duration, RFC 3339, epoch."""
-    seconds = duration(text)
-    if seconds is None:
-        moment = moment_of(text)
-        seconds = None if moment is None else moment - here
-    elif seconds >= _EPOCH_MILLISECONDS:
-        seconds = seconds / 1000 - here
-    elif seconds >= _EPOCH_SECONDS:
-        seconds -= here
-    if seconds is None or seconds > _LONGEST:
-        return None
-    return max(seconds, 0.0)
-
-
-def server_time(headers: Mapping[str, str], wall: float) -> float:
-    """The answer's own `Date` in Unix seconds, `wall` when it has none. Names in `headers` are in lower case."""
-    value = headers.get("date")
-    moment = None if value is None else _http_date(value)
-    return wall if moment is None else moment
 
 
 def _is_share(seen: Observed) -> bool:
@@ -199,25 +130,12 @@ def lowered(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _http_date(text: str) -> float | None:
-    try:
-        moment = parsedate_to_datetime(text)
-        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-
-
-def _limit(headers: Mapping[str, str], name: str) -> float | None:
-    value = number(headers.get(name))
-    return value if value and math.isfinite(value) else None
-
-
 def _suffixed(headers: Mapping[str, str], preset: str, here: float) -> Iterator[Observed]:
     for name in headers:
         found = _SUFFIXED.fullmatch(name)
-        if found is None or (dimension := _NAMES.get(found[1])) is None:
+        if found is None or found[0] == _BARE or (dimension := _NAMES.get(found[1])) is None:
             continue
-        limit = _limit(headers, name)
+        limit = limit_of(headers, name)
         if limit is None:
             continue
         tail = name.removeprefix("x-ratelimit-limit-")
@@ -247,19 +165,14 @@ def _window(preset: str, dimension: Dimension, limit: float, remaining: float | 
     is_bucket_of_day = used > 0 and 0.5 * DAY <= reset * limit / used <= 1.05 * DAY
     if is_bucket_of_day and (preset == "openai" or reset > 1.05 * MINUTE):
         return DAY
-    return _shortest(reset)
-
-
-def _shortest(reset: float) -> float:
-    """The shortest usual window that can have so many seconds left."""
-    return next((window for window in (MINUTE, HOUR) if reset <= 1.05 * window), DAY)
+    return shortest(reset)
 
 
 def _anthropic(headers: Mapping[str, str], here: float) -> Iterator[Observed]:
     limits: set[float] = set()
     for name, dimension in _ANTHROPIC.items():
         header = f"anthropic-ratelimit-{name}-limit"
-        limit = _limit(headers, header)
+        limit = limit_of(headers, header)
         if limit is None or (dimension == "tokens" and limit in limits):
             continue  # the most restrictive token limit, said once already under its own name
         remaining = number(headers.get(f"anthropic-ratelimit-{name}-remaining"))
@@ -303,29 +216,10 @@ def _plan(headers: Mapping[str, str], here: float) -> Iterator[Observed]:
             )
 
 
-def _bare(headers: Mapping[str, str], preset: str, here: float) -> Iterator[Observed]:
-    if preset == "together":
-        yield from _together(headers)
-        return
-    limit = _limit(headers, _BARE)
-    reset = resets_in(headers.get("x-ratelimit-reset"), here)
-    if limit is None or reset is None:
-        return  # bare names say nothing about their window; the reset alone does
-    yield Observed(
-        dimension="requests",
-        window=_shortest(reset),
-        limit=limit,
-        remaining=number(headers.get("x-ratelimit-remaining")),
-        resets_in=reset,
-        continuous=False,
-        header=_BARE,
-    )
-
-
 def _together(headers: Mapping[str, str]) -> Iterator[Observed]:
     names: tuple[tuple[str, Dimension], ...] = (("x-ratelimit", "requests"), ("x-tokenlimit", "tokens"))
     for name, dimension in names:
-        limit = _limit(headers, f"{name}-limit")
+        limit = limit_of(headers, f"{name}-limit")
         if limit is not None:
             yield Observed(
                 dimension=dimension,
@@ -341,7 +235,7 @@ def _by_size(headers: Mapping[str, str], here: float) -> Iterator[Observed]:
     """Mistral's older names for tokens a minute and a month."""
     for name in ("minute", "month"):
         header = f"x-ratelimitbysize-limit-{name}"
-        limit = _limit(headers, header)
+        limit = limit_of(headers, header)
         if limit is not None:
             yield Observed(
                 dimension="tokens",

@@ -15,7 +15,8 @@ from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from llmqd.providers.error_bodies import ErrorBody, parse
-from llmqd.providers.limit_headers import DAY, MINUTE, Dimension, in_plan, lowered, read_limits, retry_after, wait_of
+from llmqd.providers.limit_headers import in_plan, lowered, read_limits, retry_after, wait_of
+from llmqd.providers.limit_values import DAY, MINUTE, Dimension
 
 Kind = Literal["wait", "permanent", "slower", "retry", "pass"]
 

@@ -25,7 +25,7 @@ from llmqd.events.kinds import Event
 from llmqd.lane.estimate import BodySize
 from llmqd.lane.throttle import Demand, Throttle
 from llmqd.lane.turn import Turn
-from llmqd.providers.limit_headers import Observed
+from llmqd.providers.limit_values import Observed
 from llmqd.providers.refusals import Verdict
 from llmqd.usage import Usage
 from tests.calls import a_call

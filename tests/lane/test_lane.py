@@ -19,7 +19,7 @@ from llmqd.events.kinds import Event
 from llmqd.lane.lane import Lane
 from llmqd.lane.throttle import Throttle
 from llmqd.lane.turn import Turn
-from llmqd.providers.limit_headers import Observed
+from llmqd.providers.limit_values import Observed
 from tests.calls import a_call
 from tests.clock import run_virtual
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmqd.lane.learn import Learned, Learner
-from llmqd.providers.limit_headers import Dimension, Observed
+from llmqd.providers.limit_values import Dimension, Observed
 from llmqd.providers.refusals import Kind, Verdict
 
 HEADER = Observed(dimension="requests", window=60, limit=600, header="x-ratelimit-limit-requests")

@@ -7,7 +7,7 @@ import pytest
 from llmqd.config.limits import Limits, ModelGroup
 from llmqd.lane.estimate import BodySize
 from llmqd.lane.throttle import Demand, Grant, Throttle
-from llmqd.providers.limit_headers import Observed
+from llmqd.providers.limit_values import Observed
 from llmqd.providers.refusals import Verdict
 from llmqd.usage import Usage
 

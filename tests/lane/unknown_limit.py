@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from llmqd.config.limits import Limits
 from llmqd.lane.estimate import BodySize
 from llmqd.lane.throttle import Demand, Grant, Throttle
-from llmqd.providers.limit_headers import Observed
+from llmqd.providers.limit_values import Observed
 from llmqd.providers.refusals import Verdict
 from tests.fake_upstream import FixedWindow, SlidingWindow, TokenBucket, quantised
 from tests.lane.refusals import Refusals, print_table

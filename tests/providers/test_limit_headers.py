@@ -8,17 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmqd.providers.limit_headers import (
-    Observed,
-    duration,
-    in_plan,
-    moment_of,
-    number,
-    read_limits,
-    resets_in,
-    retry_after,
-    wait_of,
-)
+from llmqd.providers.limit_headers import in_plan, read_limits, retry_after, wait_of
+from llmqd.providers.limit_values import Observed, duration, moment_of, number, resets_in
 from llmqd.providers.presets import PRESETS
 
 WALL = 1_795_000_000.0
