@@ -60,7 +60,7 @@ def read_controls(headers: Mapping[str, str], *, default_priority: int) -> Contr
         agent=_name("X-LLMQD-Agent", headers.get("X-LLMQD-Agent")),
         user=_name("X-LLMQD-User", headers.get("X-LLMQD-User")),
         conversation=_name("X-LLMQD-Conversation", headers.get("X-LLMQD-Conversation")),
-        tags=parse_tags(headers.get("X-LLMQD-Tags", "")),
+        tags=parse_tags(",".join(value for name, value in ours if name.lower() == "x-llmqd-tags")),
         store=_store(headers.get("X-LLMQD-Store")),
     )
 
@@ -123,7 +123,7 @@ def _deadline(value: str | None) -> float | None:
     if value is None:
         return None
     try:
-        seconds = float(value)
+        seconds = float(value) if value.isascii() and "_" not in value else math.nan
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:

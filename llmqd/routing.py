@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 UNIFIED = frozenset({"v1", "v1beta", "v1alpha"})
 """First path segments of calls that name no upstream."""
-_SESSION = re.compile(r"^(/v1)?/session(?:/([^/]+)|_([^/]+))(/.*)?$")
+_SESSION = re.compile(r"^(/v1)?/session(?:/([^/]+|(?=/))|_([^/]+))(/.*)?$")
 _EMPTY_SESSION = re.compile(r"^(/v1)?/session/*$")
 
 
@@ -37,14 +37,16 @@ class Target:
 def split_session(path: str) -> tuple[str | None, str]:
     """Takes a session out of a path: `/v1/session/{id}/tail` gives (id, `/v1/tail`).
 
-    Also `/session/{id}/tail` and `/v1/session_{id}/tail`. The id is percent-decoded, the tail stays raw. A path
-    without a session comes back unchanged; a session without a tail gives the bare prefix with a slash.
+    Also `/session/{id}/tail` and `/v1/session_{id}/tail`. The id is percent-decoded (bytes that are not UTF-8 become
+    surrogates), the tail stays raw. A path without a session comes back unchanged; a session without a tail gives the
+    bare prefix with a slash.
     """
     found = _SESSION.match(path)
     if not found:
         return None, path
     prefix, by_slash, by_underscore, tail = found.groups()
-    return unquote(by_slash or by_underscore), (prefix or "") + (tail or "/")
+    session = unquote(by_slash if by_underscore is None else by_underscore, errors="surrogateescape")
+    return session, (prefix or "") + (tail or "/")
 
 
 def parse_target(raw_path: str, upstreams: frozenset[str]) -> Target:

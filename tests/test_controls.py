@@ -54,6 +54,8 @@ def test_everything_asked() -> None:
         ("Deadline", "-1"),
         ("Deadline", "nan"),
         ("Deadline", "inf"),
+        ("Deadline", "1_000"),
+        ("Deadline", "٣"),
         ("No_Queue", "maybe"),
         ("Store", "everything"),
         ("Agent", "x" * 257),
@@ -77,6 +79,11 @@ def test_a_bad_value_names_its_header(name: str, value: str) -> None:
 )
 def test_tags(value: str, tags: tuple[str, ...]) -> None:
     assert parse_tags(value) == tags
+
+
+def test_tags_in_several_headers_are_one_list() -> None:
+    headers = CIMultiDict([("X-LLMQD-Tags", "a,b"), ("x-other", "x"), ("x-llmqd-tags", "c")])
+    assert read_controls(headers, default_priority=5).tags == ("a", "b", "c")
 
 
 def patient(beats_after: float | None = None, /, **headers: str) -> float | None:

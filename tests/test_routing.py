@@ -70,6 +70,8 @@ def test_session_is_taken_out_of_the_path(path: str, forwarded: str) -> None:
         ("/openai//v1//x/", Target("//v1//x/", "openai")),
         ("/v1/files/a%2Fb%20c", Target("/v1/files/a%2Fb%20c")),
         ("/v1/session/a%2Fb/files/c%2Fd", Target("/v1/files/c%2Fd", None, "a/b")),
+        ("/v1/session//chat/completions", Target("/v1/chat/completions", None, "")),
+        ("/v1/session/%ff/chat/completions", Target("/v1/chat/completions", None, "\udcff")),
     ],
 )
 def test_targets(path: str, target: Target) -> None:

@@ -58,7 +58,7 @@ def test_body_fields(body: Mapping[str, Any], expected: str | None) -> None:
     assert session(body=body).id == expected
 
 
-@pytest.mark.parametrize("bad", ["", "x" * 65, "a\nb", "\x00"])
+@pytest.mark.parametrize("bad", ["", "x" * 65, "a\nb", "\x00", "\udcff"])
 def test_an_unusable_id_given_to_llmqd_is_an_error_a_foreign_one_is_passed_over(bad: str) -> None:
     with pytest.raises(BadHeader, match="1 to 64 characters"):
         session(bad)

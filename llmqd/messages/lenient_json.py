@@ -17,6 +17,17 @@ _LONGEST_ESCAPE = 6
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("?)|[{}\[\],]', re.DOTALL)
 
 
+_ESCAPES = re.compile(
+    rb"((?:\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|\\(?!ud[89a-f]).)+)|\\ud[89a-f][0-9a-f]{2}",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def whole_characters(data: bytes) -> bytes:
+    """JSON in which each escape that is half a surrogate pair, without the other, is the replacement character."""
+    return _ESCAPES.sub(lambda found: found[1] or rb"\ufffd", data)
+
+
 def loads(data: bytes) -> Any:
     """A JSON value; None where it is none. Lone halves of surrogate pairs and broken characters are let pass: the other
     half may come with the next event."""

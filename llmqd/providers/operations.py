@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from llmqd.call import Dialect
 
@@ -63,8 +63,9 @@ _PATTERNS = tuple((re.compile(pattern), name, dialect, queued) for pattern, name
 _BATCHES = re.compile(r"/batches/?$|:batchGenerateContent$|:asyncBatchEmbedContent$")
 
 _MODEL_IN_PATH = re.compile(
-    r"/(?:models|tunedModels)/([^/:]+):[A-Za-z]+$|/deployments/([^/]+)/|/model/([^/]+)/[a-z-]+$"
+    r"/(?:models|tunedModels)/([^/:]+?)(?::|%3[Aa])[A-Za-z]+$|/deployments/([^/]+)/|/model/([^/]+)/[a-z-]+$"
 )
+_COLON = re.compile("%3a", re.IGNORECASE)
 
 
 def with_model(path: str, model: str) -> str:
@@ -86,7 +87,8 @@ def operation_of(method: str, path: str, *, upgrade: bool = False) -> Operation:
     """
     waits = upgrade or method not in _UNQUEUED_METHODS
     found = _MODEL_IN_PATH.search(path)
-    model = next((part for part in found.groups() if part), None) if found else None
+    model = next((unquote(part) for part in found.groups() if part), None) if found else None
+    path = _COLON.sub(":", path)  # what builds URLs may escape it, and Google takes it as it is meant
     for pattern, name, dialect, queued in _PATTERNS:
         if pattern.search(path):
             if dialect is None and _GEMINI_PREFIX.match(path):

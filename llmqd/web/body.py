@@ -18,13 +18,18 @@ from aiohttp import StreamReader, web
 
 from llmqd.errors import BodyTooLarge, CallRefused, QueueFull, RequestTimeout
 from llmqd.lane.estimate import BodySize, measure
+from llmqd.messages.lenient_json import loads, whole_characters
 from llmqd.tap.decoding import decode_all
 from llmqd.web.form import boundary_of, field_values
 from llmqd.web.splice import Splice, pieces
 
 _PIECE = 256 * 1024
+_MAY_BE_JSON = ("application/json", "", "text/plain", "application/x-www-form-urlencoded")
+"""What JSON is called; the last by `curl -d`, as Ollama's documentation has it."""
 _MAX_FIELD = 256
 """Bytes of a form field's value that are looked at."""
+MAX_MENDED = 4 * 1024 * 1024
+"""Size up to which a JSON body is looked into that has halves of surrogate pairs."""
 MAX_READABLE = 128 * 1024 * 1024
 """Decoded size up to which a compressed JSON body is looked into; providers take far less."""
 
@@ -264,7 +269,7 @@ def read_facts(body: Body, content_type: str, content_encoding: str) -> Facts:
             boundary = boundary_of(content_type)
             stream = _form_field(data, boundary, b"stream")
             return Facts(_form_field(data, boundary, b"model"), None if stream is None else stream == "true")
-        if media in ("application/json", "", "text/plain") or media.endswith("+json"):
+        if media in _MAY_BE_JSON or media.endswith("+json"):
             return _json_facts(data, content_encoding)
     return NO_FACTS
 
@@ -275,13 +280,7 @@ def _json_facts(data: bytes | mmap.mmap, content_encoding: str) -> Facts:
         if decoded is None:
             return NO_FACTS
         data = decoded
-    view = memoryview(data)
-    try:
-        fields = orjson.loads(view)
-    except orjson.JSONDecodeError:
-        return NO_FACTS
-    finally:
-        view.release()
+    fields = _parsed(data)
     if not isinstance(fields, dict):
         return NO_FACTS
     model, stream = fields.get("model"), fields.get("stream")
@@ -294,6 +293,19 @@ def _json_facts(data: bytes | mmap.mmap, content_encoding: str) -> Facts:
         max(_count(fields.get("n")) or 1, 1),
         fields,
     )
+
+
+def _parsed(data: bytes | mmap.mmap) -> Any:
+    """The JSON value; None where it is none. Halves of surrogate pairs, as in text cut by JavaScript, are replaced."""
+    view = memoryview(data)
+    try:
+        return orjson.loads(view)
+    except orjson.JSONDecodeError as error:
+        if "surrogate" not in str(error) or len(data) > MAX_MENDED:
+            return None
+    finally:
+        view.release()
+    return loads(whole_characters(bytes(data)))
 
 
 def _max_tokens(fields: Mapping[str, Any]) -> int | None:

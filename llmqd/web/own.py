@@ -98,7 +98,10 @@ class Own:
         """API information; a browser is sent to the dashboard."""
         if "text/html" in request.headers.get("Accept", ""):
             raise web.HTTPFound("/dashboard")
-        links = ("/health", "/metrics", "/config", "/providers", "/sessions/status", "/queue", "/dashboard")
+        links = (
+            "/health", "/metrics", "/config", "/providers", "/sessions/status", "/queue", "/events", "/dashboard",
+            "/api/v1/sessions", "/api/v1/requests", "/api/v1/analytics/overview", "/docs", "/openapi.json",
+        )  # fmt: skip
         return json_response({"name": "llmqd", "version": __version__, "links": {link[1:]: link for link in links}})
 
     async def wrong_method(self, request: web.Request) -> web.StreamResponse:

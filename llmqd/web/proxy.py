@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from llmqd.web.door import Door
 
 _MAX_RETRY_COUNT = 99
-_AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_BEFORE_PATH = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)?/*(?=/)|^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 
 class Proxy:
@@ -92,14 +92,14 @@ class Proxy:
 
     async def expect(self, request: web.Request) -> web.StreamResponse | None:
         """Answers `Expect: 100-continue`: a body that would be refused anyway is not asked for."""
-        if request.headers.get("Expect", "").lower() != "100-continue":
-            raise web.HTTPExpectationFailed(text="only 100-continue can be expected")
         if request.version < HttpVersion11:
             return None  # such a client knows no interim answers (RFC 9110 §10.1.1)
         path = path_of(request)
         try:
             self._door.caller(request)
             self._target(path)
+            if request.headers.get("Expect", "").lower() != "100-continue":
+                raise BadHeader(f"Expect: {request.headers['Expect']!r}: only 100-continue can be expected")
             read_controls(request.headers, default_priority=0)
             check_length(request, self._in_force.config.server.max_body)
         except CallRefused as error:
@@ -255,8 +255,9 @@ class Proxy:
 
 
 def path_of(request: web.BaseRequest) -> str:
-    """The raw path, without the query. A target in absolute form counts as its path (RFC 9112 §3.2.2)."""
-    return _AUTHORITY.sub("", request.raw_path).partition("?")[0] or "/"
+    """The raw path, without the query. A target in absolute form counts as its path (RFC 9112 §3.2.2), several slashes
+    at its beginning as one: a base URL with a slash at its end."""
+    return _BEFORE_PATH.sub("", request.raw_path).partition("?")[0] or "/"
 
 
 def is_handshake(request: web.BaseRequest) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmqd.messages.lenient_json import loads, mended, sound
+from llmqd.messages.lenient_json import loads, mended, sound, whole_characters
 from tests.tap.test_reader import ANY_JSON
 
 
@@ -30,6 +32,14 @@ def test_broken_characters_and_lone_surrogates_are_let_pass() -> None:
 def test_halves_that_met_are_joined_and_lone_ones_replaced() -> None:
     assert sound("a\ud83d\ude00b\ud83d") == "a\U0001f600b\ufffd"
     assert sound("plain") == "plain"
+
+
+_PIECES = ["\\ud83d", "\\uDE00", "\\\\", "\\n", "\\\\ud800", '\\"', "\\u0041", "u", "d83d", "x"]
+
+
+@given(st.lists(st.sampled_from(_PIECES)).map(lambda parts: '"' + "".join(parts) + '"'))
+def test_what_has_lone_halves_can_be_parsed_once_they_are_replaced(text: str) -> None:
+    assert orjson.loads(whole_characters(text.encode())) == sound(json.loads(text))
 
 
 @given(

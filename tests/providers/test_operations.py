@@ -25,7 +25,10 @@ from llmqd.providers.operations import Operation, operation_of, with_model
         ("/v1/models/gemini-x:generateContent", "generate_content", "gemini", "gemini-x"),
         ("/v1beta/models/e:embedContent", "embed_content", "gemini", "e"),
         ("/api/chat", "chat", "ollama", None),
-        ("/model/anthropic.claude%3A0/converse", "other", None, "anthropic.claude%3A0"),
+        ("/v1beta/models/gemini-x%3AgenerateContent", "generate_content", "gemini", "gemini-x"),
+        ("/v1beta/models/gemini-x%3astreamGenerateContent", "generate_content", "gemini", "gemini-x"),
+        ("/model/anthropic.claude%3A0/converse", "other", None, "anthropic.claude:0"),
+        ("/openai/deployments/my%20gpt%2F4/chat/completions", "chat", "openai", "my gpt/4"),
         ("/v1/threads", "other", None, None),
     ],
 )
@@ -72,6 +75,7 @@ def test_gemini_paths_speak_gemini_except_below_openai() -> None:
     ("path", "model", "expected"),
     [
         ("/v1beta/models/m:generateContent", "n-2.5", "/v1beta/models/n-2.5:generateContent"),
+        ("/v1beta/models/m%3AgenerateContent", "n", "/v1beta/models/n%3AgenerateContent"),
         ("/v1beta/tunedModels/m:streamGenerateContent", "n", "/v1beta/tunedModels/n:streamGenerateContent"),
         ("/openai/deployments/m/chat/completions", "my deploy", "/openai/deployments/my%20deploy/chat/completions"),
         ("/model/anthropic.m%3A0/converse", "b:1/x", "/model/b%3A1%2Fx/converse"),

@@ -11,7 +11,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmqd.web.body import NO_FACTS, Body, Facts, read_facts
+from llmqd.web.body import MAX_MENDED, NO_FACTS, Body, Facts, read_facts
 
 CHAT = b'{"messages":[],"stream":true,"model":"m","metadata":{"user_id":"u"},"prompt_cache_key":"k"}'
 
@@ -73,9 +73,28 @@ def test_the_longest_answer_is_read_in_every_dialect(body: bytes, longest: int |
     assert (found.max_tokens, found.choices) == (longest, choices)
 
 
-@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "APPLICATION/JSON", "", "text/plain"])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json; charset=utf-8",
+        "APPLICATION/JSON",
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+    ],
+)
 def test_json_is_recognised_as_sdks_and_curl_send_it(content_type: str) -> None:
     assert facts(CHAT, content_type).model == "m"
+
+
+def test_a_body_with_half_a_character_says_what_it_says() -> None:
+    found = facts(rb'{"messages":[{"role":"user","content":"cut \ud83d"}],"model":"m"}')
+    assert found.model == "m"
+    assert found.json is not None
+    assert found.json["messages"][0]["content"] == "cut \ufffd"
+    cut = rb'{"model":"m","text":"\ud83d"}'
+    assert facts(cut[:-1] + b" " * MAX_MENDED + b"}") == NO_FACTS
+    assert facts(cut[:-1]) == NO_FACTS
 
 
 def test_compressed_json_is_read_from_a_copy() -> None:

@@ -54,6 +54,8 @@ async def test_every_method_passes(daemon: DaemonUnderTest, upstream: FakeUpstre
         ("/openai/v1/%7Euser/~user/[x]", "/v1/%7Euser/~user/[x]"),
         ("/v1/session/s/files/a%2fb?x=%2F", "/v1/files/a%2fb?x=%2F"),
         ("/v1/v1/embeddings", "/v1/embeddings"),
+        ("//v1/embeddings", "/v1/embeddings"),
+        ("//openai/v1//x", "/v1//x"),
     ],
 )
 async def test_paths_and_queries_stay_as_they_are(

@@ -155,7 +155,11 @@ async def test_a_transfer_coding_that_nobody_undoes_is_refused(daemon: DaemonUnd
 
 @pytest.mark.parametrize(
     ("path", "more", "status"),
-    [("/nowhere/x", "", 404), ("/v1/session/s/", "", 400), (CHAT, "X-LLMQD-Priority: urgent\r\n", 400)],
+    [
+        ("/nowhere/x", "", 404),
+        ("/v1/session/s/", "", 400),
+        (CHAT, "X-LLMQD-Priority: urgent\r\n", 400),
+    ],
 )
 async def test_a_body_is_not_asked_for_when_the_call_is_refused_anyway(
     daemon: DaemonUnderTest, path: str, more: str, status: int
@@ -164,6 +168,23 @@ async def test_a_body_is_not_asked_for_when_the_call_is_refused_anyway(
         daemon, f"POST {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n{more}Content-Length: 5\r\n\r\n"
     )
     assert response.status == status
+
+
+async def test_what_else_is_expected_is_refused_in_the_dialect_of_the_route(daemon: DaemonUnderTest) -> None:
+    head = "POST /v1/messages HTTP/1.1\r\nHost: x\r\nExpect: 200-ok\r\nContent-Length: 5\r\n\r\n"
+    response = await exchange(daemon, head)
+    assert response.status == 400
+    assert orjson.loads(response.body)["type"] == "error"
+    assert b"only 100-continue" in response.body
+
+
+async def test_an_empty_session_in_the_url_is_refused_and_not_forwarded(
+    daemon: DaemonUnderTest, upstream: FakeUpstream
+) -> None:
+    for path in ("/v1/session//chat/completions", "/openai/session//v1/chat/completions", "/v1/session/%ff/models"):
+        response = await call(daemon.port, "POST", path, BODY)
+        assert (response.status, code_of(response)) == (400, "bad_header")
+    assert not upstream.heads
 
 
 async def test_a_client_of_http_1_0_is_sent_no_interim_answer(daemon: DaemonUnderTest) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 import orjson
@@ -64,8 +64,21 @@ def _named(text: str, into: type[msgspec.Struct]) -> BadField:
         known = ", ".join(field.encode_name for field in msgspec.structs.fields(into)) or "none"
         return bad(_shown(found["field"]), f"unknown; there are: {known}")
     if found := _AT.match(text):
-        return bad(found["field"], found["why"])
+        return bad(found["field"], found["why"] + _choices(into, found["field"]))
     return BadField(text)
+
+
+def _choices(into: type[msgspec.Struct], name: str) -> str:
+    """What a field may be, where these are a few words."""
+    types = [field.type for field in msgspec.structs.fields(into) if field.encode_name == name]
+    words = [word for kind in types for word in _words(kind)]
+    return "; there are: " + ", ".join(words) if words else ""
+
+
+def _words(kind: Any) -> tuple[str, ...]:
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return tuple(word for part in get_args(kind) for word in _words(part))
 
 
 def _shown(name: str) -> str:

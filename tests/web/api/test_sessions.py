@@ -128,6 +128,12 @@ async def test_a_bad_field_is_named(tmp_path: Path, path: str, body: object, par
         assert error["param"] == param or "missing" in error["message"]
 
 
+async def test_where_a_field_is_one_of_a_few_words_all_are_named(tmp_path: Path) -> None:
+    async with asking(tmp_path) as asked:
+        error = await asked.refused("/sessions?status=odd")
+        assert "there are: running, done, cut, failed" in error["message"]
+
+
 @pytest.mark.parametrize("body", [b"{", b"[]", b"7", b'"x"'])
 async def test_a_body_that_is_no_object_is_refused(tmp_path: Path, body: bytes) -> None:
     async with asking(tmp_path) as asked:
