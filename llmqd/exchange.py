@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from llmqd.wire import Body, Wire
+
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.http_parser import RawResponseMessage
@@ -34,10 +36,10 @@ class Silence:
         self._connection = connection
         self._limit = limit
         self._since: float | None = self._loop.time()
-        self._stream: StreamReader | None = None
+        self._stream: Body | StreamReader | None = None
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(limit, self._look) if limit else None
 
-    def watch(self, stream: StreamReader) -> None:
+    def watch(self, stream: Body | StreamReader) -> None:
         """The head has come; its body may be waited for next."""
         self._stream, self._since = stream, None
 
@@ -74,7 +76,7 @@ class Content:
 
     __slots__ = ("_silence", "_stream", "at_eof", "read_nowait")
 
-    def __init__(self, stream: StreamReader, silence: Silence) -> None:
+    def __init__(self, stream: Body | StreamReader, silence: Silence) -> None:
         self._stream = stream
         self._silence = silence
         self.at_eof = stream.at_eof
@@ -99,7 +101,7 @@ class Exchange:
     def __init__(
         self,
         message: RawResponseMessage,
-        stream: StreamReader,
+        stream: Body | StreamReader,
         silence: Silence,
         connection: Connection,
         origin: Origin,
@@ -170,13 +172,8 @@ async def exchange(
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None:
             raise aiohttp.ServerDisconnectedError
-        protocol.set_response_params(
-            skip_payload=method == "HEAD",
-            read_until_eof=True,
-            auto_decompress=False,
-            max_line_size=max_header,
-            max_field_size=max_header,
-        )
+        assert isinstance(protocol, Wire)
+        protocol.begin(bodyless=method == "HEAD", max_header=max_header)
         transport.write(head if not body else head + body)
         left()
         watch = Silence(connection, silence)

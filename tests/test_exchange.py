@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 
 from llmqd.exchange import Exchange, exchange, request_head
 from llmqd.pool import Origin, Pool
+from llmqd.wire import WireConnector
 from tests.fake_upstream import Answer, FakeUpstream, json_answer, rechunked
 
 ANY_TIME = aiohttp.ClientTimeout(total=None)
@@ -21,7 +22,7 @@ ANY_TIME = aiohttp.ClientTimeout(total=None)
 
 @pytest.fixture
 async def pool() -> AsyncIterator[Pool]:
-    async with aiohttp.TCPConnector(limit=0) as connector:
+    async with WireConnector(limit=0) as connector:
         pool = Pool(connector, most=lambda: 100)
         yield pool
         pool.close()

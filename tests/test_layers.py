@@ -139,6 +139,7 @@ LAYERS = (
     ("providers.operations", "providers.openai", "providers.anthropic", "providers.gemini", "providers.ollama"),
     ("exchange",),
     ("pool", "wire"),
+    ("chunked",),
     ("config.*",),
     ("config",),
     ("providers.*",),
