@@ -13,7 +13,7 @@ from llmqd.errors import InvalidKey, NotAllowed
 from llmqd.lane.turn import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from llmqd.auth.callers import Caller
     from llmqd.auth.key import ClientKey
@@ -172,7 +172,7 @@ def budgets_of(keys: Iterable[ClientKey]) -> dict[str, tuple[Budget, ...]]:
     return {key.name: key.allowances for key in keys if key.budgets}
 
 
-def allowed_hops(hops: list[Hop], caller: Caller, model: str | None, *, asks_model: bool) -> list[Hop]:
+def allowed_hops(hops: Sequence[Hop], caller: Caller, model: str | None, *, asks_model: bool) -> Sequence[Hop]:
     """Those places to which this caller may send a call to this model. Raises NotAllowed where there are none.
 
     `asks_model`: what is sent can make a model work, so that a key for some models must name one of them.

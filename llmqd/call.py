@@ -42,9 +42,14 @@ def _by_chance() -> Iterator[str]:
         yield from [many[begin : begin + _RANDOM] for begin in range(0, len(many), _RANDOM)]
 
 
+_THIS_SECOND = tuple(first + second for first in _CROCKFORD for second in _CROCKFORD)
+"""The last two characters of a time, which change while those before them stay for 1,024 ms."""
+
+
 @lru_cache(maxsize=4)
-def _time(milliseconds: int) -> str:
-    return "".join([_CROCKFORD[(milliseconds >> shift) & 31] for shift in range(5 * (_TIME - 1), -1, -5)])
+def _seconds(milliseconds: int) -> str:
+    """All but the last two characters of a time, given without the ten bits that these stand for."""
+    return "".join([_CROCKFORD[(milliseconds >> shift) & 31] for shift in range(5 * (_TIME - 3), -1, -5)])
 
 
 _CHANCE = _by_chance()
@@ -55,7 +60,8 @@ def new_call_id(now: float) -> str:
 
     `now` is the wall clock in seconds since 1970.
     """
-    return _time(int(now * 1000)) + next(_CHANCE)
+    milliseconds = int(now * 1000)
+    return _seconds(milliseconds >> 10) + _THIS_SECOND[milliseconds & 1023] + next(_CHANCE)
 
 
 class SessionRef(msgspec.Struct, frozen=True, gc=False):

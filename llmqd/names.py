@@ -36,6 +36,8 @@ def names_in(body: Mapping[str, Any]) -> Names:
     Read are, beside the `metadata` that OpenAI, Anthropic and LiteLLM have: `user` and its successor
     `safety_identifier` (OpenAI), `tags` (LiteLLM), and `labels` (Gemini on Vertex AI), each of which is a tag.
     """
+    if not body:
+        return NO_NAMES
     metadata, labels = body.get("metadata"), body.get("labels")
     claimed: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
     if not claimed and not isinstance(labels, Mapping) and not body.keys() & {"user", "safety_identifier", "tags"}:

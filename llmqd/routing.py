@@ -12,6 +12,7 @@ from llmqd.errors import MissingEndpoint, NotFound, UnknownUpstream
 from llmqd.providers.presets import RESERVED_NAMES
 
 if TYPE_CHECKING:
+    from llmqd.call import Dialect
     from llmqd.config.model import Config, Upstream
     from llmqd.config.routes import Step
     from llmqd.providers.operations import Operation
@@ -20,6 +21,9 @@ UNIFIED = frozenset({"v1", "v1beta", "v1alpha"})
 """First path segments of calls that name no upstream."""
 _SESSION = re.compile(r"^(/v1)?/session(?:/([^/]+|(?=/))|_([^/]+))(/.*)?$")
 _EMPTY_SESSION = re.compile(r"^(/v1)?/session/*$")
+
+_REMEMBERED, _LONGEST_MODEL = 1024, 256
+"""How many choices of upstreams are remembered, and of how many characters a model at most is for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +86,38 @@ class Hop(NamedTuple):
     model: str | None = None
 
 
+_Asked = tuple[str | None, "Dialect | None", str | None]
+"""An upstream's name, a dialect and a model."""
+
+
 class Routing:
-    """The upstreams and routes of one configuration: answers which upstreams serve a call. Immutable."""
+    """The upstreams and routes of one configuration: answers which upstreams serve a call, always the same."""
 
     def __init__(self, config: Config) -> None:
         self._upstreams = {upstream.name.lower(): upstream for upstream in config.upstreams}
         self._routes = config.routes
         self.names = frozenset(self._upstreams)
+        self._hops: dict[_Asked, tuple[Hop, ...]] = {}
 
-    def hops(self, target: Target, operation: Operation, model: str | None) -> list[Hop]:
+    def hops(self, target: Target, operation: Operation, model: str | None) -> tuple[Hop, ...]:
         """Where a call goes: first of all, and then in order where it may go when that upstream cannot serve it.
 
         The upstream by the URL's name, else those of the model's route, else the first that speaks the path's dialect,
         else the first of all. Raises UnknownUpstream when none is configured.
         """
-        if target.upstream is not None:
-            return [Hop(self._upstreams[target.upstream])]
+        asked = target.upstream, operation.dialect, model if self._routes else None
+        hops = self._hops.get(asked)
+        if hops is None:
+            hops = tuple(self._chosen(*asked))
+            if model is None or len(model) <= _LONGEST_MODEL:
+                if len(self._hops) >= _REMEMBERED:
+                    self._hops.clear()
+                self._hops[asked] = hops
+        return hops
+
+    def _chosen(self, name: str | None, dialect: Dialect | None, model: str | None) -> list[Hop]:
+        if name is not None:
+            return [Hop(self._upstreams[name])]
         if not self._upstreams:
             raise UnknownUpstream(
                 "no upstream is configured: add [[upstream]] to the configuration, or put a provider key "
@@ -107,9 +127,9 @@ class Routing:
             for route in self._routes:
                 if fnmatchcase(model, route.model):
                     return [self._hop(step, model) for step in route.upstreams]
-        if operation.dialect is not None:
+        if dialect is not None:
             for upstream in self._upstreams.values():
-                if upstream.dialect == operation.dialect:
+                if upstream.dialect == dialect:
                     return [Hop(upstream)]
         return [Hop(next(iter(self._upstreams.values())))]
 

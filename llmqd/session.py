@@ -41,7 +41,7 @@ def explicit_session(
         value = headers.get(name)
         if value is not None and _usable(value.strip(), max_length):
             return SessionRef(value.strip(), "header")
-    found = _from_body(body) if body is not None else None
+    found = _from_body(body) if body else None
     if found is not None and _usable(found, max_length):
         return SessionRef(found, "body")
     return NO_SESSION

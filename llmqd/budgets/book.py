@@ -225,7 +225,9 @@ class Book:
 
     def release(self, call_id: str) -> list[Meter]:
         """What was set aside for a call is free again; the meters that it was set aside in."""
-        held = self._held.pop(call_id, [])
+        held = self._held.pop(call_id, None)
+        if held is None:
+            return []
         for meter, start, likely, most in held:
             if meter.window.start == start:
                 meter.likely -= likely

@@ -158,6 +158,8 @@ class Budgets:
         The call gets a lower priority where a budget that runs low says so. Raises BudgetExceeded, DeadlineExceeded,
         QueueFull, ShuttingDown. `release` must follow.
         """
+        if self.book.empty:
+            return
         call = record.call
         values = values_of(call)
         applying = [budget for budget, _ in self.book.applying(values)]
@@ -234,7 +236,8 @@ class Budgets:
 
     def release(self, call_id: str) -> None:
         """A call has ended, whatever came of it. May be said more than once."""
-        self._serve(self.book.release(call_id))
+        if freed := self.book.release(call_id):
+            self._serve(freed)
 
     def _changed(self) -> None:
         self._ask()

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from llmqd.call import Call
 
+_MADE_UP = ("new", "none")
 _KNOWN: Mapping[str, Callable[[Call], str | None]] = {
-    "key": lambda call: call.key,
     "user": lambda call: call.user,
     "agent": lambda call: call.agent,
-    "session": lambda call: None if call.session.source in ("new", "none") else call.session.id,
-    "address": lambda call: call.client,
+    "session": lambda call: None if call.session.source in _MADE_UP else call.session.id,
 }
-_FALLBACK = ("key", "user", "agent", "session", "address")
-"""From the one that says most surely who pays to the one that is always there."""
 
 
 def flow_of(call: Call, fair_by: str) -> str:
@@ -28,7 +25,15 @@ def flow_of(call: Call, fair_by: str) -> str:
     """
     if fair_by == "none":
         return ""
-    for kind in (fair_by, *_FALLBACK):
-        if whose := _KNOWN[kind](call):
-            return f"{kind}:{whose}"
-    return ""
+    if fair_by != "key" and (whose := _KNOWN[fair_by](call)):
+        return f"{fair_by}:{whose}"
+    # From what says most surely who pays to what is always there.
+    if call.key:
+        return f"key:{call.key}"
+    if call.user:
+        return f"user:{call.user}"
+    if call.agent:
+        return f"agent:{call.agent}"
+    if call.session.id and call.session.source not in _MADE_UP:
+        return f"session:{call.session.id}"
+    return f"address:{call.client}" if call.client else ""

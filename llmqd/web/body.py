@@ -6,7 +6,7 @@ import asyncio
 import mmap
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -55,12 +55,13 @@ class Body:
         """What the upstream client sends; a spooled body can be iterated again."""
         return self.data if self.spool is None else self
 
-    @contextmanager
-    def view(self) -> Iterator[bytes | mmap.mmap]:
+    def view(self) -> AbstractContextManager[bytes | mmap.mmap]:
         """Everything at once to look at; a spooled body is mapped, not loaded."""
-        if self.spool is None:
-            yield self.data or b""
-            return
+        return nullcontext(self.data or b"") if self.spool is None else self._mapped()
+
+    @contextmanager
+    def _mapped(self) -> Iterator[mmap.mmap]:
+        assert self.spool is not None
         self.spool.flush()
         with mmap.mmap(self.spool.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             yield mapped
@@ -113,6 +114,20 @@ def check_length(request: web.BaseRequest, max_body: int) -> None:
         raise BodyTooLarge(f"the body has {request.content_length} bytes; [server] max_body is {max_body}")
 
 
+def received(request: web.BaseRequest, *, max_body: int, spool_above: int) -> Body | None:
+    """A body that has come whole, together with its head, as nearly all do; None for one that has to be waited for or
+    goes into a file, which `receive` does. The caller must close what it gets. Raises BodyTooLarge.
+    """
+    content = request.content
+    if not content.is_eof() or content.total_bytes > spool_above:
+        return None
+    data = content.read_nowait()
+    if max_body and len(data) > max_body:
+        check_length(request, max_body)
+        raise _too_large(max_body)
+    return Body(data, None, len(data)) if data else Body()
+
+
 async def receive(
     request: web.BaseRequest,
     *,
@@ -136,7 +151,7 @@ async def receive(
         while piece := await _next_piece(request.content, silence):
             size += len(piece)
             if max_body and size > max_body:
-                raise BodyTooLarge(f"the body has more than {max_body} bytes, which is [server] max_body")
+                raise _too_large(max_body)
             pieces.append(piece)
             if spool is None and size > spool_above:
                 spool = _spool(directory)
@@ -149,6 +164,10 @@ async def receive(
     if spool is not None:
         return Body(None, spool, size)
     return Body(pieces[0] if len(pieces) == 1 else b"".join(pieces), None, size)
+
+
+def _too_large(max_body: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body has more than {max_body} bytes, which is [server] max_body")
 
 
 async def _next_piece(content: StreamReader, silence: float) -> bytes:
@@ -223,7 +242,7 @@ class Passing:
             while piece := await _next_piece(self._request.content, self._silence):
                 self.size += len(piece)
                 if self._max_body and self.size > self._max_body:
-                    raise BodyTooLarge(f"the body has more than {self._max_body} bytes, which is [server] max_body")
+                    raise _too_large(self._max_body)
                 yield piece
         except CallRefused as refusal:
             self.refusal = refusal
@@ -232,6 +251,11 @@ class Passing:
 
 KEPT_FIELDS = ("conversation", "labels", "metadata", "prompt_cache_key", "safety_identifier", "tags", "user")
 """Small fields of a JSON body that are looked at later; messages are not kept, they can be megabytes."""
+_KEPT = frozenset(KEPT_FIELDS)
+_LONGEST = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_LONGEST_WITHIN = {"generationConfig": "maxOutputTokens", "options": "num_predict"}
+"""Where a request says how long its answer may be."""
+_SAYING_HOW_LONG = frozenset({*_LONGEST, *_LONGEST_WITHIN})
 
 
 @dataclass(slots=True)
@@ -264,13 +288,16 @@ def read_facts(body: Body, content_type: str, content_encoding: str) -> Facts:
     if not body.size:
         return NO_FACTS
     media = content_type.partition(";")[0].strip().lower()
-    with body.view() as data:
-        if media.startswith("multipart/"):
-            boundary = boundary_of(content_type)
+    if media in _MAY_BE_JSON or media.endswith("+json"):
+        if body.data is not None:
+            return _json_facts(body.data, content_encoding)
+        with body.view() as data:
+            return _json_facts(data, content_encoding)
+    if media.startswith("multipart/"):
+        boundary = boundary_of(content_type)
+        with body.view() as data:
             stream = _form_field(data, boundary, b"stream")
             return Facts(_form_field(data, boundary, b"model"), None if stream is None else stream == "true")
-        if media in _MAY_BE_JSON or media.endswith("+json"):
-            return _json_facts(data, content_encoding)
     return NO_FACTS
 
 
@@ -287,31 +314,31 @@ def _json_facts(data: bytes | mmap.mmap, content_encoding: str) -> Facts:
     return Facts(
         model if isinstance(model, str) else None,
         None if stream is None else stream is True,
-        {name: fields[name] for name in KEPT_FIELDS if name in fields},
+        {} if _KEPT.isdisjoint(fields) else {name: fields[name] for name in KEPT_FIELDS if name in fields},
         measure(data),
-        _max_tokens(fields),
-        max(_count(fields.get("n")) or 1, 1),
+        None if _SAYING_HOW_LONG.isdisjoint(fields) else _max_tokens(fields),
+        max(_count(fields["n"]) or 1, 1) if "n" in fields else 1,
         fields,
     )
 
 
 def _parsed(data: bytes | mmap.mmap) -> Any:
     """The JSON value; None where it is none. Halves of surrogate pairs, as in text cut by JavaScript, are replaced."""
-    view = memoryview(data)
     try:
-        return orjson.loads(view)
+        if isinstance(data, bytes):
+            return orjson.loads(data)
+        with memoryview(data) as view:
+            return orjson.loads(view)
     except orjson.JSONDecodeError as error:
         if "surrogate" not in str(error) or len(data) > MAX_MENDED:
             return None
-    finally:
-        view.release()
     return loads(whole_characters(bytes(data)))
 
 
 def _max_tokens(fields: Mapping[str, Any]) -> int | None:
     """The longest answer allowed, as OpenAI, Anthropic, Gemini and Ollama write it."""
-    named = [_count(fields.get(name)) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens")]
-    for outer, inner in (("generationConfig", "maxOutputTokens"), ("options", "num_predict")):
+    named = [_count(fields.get(name)) for name in _LONGEST]
+    for outer, inner in _LONGEST_WITHIN.items():
         options = fields.get(outer)
         if isinstance(options, dict):
             named.append(_count(options.get(inner)))

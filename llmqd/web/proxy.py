@@ -21,7 +21,7 @@ from llmqd.names import names_in
 from llmqd.providers.operations import Operation, operation_of
 from llmqd.routing import Hop, Target, parse_target
 from llmqd.session import explicit_session
-from llmqd.web.body import NO_FACTS, Body, Facts, Passing, check_length, read_facts, receive
+from llmqd.web.body import NO_FACTS, Body, Facts, Passing, check_length, read_facts, receive, received
 from llmqd.web.door import shown_key
 from llmqd.web.fingerprint import fingerprint
 from llmqd.web.headers import named_in_connection
@@ -142,20 +142,20 @@ class Proxy:
     async def _call(
         self, request: web.Request, target: Target, operation: Operation, arrived: float, caller: Caller
     ) -> web.StreamResponse:
-        config, routing = self._in_force.config, self._in_force.routing
+        config, server, routing = self._in_force.config, self._in_force.config.server, self._in_force.routing
         controls = read_controls(request.headers, default_priority=default_priority(config, caller.key))
         facts, body = NO_FACTS, Body()
         passing: Passing | None = None
         if operation.queued:
-            body = await receive(
+            body = received(request, max_body=server.max_body, spool_above=server.spool_above) or await receive(
                 request,
-                max_body=config.server.max_body,
-                spool_above=config.server.spool_above,
-                directory=config.server.state_directory,
-                silence=config.server.client_timeout,
+                max_body=server.max_body,
+                spool_above=server.spool_above,
+                directory=server.state_directory,
+                silence=server.client_timeout,
             )
         elif request.can_read_body:
-            passing = Passing(request, max_body=config.server.max_body, silence=config.server.client_timeout)
+            passing = Passing(request, max_body=server.max_body, silence=server.client_timeout)
         with body:
             if body.size:
                 facts = read_facts(
@@ -297,7 +297,11 @@ def default_priority(config: Config, key: ClientKey | None = None) -> int:
 
 def longest_wait(*bounds: float | None) -> float | None:
     """The shortest of what bounds a wait, in seconds; None where nothing does."""
-    return min((bound for bound in bounds if bound is not None), default=None)
+    shortest: float | None = None
+    for bound in bounds:
+        if bound is not None and (shortest is None or bound < shortest):
+            shortest = bound
+    return shortest
 
 
 def _streams(facts: Facts, operation: Operation, path: str) -> bool:
