@@ -9,6 +9,8 @@ _NEXT = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})\r\n")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 """The line before a chunk. An end without CR and spaces before it are taken, as by the parser of the heads."""
 _END = re.compile(rb"\r?\n")
+_SIZES = 64
+"""So many sizes of one body are remembered."""
 _LONGEST = 16_384
 """Bytes of a line between chunks or behind them: where more come without an end, this is none."""
 
@@ -16,7 +18,7 @@ _LONGEST = 16_384
 class Chunks:
     """The state of one body: feed it all bytes that come, in any pieces."""
 
-    __slots__ = ("_after", "_held", "_left", "_trailing", "ended", "rest")
+    __slots__ = ("_after", "_held", "_known", "_left", "_trailing", "ended", "rest")
 
     def __init__(self) -> None:
         self.ended = False
@@ -28,6 +30,7 @@ class Chunks:
         self._after = False
         """Whether the next thing is the line end behind a chunk's data."""
         self._trailing = False
+        self._known: dict[bytes, int] = {}
         self._held = b""
         """The beginning of a line whose end has not come."""
 
@@ -51,7 +54,7 @@ class Chunks:
 
     def _data(self, data: bytes, at: int, found: list[bytes]) -> int:
         """Adds the data of this chunk, and of all behind it that follow as chunks usually do; where it stopped."""
-        left, next_line = self._left, _NEXT.match
+        left = self._left
         while left:
             stop = at + left
             piece = data[at:stop]
@@ -60,12 +63,21 @@ class Chunks:
             if at < stop:
                 self._left = stop - at
                 return at
-            line = next_line(data, at)
-            left = 0 if line is None else int(line[1], 16)
-            if line is not None and left:
-                at = line.end()
+            end = data.find(b"\r\n", at + 2)
+            between = data[at : end + 2]
+            left = self._known.get(between) or self._size(between)
+            if left:
+                at = end + 2
         self._left, self._after = 0, True
         return at
+
+    def _size(self, between: bytes) -> int:
+        """What a usual line between two chunks says, 0 for any other. Sizes recur, so they are remembered."""
+        if (line := _NEXT.fullmatch(between)) is None:
+            return 0
+        if len(self._known) < _SIZES:
+            self._known[between] = int(line[1], 16)
+        return int(line[1], 16)
 
     def _line(self, data: bytes, at: int) -> int | None:
         """Takes one line that is no data; where it ends, None when its end has not come."""
