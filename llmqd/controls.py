@@ -23,9 +23,9 @@ _PLAIN_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?")
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """The control headers of one call, checked. `deadline` is the longest wait in seconds, None when not given."""
+    """The control headers of one call, checked. None: not given. `deadline` is the longest wait in seconds."""
 
-    priority: int
+    priority: int | None = None
     deadline: float | None = None
     no_queue: bool = False
     agent: str | None = None
@@ -45,16 +45,16 @@ def parse_priority(value: str) -> int:
     raise ValueError(f"{value!r} is not a priority: high, normal, low, batch, or 0 to 9")
 
 
-def read_controls(headers: Mapping[str, str], *, default_priority: int) -> Controls:
+def read_controls(headers: Mapping[str, str]) -> Controls:
     """Reads the control headers. Raises BadHeader naming the header, its value and what would be right."""
     ours = [(name, value) for name, value in headers.items() if name[: len(PREFIX)].lower() == PREFIX]
     if not ours:
-        return Controls(priority=default_priority)
+        return Controls()
     for name, value in ours:
         if not value.isascii():
             _check_text(name, value)
     return Controls(
-        priority=_priority(headers.get("X-LLMQD-Priority"), default_priority),
+        priority=_priority(headers.get("X-LLMQD-Priority")),
         deadline=_deadline(headers.get("X-LLMQD-Deadline")),
         no_queue=_flag("X-LLMQD-No-Queue", headers.get("X-LLMQD-No-Queue")),
         agent=_name("X-LLMQD-Agent", headers.get("X-LLMQD-Agent")),
@@ -78,22 +78,27 @@ def parse_tags(value: str) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def patience(headers: Mapping[str, str], *, beats_after: float | None = None) -> float | None:
-    """How long a call may wait so that its client can still be told of it; None where the client names no timer.
+def stated_timer(headers: Mapping[str, str]) -> float | None:
+    """After how many seconds without a byte a client gives up; None where it names no timer.
 
-    Official SDKs say after how many seconds without a byte they give up: `x-stainless-read-timeout` (Python) and
-    `x-stainless-timeout` (Python, Node) of OpenAI and Anthropic, `X-Server-Timeout` of Google. The shortest counts,
-    less a margin of two seconds, or a tenth where that is shorter: their timers began before the call was here. What is
-    no positive number is ignored, as these headers are not for llmqd (`NOT_GIVEN`, `None`).
-
-    `beats_after` is after how many seconds of waiting bytes begin to flow, None: never. Bytes in time start such
-    timers anew, so that they bound nothing.
+    Official SDKs say so: `x-stainless-read-timeout` (Python) and `x-stainless-timeout` (Python, Node) of OpenAI and
+    Anthropic, `X-Server-Timeout` of Google. The shortest counts. What is no positive number is ignored, as these
+    headers are not for llmqd (`NOT_GIVEN`, `None`).
     """
-    stated = [seconds for name in _CLIENT_TIMERS if (seconds := _seconds(headers.get(name))) is not None]
-    if not stated:
+    stated = (seconds for name in _CLIENT_TIMERS if (seconds := _seconds(headers.get(name))) is not None)
+    return min(stated, default=None)
+
+
+def patience(timer: float | None, *, beats_after: float | None = None) -> float | None:
+    """How long a call may wait so that its client can still be told of it; None where that has no bound.
+
+    That is the client's timer less a margin of two seconds, or a tenth where that is shorter: it began before the call
+    was here. `beats_after` is after how many seconds of waiting bytes begin to flow, None: never. Bytes in time start
+    such timers anew, so that they bound nothing.
+    """
+    if timer is None:
         return None
-    shortest = min(stated)
-    bound = shortest - min(_MARGIN, shortest * _MARGIN_PART)
+    bound = timer - min(_MARGIN, timer * _MARGIN_PART)
     return None if beats_after is not None and beats_after < bound else bound
 
 
@@ -110,9 +115,9 @@ def _check_text(name: str, value: str) -> None:
         raise BadHeader(f"{name} is not UTF-8") from None
 
 
-def _priority(value: str | None, default: int) -> int:
+def _priority(value: str | None) -> int | None:
     if value is None:
-        return default
+        return None
     try:
         return parse_priority(value)
     except ValueError as error:

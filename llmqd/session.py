@@ -19,15 +19,10 @@ _CLAUDE_SESSION = re.compile(r"_session_([A-Za-z0-9-]{8,})$")
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-def explicit_session(
-    path_id: str | None,
-    headers: Mapping[str, str],
-    body: Mapping[str, Any] | None,
-    *,
-    known_headers: Iterable[str],
-    max_length: int,
-) -> SessionRef:
-    """The session that a call names itself; the first of path, own header, known headers, body wins.
+def session_in_head(
+    path_id: str | None, headers: Mapping[str, str], *, known_headers: Iterable[str], max_length: int
+) -> SessionRef | None:
+    """The session that a call names in its head; the first of path, own header, known headers wins. None without one.
 
     `known_headers` are headers of other tools that carry a session id. Raises BadHeader when an id given to llmqd by
     path or own header is unusable; an unusable foreign id is passed over, since it was not meant for llmqd.
@@ -41,10 +36,14 @@ def explicit_session(
         value = headers.get(name)
         if value is not None and _usable(value.strip(), max_length):
             return SessionRef(value.strip(), "header")
+    return None
+
+
+def session_in_body(body: Mapping[str, Any], *, max_length: int) -> SessionRef:
+    """The session that a call names in its JSON body, where its head names none; one without an id where that does not
+    either. An unusable id is passed over."""
     found = _from_body(body) if body else None
-    if found is not None and _usable(found, max_length):
-        return SessionRef(found, "body")
-    return NO_SESSION
+    return NO_SESSION if found is None or not _usable(found, max_length) else SessionRef(found, "body")
 
 
 def _from_body(body: Mapping[str, Any]) -> str | None:

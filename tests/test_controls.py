@@ -7,19 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from llmqd.controls import Controls, parse_priority, parse_tags, patience, read_controls
+from llmqd.controls import Controls, parse_priority, parse_tags, patience, read_controls, stated_timer
 from llmqd.errors import BadHeader
 
 
 def read(**headers: str) -> Controls:
-    return read_controls(
-        CIMultiDict({f"X-LLMQD-{name.replace('_', '-')}": value for name, value in headers.items()}),
-        default_priority=5,
-    )
+    return read_controls(CIMultiDict({f"X-LLMQD-{name.replace('_', '-')}": value for name, value in headers.items()}))
 
 
 def test_nothing_asked() -> None:
-    assert read() == Controls(priority=5)
+    assert read() == Controls()
 
 
 @pytest.mark.parametrize(
@@ -83,13 +80,12 @@ def test_tags(value: str, tags: tuple[str, ...]) -> None:
 
 def test_tags_in_several_headers_are_one_list() -> None:
     headers = CIMultiDict([("X-LLMQD-Tags", "a,b"), ("x-other", "x"), ("x-llmqd-tags", "c")])
-    assert read_controls(headers, default_priority=5).tags == ("a", "b", "c")
+    assert read_controls(headers).tags == ("a", "b", "c")
 
 
 def patient(beats_after: float | None = None, /, **headers: str) -> float | None:
-    return patience(
-        CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()}), beats_after=beats_after
-    )
+    timer = stated_timer(CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()}))
+    return patience(timer, beats_after=beats_after)
 
 
 @pytest.mark.parametrize("name", ["x_stainless_read_timeout", "X_Stainless_Timeout", "X_Server_Timeout"])
@@ -140,9 +136,9 @@ def test_bytes_in_time_start_a_client_s_timer_anew() -> None:
 )
 def test_any_header_is_understood_or_refused_by_name(headers: dict[str, str]) -> None:
     try:
-        found = read_controls(CIMultiDict(headers), default_priority=5)
+        found = read_controls(CIMultiDict(headers))
     except BadHeader:
         return
-    assert 0 <= found.priority <= 9
-    waits = patience(CIMultiDict(headers))
+    assert found.priority is None or 0 <= found.priority <= 9
+    waits = patience(stated_timer(CIMultiDict(headers)))
     assert waits is None or waits >= 0

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from llmqd.call import SessionRef
 from llmqd.errors import BadHeader
-from llmqd.session import explicit_session
+from llmqd.session import session_in_body, session_in_head
 
 KNOWN = ("X-Claude-Code-Session-Id", "session_id", "X-Session-Id")
 UUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -21,7 +21,8 @@ UUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 def session(
     path: str | None = None, headers: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
 ) -> SessionRef:
-    return explicit_session(path, CIMultiDict(headers or {}), body, known_headers=KNOWN, max_length=64)
+    named = session_in_head(path, CIMultiDict(headers or {}), known_headers=KNOWN, max_length=64)
+    return named or session_in_body(body or {}, max_length=64)
 
 
 def test_path_goes_before_header_before_body() -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from llmqd.auth.keyring import Keyring
     from llmqd.config.model import Auth
 
+_REMEMBERED, _LONGEST_REMEMBERED = 512, 1024
+"""How often it is remembered whether tokens are llmqd's own, and of how many characters."""
+
 Role = Literal["admin", "client", "anyone"]
 
 
@@ -62,6 +65,7 @@ class Callers:
         self.logins = Logins(wall=wall)
         self._guesses = Guesses(clock=clock)
         self._digest: bytes | None = None
+        self._anyone: dict[tuple[str, ...], Caller] = {}
         self.settings = settings
         self.replace(settings)
 
@@ -72,17 +76,31 @@ class Callers:
         if digest != self._digest:
             self.logins.end_all()
         self.settings, self._digest = settings, digest
+        self._anyone.clear()
 
     @property
     def guarded(self) -> bool:
         """Whether llmqd's own URLs ask who calls."""
         return self.settings.mode == "keys" or self._digest is not None or self.settings.missing is not None
 
+    def of_anyone(self, tokens: tuple[str, ...]) -> Caller | None:
+        """Who makes a call that shows these, where anybody may; None where keys decide."""
+        if self.settings.mode != "open":
+            return None
+        caller = self._anyone.get(tokens)
+        if caller is None:
+            ours = any(token.startswith(PREFIX) or self._is_admin(token) for token in tokens)
+            caller = Caller("anyone", strips=True) if ours else ANYONE
+            if sum(map(len, tokens)) <= _LONGEST_REMEMBERED:
+                if len(self._anyone) >= _REMEMBERED:
+                    self._anyone.clear()
+                self._anyone[tokens] = caller
+        return caller
+
     def of_call(self, shown: Presented) -> Caller:
         """Who makes a call through the proxy. Raises InvalidKey, NotAllowed, TooManyAttempts."""
-        if self.settings.mode == "open":
-            ours = any(token.startswith(PREFIX) or self._is_admin(token) for token in shown.tokens)
-            return Caller("anyone", strips=True) if ours else ANYONE
+        if (anyone := self.of_anyone(shown.tokens)) is not None:
+            return anyone
         fault: InvalidKey | None = None
         for token in shown.tokens:
             try:

@@ -18,6 +18,7 @@ from llmqd.web.body import receive_own
 from llmqd.web.own import json_response
 from llmqd.web.refusal import refusal
 from llmqd.web.scope import confine
+from llmqd.web.shown import shown_tokens
 
 if TYPE_CHECKING:
     from llmqd.auth.callers import Callers
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 COOKIE = "llmqd_login"
 CSRF_HEADER = "X-LLMQD-CSRF"
 
-_KEY_HEADERS = ("x-api-key", "x-goog-api-key", "api-key", "xi-api-key")
-_SUBPROTOCOL = "openai-insecure-api-key."
 _CREDENTIALS = struct.Struct("3i")
 """pid, uid, gid of SO_PEERCRED (unix(7))."""
 _READS = ("GET", "HEAD")
@@ -45,9 +44,12 @@ class Door:
         self._callers = callers
         self._in_force = in_force
 
-    def caller(self, request: web.BaseRequest) -> Caller:
-        """Who makes a call through the proxy. Raises InvalidKey, NotAllowed, TooManyAttempts."""
-        return self._callers.of_call(presented(request, in_query=True))
+    def caller(self, request: web.BaseRequest, tokens: tuple[str, ...]) -> Caller:
+        """Who makes a call that shows these tokens. Raises InvalidKey, NotAllowed, TooManyAttempts."""
+        if (anyone := self._callers.of_anyone(tokens)) is not None:
+            return anyone
+        uid = peer(request)
+        return self._callers.of_call(Presented(tokens, _address(request, uid), uid))
 
     @web.middleware
     async def check(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -131,36 +133,16 @@ class Door:
         return json_response({"needed": self._callers.guarded, "role": caller.role, "name": caller.name})
 
 
-def presented(request: web.BaseRequest, *, in_query: bool = False) -> Presented:
-    """What a request shows. `in_query`: Google's clients may put a key there (Gemini API: "API keys")."""
-    headers = request.headers
-    tokens = [_bearer(value) for value in headers.getall("Authorization", ())]
-    for name in _KEY_HEADERS:
-        if name in headers:
-            tokens += [value.strip() for value in headers.getall(name)]
-    if in_query and "key" in request.query:
-        tokens += request.query.getall("key")
-    for value in headers.getall("Sec-WebSocket-Protocol", ()):
-        protocols = (part.strip() for part in value.split(","))
-        tokens += [one.removeprefix(_SUBPROTOCOL) for one in protocols if one.startswith(_SUBPROTOCOL)]
-    uid = peer(request)
+def presented(request: web.BaseRequest) -> Presented:
+    """What a request for one of llmqd's own URLs shows."""
+    headers, uid = request.headers, peer(request)
     return Presented(
-        tokens=tuple(dict.fromkeys(token for token in tokens if token)),
-        address="unix" if uid is not None else request.remote or "",
+        tokens=shown_tokens(request),
+        address=_address(request, uid),
         uid=uid,
         cookie=request.cookies.get(COOKIE) if "Cookie" in headers else None,
         by_cookie_allowed=request.method in _READS or headers.get(CSRF_HEADER) == "1",
     )
-
-
-def shown_key(request: web.BaseRequest) -> str:
-    """The key that a request shows, whichever way its API has it shown; "" for none."""
-    headers = request.headers
-    if value := headers.get("Authorization"):
-        return _bearer(value)
-    if value := next((value for name in _KEY_HEADERS if (value := headers.get(name))), None):
-        return value.strip()
-    return request.query.get("key", "") if "key=" in request.raw_path else ""
 
 
 def peer(request: web.BaseRequest) -> int | None:
@@ -172,9 +154,8 @@ def peer(request: web.BaseRequest) -> int | None:
     return int(_CREDENTIALS.unpack(credentials)[1])
 
 
-def _bearer(value: str) -> str:
-    scheme, space, token = value.strip().partition(" ")
-    return token.strip() if space and scheme.lower() == "bearer" else value.strip()
+def _address(request: web.BaseRequest, uid: int | None) -> str:
+    return "unix" if uid is not None else request.remote or ""
 
 
 async def _token(request: web.Request) -> str:

@@ -11,6 +11,7 @@ from llmqd.auth.callers import Callers, Presented
 from llmqd.auth.key_file import KeyFile
 from llmqd.auth.keyring import Keyring
 from llmqd.config.model import Auth
+from llmqd.config.secret import Secret
 from llmqd.errors import InvalidKey
 from tests.clock import ManualClock
 
@@ -55,3 +56,14 @@ def test_ids_mean_nothing_over_tcp(callers: Callers) -> None:
 def test_root_is_in_the_list_unless_it_is_taken_out() -> None:
     assert Auth().unix_admins == (0,)
     assert Auth().unix_clients == ()
+
+
+def test_where_anybody_may_call_another_admin_token_takes_the_place_of_the_last_at_once(callers: Callers) -> None:
+    for token, other in (("first-admin-token", "second-admin-token"), ("second-admin-token", "first-admin-token")):
+        callers.replace(Auth(mode="open", admin_token=Secret(token)))
+        for _ in range(2):
+            assert callers.of_call(Presented((token,))).strips, "it is for llmqd alone"
+            assert not callers.of_call(Presented((other,))).strips
+    callers.replace(Auth(mode="keys"))
+    with pytest.raises(InvalidKey):
+        callers.of_call(Presented(("first-admin-token",)))
