@@ -44,10 +44,13 @@ class Kind(IntEnum):
     """In this session, this message was answered by one that begins so."""
 
 
-NOTES = frozenset({Kind.LEFT, Kind.FAILED, Kind.SETTLED})
+KIND = (1 << _KIND_BITS) - 1
+"""The bits of a mark that tell its kind: `given & KIND` is quicker than `kind_of(given)`, and is in these sets."""
+
+NOTES = frozenset(map(int, (Kind.LEFT, Kind.FAILED, Kind.SETTLED)))
 """Kinds that say how a session stands; nobody is found by them."""
 
-PASSING = frozenset({Kind.LINE, Kind.TASK})
+PASSING = frozenset(map(int, (Kind.LINE, Kind.TASK)))
 """Kinds that are evidence as long as the session waits at the answer that they come from."""
 
 _KINDS = {kind.value: kind for kind in Kind}
@@ -81,7 +84,7 @@ def mark(kind: Kind, node: int) -> int:
 
 def kind_of(given: int) -> Kind | None:
     """The kind of a mark; None for one that a newer version has made."""
-    return _KINDS.get(given & (1 << _KIND_BITS) - 1)
+    return _KINDS.get(given & KIND)
 
 
 def node_of(given: int) -> int:

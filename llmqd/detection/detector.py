@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llmqd.call import SessionSource
 from llmqd.detection.absent import Absent
 from llmqd.detection.assignment import Assignment, Evidence, Learned, Match, Question, Trail
-from llmqd.detection.chain import NOTES, Kind, kind_of, mark, node_of, nodes_of, root, step
+from llmqd.detection.chain import KIND, NOTES, Kind, kind_of, mark, node_of, nodes_of, root, step
 from llmqd.detection.choice import Found, at_tip, same_question
 from llmqd.detection.learning import Learner
 from llmqd.detection.marks import single
@@ -124,7 +124,7 @@ class Detector:
         found, asked_for = [row._replace(session=self.current(row.session)) for row in rows], set(looked_up)
         self._told = self._told or not asked_for
         self._statistics.recalled += recall(self._memory, found, now if asked_for else None)
-        self._absent.add(asked_for.difference(row.mark for row in found if kind_of(row.mark) not in NOTES))
+        self._absent.add(asked_for.difference(row.mark for row in found if row.mark & KIND not in NOTES))
 
     def heard(self, rows: Iterable[Evidence], now: float) -> None:
         """Takes what another daemon has just learned from an answer."""

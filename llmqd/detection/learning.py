@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llmqd.detection.assignment import Assignment, Evidence, Learned, Node, Trail
-from llmqd.detection.chain import NOTES, PASSING, Kind, kind_of, mark, node_of, step
+from llmqd.detection.chain import KIND, NOTES, PASSING, Kind, mark, node_of, step
 from llmqd.detection.marks import (
     argument_marks,
     call_marks,
@@ -19,6 +19,7 @@ from llmqd.detection.memory import Asked, Latest, Memory, Session
 from llmqd.messages.digest import Digests, size_of
 from llmqd.messages.message import Message, ToolCall
 
+_TIP = int(Kind.TIP)
 _MAY_BE_CLIPPED = 8
 """An answer of at least 2 ** 7 characters may come back as its beginning alone, even after a restart."""
 
@@ -53,15 +54,16 @@ class Learner:
         """Notes how a call ended. `names` are those by which later requests may refer to its answer."""
         trail = assignment.trail
         kept = self._state(session, assignment, now, done=complete and answer is not None)
-        message, node, further = None, None, tuple(self.place(trail, other)[1] for other in others)
+        message, node = None, None
+        further = tuple([self.place(trail, other)[1] for other in others])
         if answer is not None:
             message, node = self.place(trail, answer)
-            session.looping = any(isinstance(part, ToolCall) for part in answer.parts)
+            session.looping = any([isinstance(part, ToolCall) for part in answer.parts])
             kept += self._tips(session, trail, answer, (node, *further), now)
             kept += self._marks(session, trail, answer, node, now, complete=complete)
             kept += [single(Kind.RESPONSE, trail.seed, self._digests.name_key(name)) for name in names]
         for given in kept:
-            if kind_of(given) not in NOTES:
+            if given & KIND not in NOTES:
                 self._memory.hold(session, given, now)
         evidence = [Evidence(given, session.id, now) for given in kept]
         return Learned(evidence + self._gone_on(session, assignment, kept, now), message, node, further)
@@ -112,10 +114,11 @@ class Learner:
         session.latest = Latest(frozenset((*kept, beginning or pair)), node.key, now)
         if session.calls > 1 or trail.has_history:
             kept += line_marks(seed, answer, digests, self._memory.holders)
-        kept += call_marks(seed, answer, digests)
-        kept += argument_marks(seed, answer, trail.keys, digests)
+        if session.looping:  # it calls tools
+            kept += call_marks(seed, answer, digests)
+            kept += argument_marks(seed, answer, trail.keys, digests)
         for given in kept:
-            if kind_of(given) in PASSING:
+            if given & KIND in PASSING:
                 session.scoped[given] = node.key
         return kept
 
@@ -127,7 +130,7 @@ class Learner:
         if left is not None and left[0] not in session.waiting and len(self._memory.at_tip(left[0])) > 1:
             gone.append(Evidence(mark(Kind.LEFT, left[0]), session.id, now))
         for given in kept:
-            if kind_of(given) is Kind.TIP:
+            if given & KIND == _TIP:
                 first, *rest = self._memory.holders(given)
                 if rest == [session] and node_of(given) not in first.waiting:
                     gone.append(Evidence(mark(Kind.LEFT, node_of(given)), first.id, now))

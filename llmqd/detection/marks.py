@@ -15,6 +15,8 @@ from llmqd.messages.message import Message, Text, ToolCall
 TELLING_SIZE = 5
 """An answer of at least 2 ** 4 characters may stand for its session alone; "OK." may not."""
 _HEAD = 24
+_HEAD_LOOKED_AT = 3 * _HEAD, 16 * _HEAD
+"""Characters among which those of a head are looked for, white space included: most texts have few of it."""
 LINES_LOOKED_AT = 12
 _LINES_KEPT = 2
 LONG_LINE = 24
@@ -36,8 +38,12 @@ def exchange(seed: int, before: int, key: int) -> int:
 
 def head(seed: int, before: int, answer: Message, digests: Digests) -> int | None:
     """The mark of a message and how its answer begins, which stays when the answer is cut; None for a short one."""
-    text = bare(answer.text[: _HEAD * 16])[:_HEAD]
-    return None if len(text) < _HEAD else mark(Kind.HEAD, step(step(seed, before), digests.text_key("head", text)))
+    said = answer.text
+    for length in _HEAD_LOOKED_AT:
+        text = bare(said[:length])[:_HEAD]
+        if len(text) == _HEAD:
+            return mark(Kind.HEAD, step(step(seed, before), digests.text_key("head", text)))
+    return None
 
 
 def single(kind: Kind, seed: int, key: int) -> int:

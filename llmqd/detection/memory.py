@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
-from llmqd.detection.chain import Kind
+from llmqd.detection.chain import KIND, Kind
 
 _TIP, _ASKED = int(Kind.TIP), int(Kind.ASKED)
-_KIND = 15
 _TELLING = frozenset(map(int, (Kind.ARGUMENT, Kind.LINE, Kind.TASK)))
 _MARKS_PER_SESSION = 128
 """Newest marks that a session is known by; the older ones are the database's."""
@@ -160,7 +159,7 @@ class Memory:
             return
         session.marks[given] = at
         self._held += 1
-        if given & _KIND in _TELLING:
+        if given & KIND in _TELLING:
             self.telling += 1
         held = self._holders.get(given)
         if held is None:
@@ -212,7 +211,7 @@ class Memory:
 
     def _release(self, session: Session, given: int) -> None:
         self._held -= 1
-        if given & _KIND in _TELLING:
+        if given & KIND in _TELLING:
             self.telling -= 1
         session.scoped.pop(given, None)
         held = self._holders.get(given)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llmqd.detection.assignment import Evidence
-from llmqd.detection.chain import NOTES, PASSING, Kind, kind_of, node_of
+from llmqd.detection.chain import KIND, NOTES, PASSING, Kind, kind_of, node_of
 from llmqd.detection.memory import Asked, Latest, Memory, Session
 
-_KIND = 15
-"""The bits of a mark that tell its kind. Tips have the lowest, and so come before what was kept with them."""
 _OF_AN_ANSWER = frozenset({Kind.EXCHANGE, Kind.ANSWER, Kind.HEAD})
 """Kinds by any of which an answer that a session has come to is found again: a database tells those that it was asked
 for, and a client that words the question anew does not ask for the exchange."""
@@ -23,7 +21,8 @@ def recall(memory: Memory, rows: Sequence[Evidence], used: float | None, *, newe
     """
     before = len(memory)
     alive: dict[str, bool] = {}
-    for row in sorted(rows, key=lambda row: (row.at, row.mark & _KIND)):
+    # Tips are of the lowest kind, and so come before what was kept with them.
+    for row in sorted(rows, key=lambda row: (row.at, row.mark & KIND)):
         kind = kind_of(row.mark)
         if kind is None:
             continue
@@ -32,7 +31,7 @@ def recall(memory: Memory, rows: Sequence[Evidence], used: float | None, *, newe
         session = memory.use(row.session, row.at if used is None else used)
         if not alive[row.session]:
             _restore(memory, session, kind, row)
-        if kind not in NOTES:
+        if row.mark & KIND not in NOTES:
             memory.hold(session, row.mark, row.at)
     return len(memory) - before
 
@@ -51,7 +50,7 @@ def _restore(memory: Memory, session: Session, kind: Kind, row: Evidence) -> Non
         session.latest = Latest(frozenset((row.mark,)), _place(session, row), row.at)
         for given in [given for given in session.scoped if kind_of(given) is Kind.LINE]:
             del session.scoped[given]  # it has said something else since
-    elif kind in PASSING:
+    elif row.mark & KIND in PASSING:
         session.scoped[row.mark] = _place(session, row)
     elif kind is Kind.FAILED:
         memory.ask(session, node, Asked.FAILED, row.at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from llmqd.detection.assignment import Question, Trail
-from llmqd.detection.chain import PASSING, Kind, kind_of, mark
+from llmqd.detection.chain import KIND, PASSING, Kind, kind_of, mark
 from llmqd.detection.choice import RETRY_WITHIN, Found
 from llmqd.detection.marks import single, told_lines, told_marks
 from llmqd.detection.memory import Asked, Memory, Session
@@ -132,7 +132,7 @@ def told_by_another(question: Question, trail: Trail, memory: Memory, digests: D
         return None
     message = said.message(first)
     for given in told_marks(trail.seed, message, trail.keys[first], digests):
-        told = memory.living(given) if kind_of(given) in PASSING else memory.holders(given)
+        told = memory.living(given) if given & KIND in PASSING else memory.holders(given)
         if told:
             return Found(max(told, key=lambda one: one.used), "fuzzy", 0.8)
     return _carries(told_lines(message.text), trail.seed, memory, digests)
@@ -144,7 +144,7 @@ def tasks(said: Said, trail: Trail, digests: Digests) -> list[int]:
     if first is None:
         return []
     marks = told_marks(trail.seed, said.message(first), trail.keys[first], digests)
-    return [given for given in marks if kind_of(given) not in PASSING]
+    return [given for given in marks if given & KIND not in PASSING]
 
 
 def _first(said: Said, trail: Trail) -> int | None:

@@ -31,13 +31,6 @@ class Shape:
     instead: str
     hints: tuple[str, ...]
 
-    def redacted(self, text: str) -> str:
-        """The text without secrets of this kind."""
-        for hint in self.hints:
-            if hint in text:
-                return self.pattern.sub(self.instead, text)
-        return text
-
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -48,6 +41,17 @@ class Family:
 
     shapes: tuple[Shape, ...]
     gate: re.Pattern[str] | None = None
+
+    def redacted(self, text: str) -> str:
+        """The text without secrets of these kinds."""
+        if self.gate is not None and self.gate.search(text) is None:
+            return text
+        for shape in self.shapes:
+            for hint in shape.hints:
+                if hint in text:
+                    text = shape.pattern.sub(shape.instead, text)
+                    break
+        return text
 
 
 def _shape(name: str, hints: tuple[str, ...], text: str) -> Shape:
@@ -154,9 +158,7 @@ class Redaction:
             if key in text:
                 text = text.replace(key, "[redacted:own-key]")
         for family in self._families:
-            if family.gate is None or family.gate.search(text):
-                for shape in family.shapes:
-                    text = shape.redacted(text)
+            text = family.redacted(text)
         for name, pattern in self._patterns:
             text = _substituted(pattern, name, text)
         return text
