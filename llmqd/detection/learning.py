@@ -58,7 +58,7 @@ class Learner:
         further = tuple([self.place(trail, other)[1] for other in others])
         if answer is not None:
             message, node = self.place(trail, answer)
-            session.looping = any([isinstance(part, ToolCall) for part in answer.parts])
+            session.looping = any(isinstance(part, ToolCall) for part in answer.parts)
             kept += self._tips(session, trail, answer, (node, *further), now)
             kept += self._marks(session, trail, answer, node, now, complete=complete)
             kept += [single(Kind.RESPONSE, trail.seed, self._digests.name_key(name)) for name in names]

@@ -58,7 +58,6 @@ class Applying:
         for statement, rows in (
             (sql.OPEN_CALL, stretch.rows_to_open()),
             (sql.CLOSE_CALL, stretch.rows_to_close(known)),
-            (sql.ADD_TO_SESSION, stretch.session_rows(known)),
             (history.ADD_LANE_USAGE, sent := stretch.lane_rows(known)),
             (spending.ADD, spent := stretch.spending_rows(known)),
             (sql.SET_META, stretch.note_rows()),

@@ -45,7 +45,8 @@ class Changes:
         return [one.spoken for id_, one in self.closed.items() if one.spoken is not None and id_ not in known]
 
     def session_rows(self, known: set[str]) -> list[Row]:
-        """What to add to each session, in the order of its columns; all zeros where a call was only opened."""
+        """What to add to each session, in the order of its columns but for its traits; all zeros where a call was only
+        opened."""
         sums: dict[str, list[Any]] = {}
         for opened in self.opened.values():
             _seen(sums, opened.seen)

@@ -21,10 +21,8 @@ _CALL = {
     "operation": "operation",
     "upstream": "upstream",
     "model": "model",
-    "stream": "stream",
     "priority": "priority",
     "max_wait": "max_wait",
-    "no_queue": "no_queue",
     "agent": "agent",
     "user": "user_id",
     "conversation": "conversation",
@@ -39,7 +37,7 @@ _CALL = {
     "reserved_tokens": "reserved_tokens",
     "reserved_pico": "reserved_pico",
 }
-_APART = ("session_id", "session_source", "tags")
+_APART = ("session_id", "session_source", "tags", "stream", "no_queue")
 _OUTCOME = {
     "status": "status",
     "http_status": "http_status",
@@ -48,7 +46,6 @@ _OUTCOME = {
     "attempts": "attempts",
     "queued_ms": "queued_ms",
     "sent_ms": "sent_ms",
-    "counted": "counted",
     "first_byte_ms": "first_byte_ms",
     "total_ms": "total_ms",
     "response_bytes": "response_bytes",
@@ -85,7 +82,7 @@ CALL_COLUMNS = (*_CALL.values(), *_APART)
 """Known when a call is opened."""
 OPENED_COLUMNS = (*CALL_COLUMNS, "lane", "queued_ms")
 """What is written when a call is opened: of its outcome, only which lane sends it and after what wait."""
-OUTCOME_COLUMNS = (*_OUTCOME.values(), *_USAGE.values(), *_COST.values(), "tried")
+OUTCOME_COLUMNS = (*_OUTCOME.values(), *_USAGE.values(), *_COST.values(), "counted", "tried")
 """Known when it closes; NULL before, but for `status` and what OPENED_COLUMNS has."""
 
 Json = dict[str, Any]
@@ -122,13 +119,15 @@ def _sums(values: Row) -> Row:
 
 
 def call_row(call: Call) -> Row:
-    """The values of CALL_COLUMNS."""
+    """The values of CALL_COLUMNS. Flags are numbers: databases have to ask what else a value may be."""
     session, tags = call.session, call.tags
     return (
         *_call_fields(call),
         session.id or None,
         session.source,
         orjson.dumps(tags).decode() if tags else None,
+        +call.stream,
+        +call.no_queue,
     )
 
 
@@ -139,6 +138,7 @@ def outcome_row(outcome: Outcome) -> Row:
         *_outcome_fields(outcome),
         *(_NO_USAGE if usage is None else _sums(_usage_fields(usage))),
         *(_NO_COST if cost is None else _sums(_cost_fields(cost))),
+        +outcome.counted,
         _encode(tried).decode() if tried else None,
     )
 
@@ -181,11 +181,10 @@ def record(row: Mapping[str, Any]) -> Record:
     """The record that a row of `calls` holds. Its `arrived` is 0: the monotonic clock of a past run means nothing."""
     session = SessionRef(row["session_id"], row["session_source"])
     tags = tuple(orjson.loads(row["tags"])) if row["tags"] else ()
-    call = _rebuild(Call, _CALL, row, arrived=0.0, session=session, tags=tags)
-    call.stream, call.no_queue = bool(call.stream), bool(call.no_queue)
+    flags = {"stream": bool(row["stream"]), "no_queue": bool(row["no_queue"])}
+    call = _rebuild(Call, _CALL, row, arrived=0.0, session=session, tags=tags, **flags)
     usage = None if row["usage_source"] is None else _rebuild(Usage, _USAGE, row)
     cost = None if row["cost_pico"] is None else _rebuild(Cost, _COST, row)
     tried = tuple([Attempt(**each) for each in orjson.loads(row["tried"])]) if row["tried"] else ()
-    outcome = _rebuild(Outcome, _OUTCOME, row, usage=usage, cost=cost, tried=tried)
-    outcome.counted = bool(outcome.counted)
+    outcome = _rebuild(Outcome, _OUTCOME, row, usage=usage, cost=cost, tried=tried, counted=bool(row["counted"]))
     return Record(call, outcome)

@@ -20,7 +20,7 @@ from llmqd.store.columns import CALL_COLUMNS
 from llmqd.store.connection import Connection, aside, write_rows
 from llmqd.store.entries import Closed, Opened, Regrouped
 from llmqd.store.rollups import READ, Ended
-from llmqd.store.traits import ADD_FACET, ADD_TRAITS, ADD_VISIT, Began, facet_rows, trait_rows, visit_rows
+from llmqd.store.traits import ADD_FACET, ADD_VISIT, Began, facet_rows, trait_rows, visit_rows
 
 _SESSION_AT = CALL_COLUMNS.index("session_id")
 _Visit = tuple[str, str, int]
@@ -234,9 +234,9 @@ async def _split_totals(
     received = [row[3 + READ.index("received_at")] for row in taken]
     last = max([*received, *(call.received_at + (call.total_ms or 0.0) / 1000 for call in ended)])
     sums = _sums(ended)
-    await connection.execute_fetchall(sql.ADD_TO_SESSION, (into, taken[0][0], min(received), last, *sums))
     [traits] = trait_rows(calls)
-    await connection.execute_fetchall(ADD_TRAITS, (*traits[:-1], into))
+    total = into, taken[0][0], min(received), last, *sums, *traits[:-1]
+    await connection.execute_fetchall(sql.ADD_TO_SESSION, total)
     facets = {(kind, value) for _, kind, value in facet_rows(calls)}
     await write_rows(connection, ADD_FACET, [(into, *facet) for facet in sorted(facets)])
     only = facets - {(kind, value) for _, kind, value in facet_rows(kept)}
@@ -342,7 +342,7 @@ def _hours(rows: Iterable[Any]) -> set[_Visit]:
 
 
 def _sums(calls: Iterable[Ended]) -> list[int]:
-    """What these calls add to their session, in the order of ADD_TO_SESSION."""
+    """What these calls add to their session, in the order of ADD_TO_SESSION up to the names."""
     sums = [0] * 8
     for call in calls:
         prompt, completion = call.input or 0, call.output or 0

@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING
 import aiosqlite
 
 from llmqd.store import histogram
+from llmqd.store import statements as sql
 from llmqd.store.connection import Connection, aside, write_rows
 from llmqd.store.rollups import ADD_USAGE, DAY, READ, Ended, ended, usage_rows
-from llmqd.store.traits import ADD_FACET, ADD_TRAITS, ADD_VISIT, Began, began, facet_rows, trait_rows, visit_rows
+from llmqd.store.traits import (
+    ADD_FACET,
+    ADD_TRAITS,
+    ADD_VISIT,
+    NO_TRAITS,
+    Began,
+    began,
+    facet_rows,
+    trait_rows,
+    visit_rows,
+)
 
 if TYPE_CHECKING:
     from llmqd.store.changes import Changes
@@ -41,11 +52,13 @@ async def prepare(connection: aiosqlite.Connection) -> None:
 
 
 async def roll_up(connection: Connection, stretch: Changes, known: set[str]) -> None:
-    """Add the calls of a stretch, but for those that are `known` to have ended before, within a transaction."""
+    """Add the calls of a stretch to their sessions and to all that is rolled up, but for those that are `known` to have
+    ended before, within a transaction."""
     opened = [entry.row for entry in stretch.opened.values() if entry.seen is not None]
     closed = stretch.rows_to_close(known)
-    if opened or closed:
-        await _write(connection, await aside(_rows, opened, closed))
+    sessions = stretch.session_rows(known)
+    if sessions or closed:
+        await _write(connection, await aside(_rows, opened, closed, sessions))
 
 
 async def roll_up_running(connection: Connection) -> None:
@@ -53,7 +66,7 @@ async def roll_up_running(connection: Connection) -> None:
     found = await connection.execute_fetchall(RUNNING)
     dead = [Ended(*row)._replace(status="interrupted") for row in found]
     if dead:
-        await _write(connection, await aside(_statements, (), dead))
+        await _write(connection, await aside(_statements, dead))
 
 
 async def catch_up(connection: aiosqlite.Connection) -> None:
@@ -65,7 +78,7 @@ async def catch_up(connection: aiosqlite.Connection) -> None:
         try:
             rows = [*await connection.execute_fetchall(_NEXT, (last,))]
             calls = [call for call in (Ended(*row) for row in rows) if call.status != "running"]
-            await _write(connection, await aside(_statements, (), calls))
+            await _write(connection, await aside(_statements, calls))
             last = rows[-1][0] if rows else None
             await connection.execute_fetchall(*((_NOW_UP_TO, (last,)) if rows else (_ALL_ROLLED_UP,)))
             await connection.execute_fetchall("COMMIT")
@@ -88,18 +101,21 @@ async def trim(connection: Connection, keep: int) -> None:
     await connection.execute_fetchall(_TRIM_RETURNS, (_DAYS_IN_MEMORY * DAY,))
 
 
-def _rows(opened: Sequence[Row], closed: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    return _statements([began(row) for row in opened], [ended(row) for row in closed])
+def _rows(opened: Sequence[Row], closed: Sequence[Row], sessions: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    running, calls = [began(row) for row in opened], [ended(row) for row in closed]
+    traits = {row[-1]: row[:-1] for row in trait_rows([*running, *calls])}
+    totals = [(*row, *traits.get(row[0], NO_TRAITS)) for row in sessions]
+    return [(sql.ADD_TO_SESSION, totals), *_rolled_up(running, calls)]
 
 
-def _statements(running: Sequence[Began], calls: Sequence[Ended]) -> list[tuple[str, list[Row]]]:
+def _statements(calls: Sequence[Ended]) -> list[tuple[str, list[Row]]]:
+    """For calls whose sessions are there."""
+    return [(ADD_TRAITS, trait_rows(calls)), *_rolled_up((), calls)]
+
+
+def _rolled_up(running: Sequence[Began], calls: Sequence[Ended]) -> list[tuple[str, list[Row]]]:
     both: Iterable[Began | Ended] = [*running, *calls]
-    return [
-        (ADD_USAGE, usage_rows(calls)),
-        (ADD_TRAITS, trait_rows(both)),
-        (ADD_FACET, facet_rows(both)),
-        (ADD_VISIT, visit_rows(calls)),
-    ]
+    return [(ADD_USAGE, usage_rows(calls)), (ADD_FACET, facet_rows(both)), (ADD_VISIT, visit_rows(calls))]
 
 
 async def _write(connection: Connection, statements: Iterable[tuple[str, list[Row]]]) -> None:

@@ -144,16 +144,6 @@ class Ended(NamedTuple):
         """When the hour began in which it was received, in Unix seconds."""
         return int(self.received_at // HOUR) * HOUR
 
-    @property
-    def took_ms(self) -> float | None:
-        """How long its answer took; None where there was none, as then nothing was measured."""
-        return self.total_ms if self.answered else None
-
-    @property
-    def first_ms(self) -> float | None:
-        """How long a stream took to begin, which is about the time to the first token; None where nothing streamed."""
-        return self.first_byte_ms if self.answered and self.stream else None
-
 
 _take = itemgetter(*[(*CALL_COLUMNS, *OUTCOME_COLUMNS).index(column) for column in READ])
 
@@ -167,9 +157,15 @@ def usage_rows(calls: Iterable[Ended]) -> list[Row]:
     """What to add to `usage`, in the order of COLUMNS."""
     alike: dict[_Whose, list[_One]] = {}
     for call in calls:
-        took, first = call.took_ms, call.first_ms
+        answered = call.answered
+        # Without an answer nothing was measured. The beginning of a stream is about the time to the first token.
+        took = call.total_ms if answered else None
+        first = call.first_byte_ms if answered and call.stream else None
         one = _One(
-            _figures(call), took, None if took is None else bucket(took), None if first is None else bucket(first)
+            _figures(call, took, first, answered=answered),
+            took,
+            None if took is None else bucket(took),
+            None if first is None else bucket(first),
         )
         whose = call.hour, call.model, call.agent, call.user, call.client_key or call.address, call.upstream
         group = alike.get(whose)
@@ -251,9 +247,8 @@ def _columns(calls: Sequence[_One]) -> Row:
     )
 
 
-def _figures(call: Ended) -> tuple[int, ...]:
-    """What one call adds, in the order of SUMS."""
-    answered, first = call.answered, call.first_ms
+def _figures(call: Ended, took: float | None, first: float | None, *, answered: bool) -> tuple[int, ...]:
+    """What one call adds, in the order of SUMS. `took` and `first` are None where that is not known."""
     return (
         1,
         0 if answered else 1,
@@ -271,7 +266,7 @@ def _figures(call: Ended) -> tuple[int, ...]:
         1 if answered and call.cached else 0,
         call.function_calls or 0,
         round(call.queued_ms or 0.0),
-        round(call.took_ms or 0.0),
+        round(took or 0.0),
         round(first or 0.0),
         0 if first is None else 1,
     )

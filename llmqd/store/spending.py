@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llmqd.budgets.charge import NOTHING, SLOT, Amount, charged
+from llmqd.budgets.charge import SLOT, Amount, charged
 from llmqd.store.entries import IMPORTED, Spent
 from llmqd.store.position import BEGINNING, Position
 
@@ -86,18 +86,26 @@ def spending(found: Sequence[Mapping[str, Any]]) -> Spending:
 
 def rows_of(calls: Iterable[tuple[Spent, str | None]]) -> list[Row]:
     """What to add to `spending` for these calls, each with its session, in the order of its columns."""
-    sums: dict[tuple[int, str, str], tuple[Amount, float]] = {}
+    sums: dict[tuple[int, str, str], Row] = {}
     for spent, session in calls:
-        quarter = int(spent.at // SLOT) * SLOT
+        quarter, added = int(spent.at // SLOT) * SLOT, (*spent.amount, spent.at)
         for by, value in (
             ("all", ""), ("key", spent.key), ("user", spent.user), ("agent", spent.agent), ("session", session),
         ):  # fmt: skip
-            if value is None:
-                continue
-            for slot in (quarter, ALL_TIME):
-                amount, last = sums.get((slot, by, value), (NOTHING, 0.0))
-                sums[slot, by, value] = amount.plus(spent.amount), max(last, spent.at)
-    return [(*key, *amount, last) for key, (amount, last) in sums.items()]
+            if value is not None:
+                _add(sums, (quarter, by, value), added)
+    for (_, by, value), added in [*sums.items()]:
+        _add(sums, (ALL_TIME, by, value), added)
+    return [(*key, *summed) for key, summed in sums.items()]
+
+
+def _add(sums: dict[tuple[int, str, str], Row], key: tuple[int, str, str], added: Row) -> None:
+    """Calls, tokens, picodollars, and when the last of them was received."""
+    before = sums.get(key)
+    if before is not None:
+        calls, tokens, pico, last = before
+        added = calls + added[0], tokens + added[1], pico + added[2], max(last, added[3])
+    sums[key] = added
 
 
 def interrupted(found: Iterable[Sequence[Any]]) -> list[Row]:

@@ -29,8 +29,9 @@ SELECT id FROM calls WHERE id IN (SELECT value FROM json_each(?)) AND status <> 
 ADD_TO_SESSION = """
 INSERT INTO sessions (
     session_id, source, first_seen, last_seen, request_count, error_count,
-    prompt_tokens, completion_tokens, total_tokens, cached_tokens, cost_pico, unknown_cost_count
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    prompt_tokens, completion_tokens, total_tokens, cached_tokens, cost_pico, unknown_cost_count,
+    agent, user_id, conversation, client_key, function_calls, cache_hits, total_ms
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (session_id) DO UPDATE SET
     first_seen = min(sessions.first_seen, excluded.first_seen),
     last_seen = max(sessions.last_seen, excluded.last_seen),
@@ -41,7 +42,14 @@ ON CONFLICT (session_id) DO UPDATE SET
     total_tokens = sessions.total_tokens + excluded.total_tokens,
     cached_tokens = sessions.cached_tokens + excluded.cached_tokens,
     cost_pico = sessions.cost_pico + excluded.cost_pico,
-    unknown_cost_count = sessions.unknown_cost_count + excluded.unknown_cost_count
+    unknown_cost_count = sessions.unknown_cost_count + excluded.unknown_cost_count,
+    agent = coalesce(sessions.agent, excluded.agent),
+    user_id = coalesce(sessions.user_id, excluded.user_id),
+    conversation = coalesce(sessions.conversation, excluded.conversation),
+    client_key = coalesce(sessions.client_key, excluded.client_key),
+    function_calls = sessions.function_calls + excluded.function_calls,
+    cache_hits = sessions.cache_hits + excluded.cache_hits,
+    total_ms = sessions.total_ms + excluded.total_ms
 """
 
 INTERRUPT_SESSIONS = """

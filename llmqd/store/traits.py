@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from operator import attrgetter, itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -46,6 +46,9 @@ class Began(NamedTuple):
     received_at: float
 
 
+NO_TRAITS: Row = (None, None, None, None, 0, 0, 0)
+"""What a call adds to a session that has said nothing of itself, in the order of ADD_TRAITS."""
+
 _NAMES = ("session_id", "agent", "user_id", "conversation", "model", "tags", "client_key", "received_at")
 _received = attrgetter("received_at")
 _take = itemgetter(*[OPENED_COLUMNS.index(column) for column in _NAMES])
@@ -58,19 +61,22 @@ def began(row: Row) -> Began:
 
 def trait_rows(calls: Iterable[Began | Ended]) -> list[Row]:
     """What to add to sessions, in the order of ADD_TRAITS: the names that the earliest calls gave, and sums."""
-    sums: dict[str, list[str | int | None]] = {}
+    sums: dict[str, list[Any]] = {}
     for call in sorted(calls, key=_received):  # those that have ended need not be told before those that run
         if call.session is None:
             continue
-        row = sums.setdefault(call.session, [None, None, None, None, 0, 0, 0])
-        for index, name in enumerate((call.agent, call.user, call.conversation, call.client_key)):
-            row[index] = row[index] or name or None
+        row = sums.get(call.session)
+        if row is None:
+            row = sums[call.session] = [*NO_TRAITS]
+        row[0] = row[0] or call.agent or None
+        row[1] = row[1] or call.user or None
+        row[2] = row[2] or call.conversation or None
+        row[3] = row[3] or call.client_key or None
         if isinstance(call, Ended):
-            row[4:] = (
-                int(row[4] or 0) + (call.function_calls or 0),
-                int(row[5] or 0) + int(bool(call.answered and call.cached)),
-                int(row[6] or 0) + round(call.took_ms or 0.0),
-            )
+            row[4] += call.function_calls or 0
+            if call.answered:
+                row[5] += 1 if call.cached else 0
+                row[6] += round(call.total_ms or 0.0)
     return [(*row, session) for session, row in sums.items()]
 
 
@@ -95,7 +101,9 @@ def visit_rows(calls: Iterable[Ended]) -> list[Row]:
     """The hours in which sessions were active, over all and with each agent, in the order of ADD_VISIT, each once."""
     found: dict[Row, None] = {}
     for call in calls:
-        if call.session is not None:
-            found["all", "", call.session, call.hour] = None
-            found["agent", call.agent or "", call.session, call.hour] = None
+        session = call.session
+        if session is not None:
+            hour = call.hour
+            found["all", "", session, hour] = None
+            found["agent", call.agent or "", session, hour] = None
     return [*found]

@@ -5,11 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import compress
 from typing import Any, TypeVar
 
 import aiosqlite
 
+Row = Sequence[Any]
 _Result = TypeVar("_Result")
+
+_MANY = 16
+"""Rows from which on another statement for them is worth it."""
 
 
 class Direct:
@@ -44,12 +49,30 @@ class Direct:
     async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> AsyncIterator[None]:
         """See Connection."""
         rows: Any = parameters
+        if len(rows) >= _MANY:
+            sql, rows = without_empty(sql, rows)
         self._connection.executemany(sql, rows)
         yield
 
     async def rollback(self) -> None:
         """End the transaction as if it had not been."""
         self._connection.rollback()
+
+
+def without_empty(sql: str, rows: Sequence[Row]) -> tuple[str, Sequence[Row]]:
+    """A statement with a `?` for each value of a row, and its rows, with NULL in the place of values that none of them
+    has: to bind None takes sqlite3 several times as long as a number, and a third of the columns of calls have none."""
+    first = rows[0]
+    empty = {
+        at for at, value in enumerate(first) if value is None and [row[at] for row in rows].count(None) == len(rows)
+    }
+    pieces = sql.split("?")
+    if not empty or len(pieces) != len(first) + 1:
+        return sql, rows
+    values = [*("NULL" if at in empty else "?" for at in range(len(first))), ""]
+    kept = [at not in empty for at in range(len(first))]
+    written = "".join([text for pair in zip(pieces, values, strict=True) for text in pair])
+    return written, [tuple(compress(row, kept)) for row in rows]
 
 
 @asynccontextmanager
