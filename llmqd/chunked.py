@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
-_NEXT = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})\r\n")
-"""What nearly always stands between the data of two chunks."""
+_KNOWN = {text: size for size in range(1, 1024) for text in (b"%x" % size, b"%X" % size)}
+"""What a size up to a kilobyte looks like, as nearly all are in a stream. The last chunk's is not in it."""
+_HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 """The line before a chunk. An end without CR and spaces before it are taken, as by the parser of the heads."""
 _END = re.compile(rb"\r?\n")
-_SIZES = 64
-"""So many sizes of one body are remembered."""
+_MANY = 2048
+"""Where more bytes than these are left, they are taken to hold several chunks."""
 _LONGEST = 16_384
 """Bytes of a line between chunks or behind them: where more come without an end, this is none."""
 
@@ -18,7 +19,7 @@ _LONGEST = 16_384
 class Chunks:
     """The state of one body: feed it all bytes that come, in any pieces."""
 
-    __slots__ = ("_after", "_held", "_known", "_left", "_trailing", "ended", "rest")
+    __slots__ = ("_after", "_apart", "_held", "_left", "_trailing", "ended", "rest")
 
     def __init__(self) -> None:
         self.ended = False
@@ -30,7 +31,8 @@ class Chunks:
         self._after = False
         """Whether the next thing is the line end behind a chunk's data."""
         self._trailing = False
-        self._known: dict[bytes, int] = {}
+        self._apart = True
+        """Whether line ends may be what tells the chunks apart; not where a chunk's data hold some."""
         self._held = b""
         """The beginning of a line whose end has not come."""
 
@@ -43,6 +45,8 @@ class Chunks:
         while at < end and not self.ended:
             if self._left:
                 at = self._data(data, at, found)
+            elif self._between(end - at) and (taken := self._together(data[at:], found)):
+                at += taken
             elif (behind := self._line(data, at)) is not None:
                 at = behind
             else:
@@ -51,6 +55,10 @@ class Chunks:
         if self.ended:
             self.rest = data[at:]
         return found[0] if len(found) == 1 else b"".join(found)
+
+    def _between(self, size: int) -> bool:
+        """Whether a chunk's size comes next, and so many bytes that whole chunks are likely to be among them."""
+        return size > _MANY and self._apart and not (self._after or self._trailing)
 
     def _data(self, data: bytes, at: int, found: list[bytes]) -> int:
         """Adds the data of this chunk, and of all behind it that follow as chunks usually do; where it stopped."""
@@ -63,21 +71,35 @@ class Chunks:
             if at < stop:
                 self._left = stop - at
                 return at
-            end = data.find(b"\r\n", at + 2)
-            between = data[at : end + 2]
-            left = self._known.get(between) or self._size(between)
-            if left:
-                at = end + 2
+            left = 0
+            if data.startswith(b"\r\n", at):
+                if self._apart and len(data) - at > _MANY:
+                    self._left = 0
+                    return at + 2
+                end = data.find(b"\r\n", at + 2)
+                if end > 0 and (left := _KNOWN.get(data[at + 2 : end], 0)):
+                    at = end + 2
         self._left, self._after = 0, True
         return at
 
-    def _size(self, between: bytes) -> int:
-        """What a usual line between two chunks says, 0 for any other. Sizes recur, so they are remembered."""
-        if (line := _NEXT.fullmatch(between)) is None:
+    def _together(self, data: bytes, found: list[bytes]) -> int:
+        """Adds the data of all chunks that are whole in this, which begins with a size; how many bytes they take.
+
+        Where no chunk's data hold a line end, line ends tell the chunks apart. Whether that is so their sizes say.
+        """
+        parts = data.split(b"\r\n")
+        lines, whole = parts[:-2:2], parts[1:-1:2]
+        if lines and not lines[-1].strip(b"0"):
+            del lines[-1], whole[-1]  # the last chunk: what is behind it may be trailers
+        sizes = list(map(_KNOWN.get, lines))
+        if None in sizes:
+            sizes = [int(line, 16) if _HEX.fullmatch(line) else None for line in lines]
+        lengths = list(map(len, whole))
+        if sizes != lengths:
+            self._apart = False
             return 0
-        if len(self._known) < _SIZES:
-            self._known[between] = int(line[1], 16)
-        return int(line[1], 16)
+        found += whole
+        return sum(lengths) + sum(map(len, lines)) + 4 * len(lines)
 
     def _line(self, data: bytes, at: int) -> int | None:
         """Takes one line that is no data; where it ends, None when its end has not come."""

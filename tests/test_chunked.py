@@ -85,3 +85,29 @@ def test_what_is_no_chunk_is_refused_however_it_comes(wire: bytes) -> None:
         Chunks().feed(wire)
     with pytest.raises(ValueError, match="chunk"):
         fed(Chunks(), [wire[number : number + 1] for number in range(len(wire))])
+
+
+@given(
+    st.lists(
+        st.one_of(st.binary(min_size=1, max_size=900), st.sampled_from([b"a\r\nb" * 40, b"0\r\n\r\n", b"x" * 5000]))
+    ),
+    st.lists(st.integers(0, 20_000), max_size=4),
+    st.sampled_from([b"", b";x=y"]),
+    st.sampled_from([b"", b"X: y\r\n"]),
+)
+def test_many_chunks_at_once_are_taken_as_each_by_itself(
+    body: list[bytes], cuts: list[int], extension: bytes, trailers: bytes
+) -> None:
+    wire = framed(body, extension=extension, trailers=trailers)
+    places = sorted({0, len(wire), *(cut for cut in cuts if cut < len(wire))})
+    chunks = Chunks()
+    assert fed(chunks, [wire[start:stop] for start, stop in itertools.pairwise(places)]) == b"".join(body)
+    assert (chunks.ended, chunks.rest) == (True, b"")
+
+
+def test_many_chunks_with_one_that_is_none_are_refused() -> None:
+    good = framed([b"x" * 100] * 60)[:-5]
+    assert Chunks().feed(good) == b"x" * 6000
+    for wrong in (b"64\r\n" + b"x" * 101 + b"\r\n", b"6 4\r\n", b"-1\r\n"):
+        with pytest.raises(ValueError, match="chunk"):
+            Chunks().feed(good + wrong + good)
