@@ -48,6 +48,7 @@ def _found(body: bytes, key: str, at: int = 0) -> Member:
     return member
 
 
+_CR, _LF = 0x0D, 0x0A
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 _EVENT_END = re.compile(_LINE_END + _LINE_END)
 # The group is not possessive: up to Python 3.11.4 that keeps what it took of a repetition that failed (gh-106052).
@@ -80,7 +81,7 @@ class UsageStrip:
         ):
             return _judge(chunk)
         self._held += chunk
-        return self._release(b"\n" in chunk or b"\r" in chunk)
+        return self._release(_LF in chunk or _CR in chunk)
 
     def flush(self) -> bytes:
         """The upstream has ended; returns what is still held."""
@@ -155,7 +156,7 @@ def _judge(event: bytes) -> bytes:
 
 def _payload(event: bytes) -> tuple[int, int] | None:
     """Where the data of the event's only `data:` line stands; None when there is none or more than one."""
-    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and _CR not in event:
         return 6, len(event) - 2
     span = None
     for found in _LINES.finditer(event):

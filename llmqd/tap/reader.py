@@ -82,10 +82,23 @@ class MessageReader:
     def take(self, data: bytes) -> None:
         """One message as it stands on the wire. Never raises: what is no JSON is passed over."""
         mark = self._text_mark
-        if mark and mark in data and self._is_plain(data):
+        if mark and data.find(mark) >= 0 and self._is_plain(data):
             self._pass_over((data,))
         else:
             self._parse(data)
+
+    def text_in(self, data: bytes) -> tuple[int, int] | None:
+        """Where the text of a message stands that says nothing else; None where it may."""
+        mark = self._text_mark
+        start = data.find(mark) + len(mark)
+        if not mark or start < len(mark) or not self._is_plain(data):
+            return None
+        end = self._text_end(data, start)
+        return None if end < start else (start, end)
+
+    def take_text(self, size: int) -> None:
+        """Messages that bring nothing but so many bytes of text."""
+        self.facts.text_bytes += size
 
     def take_body(self, data: bytes) -> None:
         """A whole answer that is one message."""
@@ -139,11 +152,14 @@ class MessageReader:
                         self.take(rest)
                     break
                 continue
-            end = each.find(b'"', start)
-            while end > start and each[end - 1] == _BACKSLASH:
-                end = each.find(b'"', end + 1)
-            size += max(0, end - start)
+            size += max(0, self._text_end(each, start) - start)
         self.facts.text_bytes += size
+
+    def _text_end(self, data: bytes, start: int) -> int:
+        end = data.find(b'"', start)
+        while end > start and data[end - 1] == _BACKSLASH:
+            end = data.find(b'"', end + 1)
+        return end
 
     def _is_plain(self, data: bytes) -> bool:
         # Backwards, because usage and reason stand near the end: half the time of a forward search.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from llmqd.call import Dialect
 from llmqd.messages.eventstream import EVENTSTREAM
 from llmqd.providers.facts import Facts, Stage
+from llmqd.tap.alike import Alike
 from llmqd.tap.capture import Capture, Captured
 from llmqd.tap.decoding import Decoder
 from llmqd.tap.reader import MessageReader
@@ -18,6 +19,12 @@ logger = logging.getLogger(__name__)
 
 _BYTES_PER_TOKEN = 4
 """English text in current tokenizers; the base of every estimate."""
+
+_LEARNS = 16
+"""So often an event of a stream is taken for one that others may be as, before it is given up."""
+
+_WORTH = 1024
+"""Bytes that have come behind an event, of which it is worth while to see whether they are as it is."""
 
 _STREAM_LIMIT = 8
 """A compressed stream may decode to so many times `max_body` in all."""
@@ -75,6 +82,9 @@ class Tap:
         self._reading: Reading | None = None
         media_type = content_type.partition(";")[0].strip().lower()
         self._splitter = _splitter(media_type, dialect, max_event)
+        self._events = self._splitter if isinstance(self._splitter, SseSplitter) else None
+        self._alike: Alike | None = None
+        self._learns = _LEARNS
         self._undecided = self._splitter is None
         self._sniffing = media_type in ("", "text/plain")
         self._json = _is_json(media_type)
@@ -146,12 +156,35 @@ class Tap:
             self._reader.take_body(bytes(self._body))
 
     def _read(self, chunk: bytes) -> None:
-        if self._splitter is not None:
+        if self._events is not None:
+            self._read_events(self._events, chunk)
+        elif self._splitter is not None:
             self._reader.take_all([data for _, data in self._splitter.feed(chunk)])
         elif self._undecided:
             self._decide(chunk)
         elif not self._ignoring:
             self._keep(chunk)
+
+    def _read_events(self, splitter: SseSplitter, chunk: bytes) -> None:
+        """Those that are as one before but for their text are not even cut apart."""
+        while chunk:
+            if self._alike is not None and splitter.between_events and len(chunk) <= self._max_event:
+                passed, text = self._alike.run(chunk)
+                self._reader.take_text(text)
+                if passed == len(chunk):
+                    return
+                chunk = chunk[passed:]
+            rest = b""
+            if self._learns and (end := chunk.find(b"\n\n") + 2) > 1 and len(chunk) - end > _WORTH:
+                chunk, rest = chunk[:end], chunk[end:]
+            events = splitter.feed(chunk)
+            self._reader.take_all([data for _, data in events])
+            if self._learns and events:
+                self._learns -= 1
+                name, data = events[-1]
+                if (text_at := self._reader.text_in(data)) is not None:
+                    self._alike = Alike(name, data, *text_at)
+            chunk = rest
 
     def _decide(self, chunk: bytes) -> None:
         """The first byte that is no white space tells how the body is built (a provider may send blank lines ahead)."""
@@ -164,7 +197,7 @@ class Tap:
         if head.startswith(b"["):
             self._splitter = ArraySplitter(self._max_event)
         elif head.startswith((b"data:", b"event:", b":")):
-            self._splitter = SseSplitter(self._max_event)
+            self._splitter = self._events = SseSplitter(self._max_event)
         elif self._sniffing and not head.startswith(b"{"):
             self._ignoring = True
             self._capture = None

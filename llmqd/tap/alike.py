@@ -1,0 +1,36 @@
+"""Knows the events of a stream that differ in nothing but a piece of text: most of them, however many come at once."""
+
+from __future__ import annotations
+
+import re
+
+_QUOTE = 0x22
+"""As a number: see `sse`."""
+
+_TEXT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+"""What stands between the quotes of a JSON string (RFC 8259 §7)."""
+
+
+class Alike:
+    """The server-sent events that are as a given one, of this name and with these data, but for the text that stands in
+    it from `start` to before `end`, between two quotes."""
+
+    __slots__ = ("_fixed", "_head", "_tail")
+
+    def __init__(self, name: bytes, data: bytes, start: int, end: int) -> None:
+        self._head = (b"event: %b\ndata: %b" if name else b"%bdata: %b") % (name, data[:start])
+        self._tail = data[end:]
+        self._fixed = len(self._head) + len(self._tail) + 2
+
+    def run(self, chunk: bytes) -> tuple[int, int]:
+        """How many bytes of `chunk` are such events, from its beginning on, and how many of these are text; none where
+        others stand between them."""
+        head, tail, size = self._head, self._tail, len(chunk)
+        blocks = chunk.split(b"\n\n")
+        size -= len(blocks.pop())  # the end of it has not come
+        while blocks and not blocks[-1].startswith(head):
+            size -= len(blocks.pop()) + 2
+        text = b"".join([block.removeprefix(head).removesuffix(tail) for block in blocks])
+        if len(text) + len(blocks) * self._fixed != size or (_QUOTE in text and not _TEXT.fullmatch(text)):
+            return 0, 0
+        return size, len(text)

@@ -1,0 +1,111 @@
+"""Events that differ in nothing but their text are told from all others, however many come at once."""
+
+from __future__ import annotations
+
+import json
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmqd.call import Dialect
+from llmqd.tap.alike import Alike
+from llmqd.tap.sse import SseSplitter
+from llmqd.tap.tap import Tap
+from tests.tap.recordings import STREAMS, Recording, chunk, sse
+
+DATA = b'{"id":"1","delta":{"content":" word"},"usage":null}'
+START = DATA.find(b" word")
+
+
+def event(text: str) -> bytes:
+    return b'data: {"id":"1","delta":{"content":%b},"usage":null}\n\n' % json.dumps(text).encode()
+
+
+@given(st.lists(st.text(max_size=8), min_size=1, max_size=5))
+def test_events_alike_are_passed_over_whole_and_their_text_is_measured(texts: list[str]) -> None:
+    events = b"".join(map(event, texts))
+    written = sum(len(json.dumps(text)) - 2 for text in texts)
+    assert Alike(b"", DATA, START, START + 5).run(events) == (len(events), written)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        b"data: [DONE]\n\n",
+        b': "comment"\n\n',
+        b'data: {"id":"1","usage":{"output":3}}\n\n',
+        b'data: {"id":"1","delta":{"content":" wo',
+        b"data",
+        b"\n",
+        b"",
+    ],
+)
+def test_what_stands_behind_them_is_left(behind: bytes) -> None:
+    events = event("one") + event("two")
+    assert Alike(b"", DATA, START, START + 5).run(events + behind) == (len(events), 6)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b'data: {"id":"1","delta":{"content":"a","tool_calls":[]},"usage":null}\n\n',
+        b'data: {"id":"1","delta":{"content":"a"},"usage":{"output":3}}\n\n',
+        b'data: {"id":"1","delta":{"content":"},"usage":null}\n\n',
+        b'event: error\ndata: {"id":"1","delta":{"content":"a"},"usage":null}\n\n',
+        b": ping\n\n",
+        b"data: [DONE]\n\n",
+        b"\n\n",
+    ],
+)
+def test_where_others_stand_between_them_all_are_looked_at(other: bytes) -> None:
+    assert Alike(b"", DATA, START, START + 5).run(event("one") + other + event("two")) == (0, 0)
+    assert Alike(b"", DATA, START, START + 5).run(other) == (0, 0)
+
+
+def test_the_name_of_an_event_belongs_to_it() -> None:
+    named = b"event: delta\n" + event("one")
+    assert Alike(b"delta", DATA, START, START + 5).run(named + named) == (2 * len(named), 6)
+    assert Alike(b"delta", DATA, START, START + 5).run(event("one")) == (0, 0)
+    assert Alike(b"", DATA, START, START + 5).run(named) == (0, 0)
+
+
+@pytest.mark.parametrize("recording", STREAMS, ids=lambda recording: recording.name)
+@given(data=st.data())
+def test_a_stream_says_the_same_however_its_events_come_together(recording: Recording, data: st.DataObject) -> None:
+    cuts = data.draw(st.lists(st.integers(0, len(recording.body)), max_size=6).map(sorted))
+    assert said(recording.dialect, recording.content_type, recording.body, cuts) == recording.reading
+
+
+TEXTS = st.sampled_from([{"content": "a"}, {"content": "b c"}, {"role": "assistant", "content": ""}])
+OTHERS = st.sampled_from([{"reasoning_content": "d"}, {"tool_calls": [{"function": {"name": "f"}}]}, {}])
+
+
+@given(st.lists(TEXTS | OTHERS, max_size=20), st.data())
+def test_the_text_of_a_cut_stream_is_the_same_however_it_comes(deltas: list[object], data: st.DataObject) -> None:
+    body = sse(*map(chunk, deltas), orjson.dumps(chunk({"content": "end"})))
+    events = [each + b"\n\n" for each in body.split(b"\n\n")[:-1]]
+    ends = [sum(map(len, events[:number])) for number in range(len(events))]
+    cuts = data.draw(st.lists(st.sampled_from(ends), max_size=6).map(sorted))
+    assert said("openai", "text/event-stream", body, cuts, complete=False) == said(
+        "openai", "text/event-stream", body, ends, complete=False
+    )
+
+
+def said(dialect: Dialect, content_type: str, body: bytes, cuts: list[int], *, complete: bool = True) -> object:
+    tap = Tap(dialect=dialect, content_type=content_type, content_encoding="", request_bytes=400)
+    for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
+        tap.feed(body[start:end])
+    return tap.close(complete=complete)
+
+
+def test_a_splitter_knows_whether_it_stands_between_events() -> None:
+    splitter = SseSplitter(1000)
+    assert not splitter.between_events
+    splitter.feed(event("one"))
+    assert splitter.between_events
+    splitter.feed(b"data: {")
+    assert not splitter.between_events
+    splitter.feed(b"}\n\n")
+    assert splitter.between_events
