@@ -92,6 +92,63 @@ class Content:
         finally:
             self._silence.ends()
 
+    async def pour(self, take: Callable[[bytes], bool]) -> bool:
+        """See the function of that name."""
+        stream, read, silence = self._stream, self.read_nowait, self._silence
+        if not isinstance(stream, Body):
+            return await _poured(self, take)
+        while piece := read():
+            if take(piece):
+                return True
+        if self.at_eof():
+            return False
+        over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        failed: BaseException | None = None
+
+        def come() -> None:
+            nonlocal failed
+            if over.done():
+                return
+            try:
+                while piece := read():
+                    silence.begins()
+                    if take(piece):
+                        over.set_result(True)
+                        return
+                if self.at_eof():
+                    over.set_result(False)
+            except BaseException as error:
+                failed = error
+                over.set_result(True)
+
+        silence.begins()
+        stream.tell(come)
+        try:
+            more = await over
+        finally:
+            stream.tell(None)
+            silence.ends()
+        if failed is not None:
+            raise failed
+        return more
+
+
+async def pour(content: Content | StreamReader, take: Callable[[bytes], bool]) -> bool:
+    """Gives `take` the bytes of a body as they come, in the very turn of the event loop that brings them, until it says
+    that it takes no more for now: True then, False at the end of the body. Raises ClientError or OSError where that
+    breaks, and what `take` raises.
+
+    To be woken for each of them would cost a stream as much as all else that is done with it.
+    """
+    return await (content.pour(take) if isinstance(content, Content) else _poured(content, take))
+
+
+async def _poured(content: Content | StreamReader, take: Callable[[bytes], bool]) -> bool:
+    while piece := await content.readany():
+        if take(piece):
+            return True
+    return False
+
 
 class Exchange:
     """An answer whose head is there. Its connection goes back to where it was leased when the body has ended."""

@@ -29,7 +29,7 @@ class Body:
     It has what `exchange.py` uses of aiohttp's StreamReader. Where a connection breaks, what has come is given first.
     """
 
-    __slots__ = ("_broken", "_chunks", "_ended", "_left", "_on_eof", "_pieces", "_size", "_waiter", "_wire")
+    __slots__ = ("_broken", "_chunks", "_ended", "_left", "_on_eof", "_pieces", "_size", "_tells", "_waiter", "_wire")
 
     def __init__(self, wire: Wire, length: int | None) -> None:
         self._wire = wire
@@ -41,6 +41,11 @@ class Body:
         self._broken: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._on_eof: Callable[[], object] | None = None
+        self._tells: Callable[[], object] | None = None
+
+    def tell(self, tells: Callable[[], object] | None) -> None:
+        """Calls `tells` whenever there is something to read: bytes, the end, or what broke it. None: no more."""
+        self._tells = tells
 
     def feed(self, data: bytes) -> None:
         """Bytes of the connection. Raises ValueError for what is no chunk."""
@@ -106,7 +111,9 @@ class Body:
             self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self._tells is not None:
+            self._tells()
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
 

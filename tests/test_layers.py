@@ -58,6 +58,7 @@ LAYERS = (
         "web.headers",
         "web.heartbeat",
         "web.patience",
+        "web.passed",
         "web.refusal",
         "web.shown",
         "web.tunnel",

@@ -13,8 +13,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from llmqd.errors import BadRequest
+from llmqd.web.passed import PassedResponse
 from llmqd.web.refusal import refusal, sign
-from llmqd.web.relay import PassedResponse
 
 if TYPE_CHECKING:
     from aiohttp.web_server import Server
@@ -101,10 +101,8 @@ class Incoming(web.Request):
 
 
 def signed(response: web.StreamResponse) -> None:
-    """Takes back what aiohttp adds to an answer by itself."""
-    if isinstance(response, PassedResponse):
-        response.restore_headers()
-    else:
+    """Gives an answer the headers of llmqd's own ones, unless it is an upstream's."""
+    if not isinstance(response, PassedResponse):
         sign(response)
 
 

@@ -6,14 +6,10 @@ What aiohttp's server knows of an answer, whether its connection is kept and tha
 
 from __future__ import annotations
 
-import asyncio
-from typing import cast
-
 from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import must_be_empty_body, rfc822_formatted_time, should_remove_content_length
-from aiohttp.http_writer import _serialize_headers  # type: ignore[attr-defined]  # the compiled one, where there is one
-from multidict import CIMultiDict
+from aiohttp.http_writer import _serialize_headers  # the compiled one, where there is one
 
 
 class Outlet:
@@ -100,7 +96,7 @@ class PassedResponse(web.StreamResponse):
         elif version == HttpVersion11:
             headers["Connection"] = "close"
         line = f"HTTP/{version.major}.{version.minor} {status} {self.reason}"
-        return Outlet(request, cast(bytes, _serialize_headers(line, headers)), chunked=chunked)
+        return Outlet(request, _serialize_headers(line, headers), chunked=chunked)
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """The next bytes of the body."""

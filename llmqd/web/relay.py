@@ -7,17 +7,19 @@ import logging
 import socket
 import struct
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import HttpVersion11, web
-from multidict import CIMultiDict
 
 from llmqd.call import Record, Status
+from llmqd.exchange import pour
 from llmqd.tap.include_usage import UsageStrip
 from llmqd.tap.tap import Tap
 from llmqd.web.headers import response_headers
 from llmqd.web.late_answer import Edit, late_code, late_edits, media_type
+from llmqd.web.passed import Outlet, PassedResponse
 from llmqd.web.sender import Sent
 from llmqd.web.tunnel import tunnel
 
@@ -29,24 +31,6 @@ if TYPE_CHECKING:
     from llmqd.web.passage import Passage
 
 logger = logging.getLogger(__name__)
-
-
-class PassedResponse(web.StreamResponse):
-    """An upstream's answer on its way to the client: nothing is added that the upstream did not send.
-
-    Its head waits for the first bytes of its body, where these are there already, so that both leave in one write.
-    """
-
-    _send_headers_immediately = False  # aiohttp's web.Response does the same
-
-    def __init__(self, *, status: int, reason: str | None, headers: CIMultiDict[str]) -> None:
-        super().__init__(status=status, reason=reason, headers=headers)
-        self._absent = tuple(name for name in ("Content-Type", "Server") if name not in headers)
-
-    def restore_headers(self) -> None:
-        """Takes out the headers that aiohttp adds by default and the upstream did not send."""
-        for name in self._absent:
-            self.headers.popall(name, None)
 
 
 class Relay:
@@ -104,6 +88,10 @@ class _Answer:
         self._gathered = passage.gathered
         answer = self._answer = sent.answer
         self._begun = begun
+        self._kept: bytes | None = None
+        """What may only leave once the record is closed."""
+        self._gone: ConnectionError | None = None
+        """How it was noticed that the client has left, while nobody waited for that."""
         self._recorder = recorder
         self._conversations = conversations
         content_type = answer.headers.get("Content-Type", "")
@@ -128,15 +116,18 @@ class _Answer:
 
     async def relay(self, disconnects: Disconnects, extra: Mapping[str, str]) -> web.StreamResponse:
         """Passes everything on; `disconnects` knows what happens when the client leaves."""
-        response = self._passed(extra) if self._early is None else self._early
+        passed = None if self._early is not None else self._passed(extra)
+        response = passed or self._early
+        assert response is not None
         try:
             if self._passage.finish_by is not None:
                 raise ConnectionResetError("the client has left")
             await response.prepare(self._passage.request)
+            out = Outlet(self._passage.request, chunked=True) if passed is None else passed.outlet
             self._begun = self._begun or self._there()
             if not (self._begun or self._answer.content.at_eof()):
-                self._passage.request.writer.send_headers()  # its body is still to come
-            if not await self._pass(response):
+                out.send_head()  # its body is still to come
+            if not await self._pass(response, out):
                 self._close("cut", complete=False)
                 self._cut(response)
                 return response
@@ -175,17 +166,20 @@ class _Answer:
         except (aiohttp.ClientError, OSError, TimeoutError):
             return b""  # the next read says so again
 
-    async def _pass(self, response: web.StreamResponse) -> bool:
+    async def _pass(self, response: web.StreamResponse, out: Outlet) -> bool:
         """Every chunk as it comes; False when the upstream broke off."""
-        content, tap, outcome = self._answer.content, self._tap, self._record.outcome
-        while True:
+        content, take, more = self._answer.content, partial(self._take, out), True
+        while more:
             try:
-                chunk = self._begun or await content.readany()
-                self._begun = b""
-                if not chunk and self._wire is not None and isinstance(reset := self._wire.exception(), OSError):
+                if self._begun:
+                    begun, self._begun = self._begun, b""
+                    take(begun)
+                else:
+                    more = await pour(content, take)
+                if not more and self._wire is not None and isinstance(reset := self._wire.exception(), OSError):
                     raise reset
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                outcome.error = "upstream_cut"
+                self._record.outcome.error = "upstream_cut"
                 logger.warning(
                     "%s broke off its answer: %s",
                     self._passage.upstream.name,
@@ -193,33 +187,52 @@ class _Answer:
                     extra={"fields": {"request_id": self._passage.call.id}},
                 )
                 return False
-            if not chunk:
-                break
-            if outcome.first_byte_ms is None:
-                outcome.first_byte_ms = self._recorder.since(self._passage.call)
-            outcome.response_bytes += len(chunk)
-            if tap is not None:
-                tap.feed(chunk)
-            if self._gathered is not None:
-                self._gathered.add(chunk)
-            for edit in self._edits:
-                chunk = edit.feed(chunk)
-            if content.at_eof() or (tap is not None and tap.finished):
+            if self._gone is not None:
+                raise self._gone
+            if (kept := self._kept) is not None:
+                self._kept = None
                 await self._finish()
-            if not chunk:
-                self._passage.request.writer.send_headers()  # its first bytes are held back
-            elif content.at_eof() and not self._edits and self._wire is None:
-                await response.write_eof(chunk)  # the end leaves with the last bytes
-                return True
-            else:
-                await response.write(chunk)
+                if kept and content.at_eof() and not self._edits and self._wire is None:
+                    await response.write_eof(kept)  # the end leaves with the last bytes
+                    return True
+                self._write(out, kept)
+            if out.full:
+                await out.drain()
         rest = b""
         for edit in self._edits:
             rest = edit.feed(rest) + edit.flush()
         if rest:
             await self._finish()
-            await response.write(rest)
+            self._write(out, rest)
         return True
+
+    def _take(self, out: Outlet, chunk: bytes) -> bool:
+        """Takes the next bytes, which leave at once, but for the last. Whether something has to be awaited now."""
+        tap, outcome = self._tap, self._record.outcome
+        if outcome.first_byte_ms is None:
+            outcome.first_byte_ms = self._recorder.since(self._passage.call)
+        outcome.response_bytes += len(chunk)
+        if tap is not None:
+            tap.feed(chunk)
+        if self._gathered is not None:
+            self._gathered.add(chunk)
+        for edit in self._edits:
+            chunk = edit.feed(chunk)
+        if self._answer.content.at_eof() or (tap is not None and tap.finished):
+            self._kept = chunk
+            return True
+        try:
+            self._write(out, chunk)
+        except ConnectionError as error:
+            self._gone = error  # that is the client's, no fault of what is read
+            return True
+        return out.full
+
+    def _write(self, out: Outlet, chunk: bytes) -> None:
+        if chunk:
+            out.write(chunk)
+        else:
+            out.send_head()  # its first bytes are held back
 
     async def _left(self, disconnects: Disconnects) -> None:
         """The client has gone: the answer is over, or is read to its end for the record alone."""
