@@ -193,11 +193,13 @@ def _paused(plain: Plain, offset: float) -> Pause | None:
 
 
 def _learned(each: Learned, offset: float) -> Plain:
-    return asdict(each) | {"since": _plain(each.since + offset)}
+    ends = None if each.resets_at is None else each.resets_at + offset
+    return asdict(each) | {"since": _plain(each.since + offset), "resets_at": ends}
 
 
 def _learnt(plain: Plain, offset: float) -> Learned:
-    return Learned(**plain | {"since": _number(plain["since"], -1) - offset})
+    ends = None if plain["resets_at"] is None else plain["resets_at"] - offset
+    return Learned(**plain | {"since": _number(plain["since"], -1) - offset, "resets_at": ends})
 
 
 def _found(found: Found, offset: float) -> Plain:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from llmqd.config.limits import DIMENSIONS, Dimension, Limits
 from llmqd.lane.amounts import Ask, counted, least, reserved
 from llmqd.lane.gauge import Gauge
-from llmqd.lane.limiting import meter_for
+from llmqd.lane.limiting import Reset
 from llmqd.lane.meters import Meter
 from llmqd.lane.spacing import Patience
 from llmqd.usage import LaneUsage, Usage
@@ -224,11 +224,20 @@ class Gate:
             self._wall_offset = wall_offset
         self._configure(limits, now, anew=True)
 
-    def lower(self, dimension: Dimension, group: str, amount: float | None, now: float) -> None:
+    def lower(
+        self,
+        dimension: Dimension,
+        group: str,
+        amount: float | None,
+        now: float,
+        reset: Reset | None = None,
+        used: float | None = None,
+    ) -> None:
         """Sets a learned limit, which holds where it is below the configured one; None forgets it.
 
         In place of an assumed rate it holds even if it is above. `group` may be one that is not configured (calls are
-        counted in the group that their Ask names). Raises ValueError for an amount that is not above 0.
+        counted in the group that their Ask names). `reset` and `used` as in `Gauge.learn`. Raises ValueError for an
+        amount that is not above 0.
         """
         if amount is not None and not amount > 0:
             raise ValueError(f"a learned limit must be above 0, not {amount}")
@@ -237,9 +246,7 @@ class Gate:
             if amount is None or len(self._gauges) >= MOST_GROUPS:
                 return
             gauges = self._gauges[group] = self._new_gauges(group, _without_limits(self._limits))
-        gauge = gauges[dimension]
-        gauge.learned = amount
-        gauge.fit(now, self._wall_offset, anew=False)
+        gauges[dimension].learn(amount, reset, used, now, self._wall_offset)
         self._in_force.clear()
 
     def refused(self, dimension: Dimension | None, group: str, now: float) -> None:
@@ -247,13 +254,6 @@ class Gate:
         gauge = self._gauges.get(group, {}).get(dimension) if dimension is not None else None
         if gauge is not None and gauge.meter is not None:
             gauge.meter.refused(now)
-
-    def recall(self, dimension: Dimension, group: str, amount: float, now: float) -> None:
-        """Counts what was used before its limit was known, or by others with the same key."""
-        gauge = self._gauges.get(group, {}).get(dimension)
-        if gauge is not None and gauge.meter is not None and amount > 0:
-            gauge.meter.seed(amount, now)
-            gauge.recalled += amount
 
     def replay(self, past: Iterable[LaneUsage], now: float) -> None:
         """Counts what this key let through before its limits were counted here: before a restart, before a limit was
@@ -267,9 +267,7 @@ class Gate:
                 if gauge.meter is None or at >= gauge.first:
                     continue
                 if gauge not in meters:
-                    meters[gauge] = meter_for(
-                        gauge.dimension, gauge.in_force, gauge.limits, self._wall_offset, self._patience
-                    )
+                    meters[gauge] = gauge.new_meter(self._wall_offset)
                 meters[gauge].seed(_amount(sent, ask, gauge), at)
         for gauge, meter in meters.items():
             gauge.recall(meter, now)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llmqd.config.limits import POLITE_RATE
 from llmqd.lane.history import MINUTE
+from llmqd.lane.limiting import Reset
 from llmqd.lane.search import Search
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ _OLD = 10.0
 """Seconds after which what remained when an answer's call was sent says nothing any more about a window."""
 _FEWER, _MORE_AFTER = 0.75, 30.0
 """Calls in flight: the share that is left after a refusal, and the seconds after which one more is tried."""
+_MOST_WINDOWS = 32
+"""Limits of long windows that are kept: whoever names them may name ever more."""
+_ROUNDED = 3.0
+"""Seconds by which the end of the same window may be told differently: whole seconds, on two clocks, and the way."""
+_SAME_MOMENT = 0.05
+"""Seconds by which it is not even later."""
 _SLOWER = 0.8
 """Share of the rate that is left when a provider asks to slow down beyond the refusal itself."""
 
@@ -41,7 +48,8 @@ class Learned:
     """A limit in use because it was learned: `amount` per `window` seconds (window 0: calls in flight).
 
     `source` says from what, `since` (monotonic) from when. `remaining` is what the provider said was left, less what
-    has been sent since; None where it said nothing.
+    has been sent since; None where it said nothing. Of a window longer than a minute it may have said that it comes
+    back bit by bit (`refills`), or as a whole at `resets_at` (monotonic).
     """
 
     dimension: Dimension
@@ -50,11 +58,23 @@ class Learned:
     source: str
     since: float
     remaining: float | None = None
+    resets_at: float | None = None
+    refills: bool = False
 
     @property
     def setting(self) -> Setting | None:
         """The name of the setting that it stands in for; None where there is none (a subscription's share)."""
         return _SETTINGS.get((self.dimension, self.window))
+
+    @property
+    def reset(self) -> Reset | None:
+        """How it comes back; None where the provider did not say."""
+        return Reset(self.resets_at) if self.refills or self.resets_at is not None else None
+
+    @property
+    def used(self) -> float | None:
+        """What is gone of a window longer than a minute, as far as the provider said so."""
+        return None if self.window <= MINUTE or self.remaining is None else self.amount - self.remaining
 
 
 class Found(NamedTuple):
@@ -140,16 +160,7 @@ class Learner:
         tightest: dict[Dimension, Observed] = {}
         for seen in observed:
             if seen.dimension not in self._searches or seen.window > MINUTE:
-                known = self._windows.get((seen.dimension, seen.window))
-                self._changes += known is None or known.amount != seen.limit
-                self._windows[seen.dimension, seen.window] = Learned(
-                    dimension=seen.dimension,
-                    window=seen.window,
-                    amount=seen.limit,
-                    source=f"header {seen.header}",
-                    since=now,
-                    remaining=seen.remaining,
-                )
+                self._count_window(seen, sent_at, now)
             elif seen.dimension not in tightest or _per_minute(seen) < _per_minute(tightest[seen.dimension]):
                 tightest[seen.dimension] = seen
         for dimension, seen in tightest.items():
@@ -245,6 +256,28 @@ class Learner:
             at = max(at, *[search.ready_at(now) for search in self._searches.values()])
         return at
 
+    def _count_window(self, seen: Observed, sent_at: float, now: float) -> None:
+        """A limit of a window longer than a minute, or of none that is searched for."""
+        search, known = self._searches.get(seen.dimension), self._windows.pop((seen.dimension, seen.window), None)
+        left = seen.remaining
+        if left is not None and search is not None:
+            left = max(left - search.sent_after(sent_at), 0.0)
+        refills = seen.continuous and seen.resets_in is not None
+        learned = Learned(
+            dimension=seen.dimension,
+            window=seen.window,
+            amount=seen.limit,
+            source=f"header {seen.header}",
+            since=now,
+            remaining=left,
+            resets_at=None if refills else _ends_at(seen, known, now),
+            refills=refills,
+        )
+        self._changes += known is None or (known.amount, known.reset) != (learned.amount, learned.reset)
+        self._windows[seen.dimension, seen.window] = learned
+        if len(self._windows) > _MOST_WINDOWS:
+            del self._windows[next(iter(self._windows))]
+
     def _count_remaining(self, seen: Observed, search: Search, sent_at: float, now: float) -> None:
         """What remains is what the header says, less the calls that went after the one it answers, which the provider
         may not have counted yet, plus what has come back meanwhile."""
@@ -280,6 +313,16 @@ class Learner:
 
 def _per_minute(seen: Observed) -> float:
     return seen.limit * MINUTE / seen.window
+
+
+def _ends_at(seen: Observed, known: Learned | None, now: float) -> float | None:
+    """When a window ends that does so as a whole. Times in whole seconds do not make it another: of what differs by
+    less than they can, the latest is kept."""
+    before = None if known is None else known.resets_at
+    if seen.resets_in is None or before is None:
+        return before if seen.resets_in is None else now + seen.resets_in
+    apart = (now + seen.resets_in - before + seen.window / 2) % seen.window - seen.window / 2
+    return before if -_ROUNDED <= apart <= _SAME_MOMENT else before + apart
 
 
 def _beginning(known: Mapping[Dimension, float], dimension: Dimension) -> tuple[float, float, str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, tzinfo
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from llmqd.config.limits import Dimension, Limits
 from llmqd.lane.meters import HEADROOM, Bucket, Combined, Concurrency, Landed, Meter, Paced
 from llmqd.lane.spacing import Even, Patience
-from llmqd.lane.windows import Days, FixedPeriods, FixedWindow, SlidingWindow
+from llmqd.lane.windows import Days, FixedPeriods, FixedWindow, Periods, SlidingWindow
 
 _PACE = 10.0
 """Seconds' worth of tokens that may go at once where tokens are paced, so that a limit of a minute is not used up at
@@ -22,18 +23,35 @@ _GUESSED = 58.0
 """The same where calls are counted when they begin: how long their prompts are is known only when they are answered,
 and those under way together may be longer than they look."""
 
+_DAY = 86_400.0
+_NAMED_GUARD = 1.5
+"""Seconds around the end of a day that a provider names, in whole seconds, in which a call may count on either side."""
+
+
+class Reset(NamedTuple):
+    """How a limit of a day comes back, as its provider says: as a whole at `at` and every day after it (monotonic
+    seconds), or, None, bit by bit."""
+
+    at: float | None
+
 
 def meter_for(
-    dimension: Dimension, limit: float, limits: Limits, wall_offset: float, patience: Patience = None
+    dimension: Dimension,
+    limit: float,
+    limits: Limits,
+    wall_offset: float,
+    patience: Patience = None,
+    reset: Reset | None = None,
 ) -> Meter:
     """A meter for `limit`, which is above 0; `limits` says by which algorithm.
 
-    `wall_offset` is the wall clock (seconds since 1970) minus the monotonic one. `patience` as in Even.
+    `wall_offset` is the wall clock (seconds since 1970) minus the monotonic one. `patience` as in Even. `reset` is for
+    a limit of a day; None where its provider names none: it is back at midnight.
     """
     if dimension == "max_concurrent":
         return Concurrency(limit)
     if dimension == "requests_per_day":
-        return FixedWindow(limit, Days(_zone(limits.day_zone), wall_offset))
+        return _for_a_day(limit, limits, wall_offset, reset)
     if dimension == "requests_per_second":
         way = limits.algorithm if limits.algorithm != "bucket" else "auto"  # what burst allows fits into no second
         return _for_calls(limit, 1.0, 0.0, replace(limits, algorithm=way), wall_offset, patience)
@@ -41,6 +59,14 @@ def meter_for(
         return _for_calls(limit, 60.0, limits.quantum, limits, wall_offset, patience)
     late = dimension != "input_tokens_per_minute" and limits.reserve_output == "typical"
     return _for_tokens(limit, limits, wall_offset, counted_late=late)
+
+
+def _for_a_day(limit: float, limits: Limits, wall_offset: float, reset: Reset | None) -> Meter:
+    if reset is None:
+        return FixedWindow(limit, Days(_zone(limits.day_zone), wall_offset))
+    if reset.at is None:
+        return Bucket(limit, _DAY)
+    return FixedWindow(limit, Periods(_DAY, -reset.at), _NAMED_GUARD)
 
 
 def _for_calls(

@@ -373,9 +373,7 @@ class Throttle:
                 continue
             lowered.add(setting)
             before = self._gate.limit(setting, name)
-            self._gate.lower(setting, name, learned.amount, now)
-            if setting == "requests_per_day" and not before and learned.remaining is not None:
-                self._gate.recall(setting, name, learned.amount - learned.remaining, now)
+            self._gate.lower(setting, name, learned.amount, now, learned.reset, learned.used)
             if self._gate.limit(setting, name) != before:
                 changed.append(Change(learned, before))
         for setting in group.lowered - lowered:

@@ -22,6 +22,7 @@ from llmqd.providers.limit_values import (
     Observed,
     limit_of,
     number,
+    refills,
     resets_in,
     shortest,
 )
@@ -31,10 +32,6 @@ _ITEM = re.compile(rf'(?:{_QUOTED}|[^",])+')
 _PART = re.compile(rf'(?:{_QUOTED}|[^";])+')
 _LATE = 1.05
 """A reset may be so many windows away at most: clocks and rounding."""
-_SAME_REFILL = 0.02
-"""Share of the window by which a reset may differ from the time in which what was used comes back, beside a second."""
-_LEAST_REFILL = 10.0
-"""Seconds of a window below which whole seconds cannot tell that."""
 
 
 class _Item(NamedTuple):
@@ -141,21 +138,12 @@ def _observed(policy: _Policy, state: _State | None, header: str) -> Iterator[Ob
     elif reset is not None and reset > window * _LATE:
         reset = None
     remaining = None if remaining is None else min(remaining, policy.limit)
-    used = policy.limit - remaining if remaining is not None else 0.0
     yield Observed(
         dimension=policy.dimension,
         window=window,
         limit=policy.limit,
         remaining=remaining,
         resets_in=reset,
-        continuous=policy.window is not None and _refills(used / policy.limit, policy.window, reset),
+        continuous=bool(policy.window) and refills(policy.limit, remaining, window, reset),
         header=header,
     )
-
-
-def _refills(share: float, window: float, reset: float | None) -> bool:
-    """Whether the reset is the time in which the used share comes back: so a bucket says it, and a window at best by
-    chance."""
-    if reset is None or window < _LEAST_REFILL:
-        return False
-    return abs(reset - share * window) <= 1 + _SAME_REFILL * window

@@ -36,6 +36,7 @@ from llmqd.providers.limit_values import (
     http_date,
     limit_of,
     number,
+    refills,
     resets_in,
     server_time,
     shortest,
@@ -68,6 +69,8 @@ _ROUNDED = 500
 
 _PLAN_WINDOWS = {"5h": 5 * HOUR, "7d": 7 * DAY, "7d_sonnet": 7 * DAY, "7d_oi": 7 * DAY}
 _AZURE = frozenset({"azure", "azure-openai"})
+_BUCKETS = frozenset({"openai", "groq"})
+"""Those whose limits are known to come back bit by bit, a day's included."""
 _BARE = "x-ratelimit-limit"
 _OF_LIMITS = "limit"
 """What the name of every header of a limit has in it, whoever sends it."""
@@ -148,7 +151,7 @@ def _suffixed(headers: Mapping[str, str], preset: str, here: float) -> Iterator[
             limit=limit,
             remaining=None if remaining is None else min(remaining, limit),
             resets_in=reset,
-            continuous=preset not in _AZURE,
+            continuous=_is_bucket(preset, limit, remaining, window, reset),
             header=name,
         )
 
@@ -166,6 +169,14 @@ def _window(preset: str, dimension: Dimension, limit: float, remaining: float | 
     if is_bucket_of_day and (preset == "openai" or reset > 1.05 * MINUTE):
         return DAY
     return shortest(reset)
+
+
+def _is_bucket(preset: str, limit: float, remaining: float | None, window: float, reset: float | None) -> bool:
+    """Whether it comes back bit by bit. A day ends at once more often than a minute: of who is not known, it is told
+    by the reset."""
+    if window < DAY or preset in _BUCKETS or reset is None:
+        return preset not in _AZURE
+    return refills(limit, remaining, window, reset)
 
 
 def _anthropic(headers: Mapping[str, str], here: float) -> Iterator[Observed]:

@@ -46,6 +46,8 @@ _DURATION = re.compile(
 _UNITS = (DAY, HOUR, MINUTE, SECOND, 0.001)
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e12
 
+_LEAST_REFILL = 10.0
+"""Seconds of a window from which a time in whole seconds can tell whether it refills."""
 NO_LIMIT = 2.0**31 - 1
 """From here on a number stands for "unlimited"."""
 
@@ -119,4 +121,14 @@ def limit_of(headers: Mapping[str, str], name: str) -> float | None:
 
 def shortest(reset: float) -> float:
     """The shortest usual window that can have so many seconds left."""
-    return next((window for window in (MINUTE, HOUR) if reset <= 1.05 * window), DAY)
+    return next((window for window in (MINUTE, HOUR, DAY) if reset <= 1.05 * window), MONTH)
+
+
+def refills(limit: float, remaining: float | None, window: float, reset: float | None) -> bool:
+    """Whether the reset is the time in which what was used comes back: a bucket says so, a window at most by chance.
+
+    Times may be in whole seconds, amounts in whole ones; of shorter windows these tell nothing.
+    """
+    if remaining is None or reset is None or window < _LEAST_REFILL:
+        return False
+    return abs(reset - (limit - remaining) / limit * window) <= 1 + window / limit

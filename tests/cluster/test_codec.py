@@ -78,3 +78,6 @@ def test_what_it_knows_of_moments_is_in_the_time_of_whoever_hears_it() -> None:
     heard = codec.viewed(over(codec.view(view, 1000.0)), 400.0).paused
     assert heard is not None
     assert heard.until == pytest.approx(620.0)
+    day = Learned(dimension="requests", window=86_400.0, amount=50.0, source="429", since=-math.inf, resets_at=30.0)
+    ((_, learned),) = codec.viewed(over(codec.view(codec.View(learned=(("", day),)), 1000.0)), 400.0).learned
+    assert learned.resets_at == pytest.approx(630.0)

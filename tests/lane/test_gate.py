@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from llmqd.config.limits import DIMENSIONS, Dimension, Limits, ModelGroup
 from llmqd.lane.amounts import Ask
 from llmqd.lane.gate import MOST_GROUPS, Block, Figure, Gate, Reservation
+from llmqd.lane.limiting import Reset
 from llmqd.providers.presets import Algorithm
 from llmqd.usage import Usage
 
@@ -306,15 +307,48 @@ def test_a_group_that_is_gone_limits_nobody() -> None:
     gate.settle(running, None, NOW)
 
 
-def test_what_was_used_before_the_start_can_be_recalled() -> None:
-    gate = Gate(Limits(requests_per_minute=60, requests_per_day=10))
-    gate.recall("requests_per_day", "", 10, NOW)
-    gate.recall("requests_per_minute", "", 10, NOW)
-    gate.recall("tokens_per_minute", "", 10, NOW)
-    block = gate.block(tokens(1), NOW)
+def day_end(gate: Gate, now: float = NOW) -> float:
+    """When the next call may go, as the day's limit has it."""
+    block = gate.block(tokens(1), now)
     assert block is not None
     assert block.dimension == "requests_per_day"
-    assert gate.limit("requests_per_minute") == 60
+    return block.until
+
+
+def test_what_was_used_of_a_limit_before_it_was_learned_counts() -> None:
+    gate = Gate(FREE)
+    gate.lower("requests_per_day", "", 10, NOW, used=9)
+    take(gate, tokens(1))
+    assert day_end(gate) == pytest.approx(86_400, abs=1)
+
+
+@pytest.mark.parametrize("ends", [NOW + 30, NOW + 80_000])
+def test_a_learned_day_ends_when_its_provider_says_and_every_day_after_it(ends: float) -> None:
+    gate = Gate(Limits(requests_per_minute=0, day_zone="America/Los_Angeles"))
+    gate.lower("requests_per_day", "", 2, NOW, Reset(ends), used=2)
+    assert day_end(gate) == pytest.approx(ends, abs=2)
+    then = ends + 2
+    take(gate, tokens(1), then)
+    take(gate, tokens(1), then)
+    assert day_end(gate, then) == pytest.approx(ends + 86_400, abs=2)
+
+
+def test_a_learned_day_that_refills_gives_each_call_back_by_itself() -> None:
+    gate = Gate(FREE)
+    gate.lower("requests_per_day", "", 200, NOW, Reset(None), used=200)
+    assert day_end(gate) == pytest.approx(NOW + 432 * 1.005)
+
+
+def test_a_configured_day_keeps_its_zone_where_the_provider_allows_more() -> None:
+    gate = Gate(Limits(requests_per_minute=0, requests_per_day=2))
+    take(gate, tokens(1))
+    take(gate, tokens(1))
+    gate.lower("requests_per_day", "", 50, NOW, Reset(NOW + 30), used=10)
+    assert day_end(gate) == pytest.approx(86_400, abs=1)
+    gate.lower("requests_per_day", "", 2, NOW, Reset(NOW + 30), used=2)
+    assert day_end(gate) == pytest.approx(NOW + 30, abs=2)
+    gate.lower("requests_per_day", "", None, NOW)
+    assert day_end(gate) == pytest.approx(86_400, abs=1)
 
 
 def test_windows_of_the_wall_clock_know_the_wall_clock() -> None:

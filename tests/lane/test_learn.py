@@ -71,6 +71,39 @@ def test_limits_per_day_and_shares_of_a_plan_are_kept_apart_from_the_rate() -> N
     assert known["requests_per_minute"].amount == 60
 
 
+def told_day(learner: Learner, resets_in: float, now: float, continuous: bool = False) -> Learned:
+    """What is known of a day's limit after a header of it."""
+    day = Observed(dimension="requests", window=86_400, limit=50, resets_in=resets_in, continuous=continuous)
+    learner.answered([day], now, now)
+    return limits(learner, now)["requests_per_day"]
+
+
+def test_the_end_of_a_day_that_is_told_in_whole_seconds_stays_the_same() -> None:
+    learner = Learner()
+    assert told_day(learner, 100.0, 0.4).resets_at == 100.4
+    changes = learner.changes
+    assert told_day(learner, 99.0, 1.0).resets_at == 100.4
+    assert told_day(learner, 86_400.0, 100.0).resets_at == 100.4
+    assert learner.changes == changes
+    assert told_day(learner, 50.0, 51.0).resets_at == pytest.approx(101.0)
+    assert told_day(learner, 500.0, 51.0).resets_at == pytest.approx(551.0)
+    assert learner.changes == changes + 2
+
+
+def test_a_day_that_comes_back_bit_by_bit_has_no_end() -> None:
+    known = told_day(Learner(), 692.3, 0.0, continuous=True)
+    assert (known.refills, known.resets_at) == (True, None)
+
+
+def test_limits_of_ever_other_windows_are_not_all_kept() -> None:
+    learner = Learner()
+    for window in range(100, 1000):
+        learner.answered([Observed(dimension="requests", window=window, limit=5)], 0.0, 0.1)
+    kept = [each.window for each in learner.limits(1.0) if each.window > 60]
+    assert len(kept) < 50
+    assert kept[-1] == 999
+
+
 def test_what_remains_is_less_what_was_sent_since() -> None:
     learner = Learner({"requests": 600})
     for now in (0.0, 0.1, 0.2, 0.3):

@@ -153,6 +153,37 @@ def test_a_day_that_a_header_tells_of_counts_what_is_gone_of_it() -> None:
     assert figure.used == pytest.approx(0.601)
 
 
+def test_a_day_begins_again_when_the_header_says_not_at_midnight() -> None:
+    """Two of fifty are left, and an hour of the provider's day."""
+    one = throttle(Limits(requests_per_minute=0))
+
+    def tell(remaining: float, resets_in: float, sent_at: float) -> None:
+        seen = Observed(
+            dimension="requests", window=86_400, limit=50, remaining=remaining, resets_in=resets_in, continuous=False
+        )
+        one.answered(go(one, sent_at), (seen,), sent_at + 0.1)
+
+    tell(2, 3600.0, 10.0)
+    tell(1, 3599.2, 11.0)
+    tell(0, 3598.9, 12.0)
+    hold = one.hold(one.ask("m", Demand(SIZE)), 13.0)
+    assert hold is not None
+    assert hold.until == pytest.approx(3610, abs=3)
+    tell(49, 86_399.0, 3615.0)
+    (figure,) = (each for each in one.figures(3616.0) if each.dimension == "requests_per_day")
+    assert figure.used == pytest.approx(1 / 50)
+
+
+def test_a_day_that_refills_holds_nobody_until_midnight() -> None:
+    """OpenAI's and Groq's days come back bit by bit: their reset is when all of it is back."""
+    one = throttle(Limits(requests_per_minute=0))
+    seen = Observed(dimension="requests", window=86_400, limit=200, remaining=0, resets_in=86_400)
+    one.answered(go(one, 10.0), (seen,), 10.1)
+    hold = one.hold(one.ask("m", Demand(SIZE)), 11.0)
+    assert hold is not None
+    assert hold.until == pytest.approx(10 + 432 * 1.005, abs=1)
+
+
 REFUSED = Verdict(kind="wait", reason="429", wait=2.0)
 HEADER = Observed(dimension="requests", window=60.0, limit=120.0, remaining=119.0, header="x-limit")
 
