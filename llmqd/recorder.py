@@ -140,6 +140,12 @@ class Recorder:
             for record in records:
                 hears(record)
         if logger.isEnabledFor(logging.INFO):
+            code = Recorder._tell.__code__
+            where = code.co_filename, code.co_firstlineno
             for record in records:
                 message, fields = call_line(record)
-                logger.info("%s", message, extra={"fields": fields})
+                # As logger.info would, but that it looks for its caller each time.
+                line = logger.makeRecord(
+                    logger.name, logging.INFO, *where, message, (), None, code.co_name, {"fields": fields}
+                )
+                logger.handle(line)

@@ -239,7 +239,7 @@ class Detector:
 
     def _resembled(self, question: Question, trail: Trail, places: Sequence[Place], now: float) -> Found | None:
         found = most_alike(places, trail, self._memory) if places else None
-        if found is None:
+        if found is None and len(trail.keys) > 1:
             found = went_on_otherwise(question.said, trail, self._memory, now)
         return found or told_by_another(question, trail, self._memory, self._digests)
 
@@ -247,6 +247,8 @@ class Detector:
         """The marks that the database may know and the memory does not: whose history this is, who has gone on from
         there, who failed to get an answer to it, who asked its beginning. A first question is not worth it unless it is
         a retry; or a task for a sub-agent of somebody who was here before the start, of which nothing was told."""
+        if self._told and not places and len(trail.keys) == 1 and not question.client_retry:
+            return []
         unknown = [given for given in marks_of(places) if self._is_unknown(given)]
         if not (self._told or places):
             unknown += [given for given in tasks(question.said, trail, self._digests) if self._is_unknown(given)]

@@ -18,6 +18,7 @@ _MOST = 8
 _READ_IN_FULL = 3
 """Of how many of them the words and the ids of tool calls are looked at."""
 _TIP_WEIGHT, _CALL_WEIGHT = 4, 12
+_NOBODYS = frozenset[int]()
 
 
 class Hint(NamedTuple):
@@ -58,8 +59,10 @@ def marks_of(places: Iterable[Place]) -> Iterator[int]:
             yield hint.mark
 
 
-def unheard(places: Iterable[Place], memory: Memory) -> frozenset[int]:
+def unheard(places: Sequence[Place], memory: Memory) -> frozenset[int]:
     """The keys of those that no session is known to have given."""
+    if not places:
+        return _NOBODYS
     return frozenset(place.key for place in places if not any(memory.holders(hint.mark) for hint in place.hints)) - {
         NOTHING
     }

@@ -104,18 +104,34 @@ def bounded(value: Any) -> Any:
     return value
 
 
+_Noun = TypeVar("_Noun", bound=msgspec.Struct)
+
 _call_fields = attrgetter(*_CALL)
 _outcome_fields = attrgetter(*_OUTCOME)
 _usage_fields = attrgetter(*_USAGE)
+_usage_counts = attrgetter(*[field.name for field in msgspec.structs.fields(Usage) if field.type is int])
 _cost_fields = attrgetter(*_COST)
 
 
-def _sums(values: Row) -> Row:
-    """Figures that come from outside and are added up."""
-    for value in values:
-        if value.__class__ is int and not -_LARGEST <= value <= _LARGEST:
-            return tuple([bounded(value) for value in values])
-    return values
+def within(outcome: Outcome) -> Outcome:
+    """The outcome with figures that can be added up, whatever came from outside; nearly always the same object."""
+    usage, cost = outcome.usage, outcome.cost
+    if usage is not None and not (_fit(_usage_counts(usage)) and _fit((usage.cost_reported_pico or 0,))):
+        outcome = msgspec.structs.replace(outcome, usage=_bounded(usage))
+    if cost is not None and not _fit(_cost_fields(cost)):
+        outcome = msgspec.structs.replace(outcome, cost=_bounded(cost))
+    return outcome
+
+
+def _fit(counts: Row) -> bool:
+    try:
+        return bool(min(counts) >= -_LARGEST and max(counts) <= _LARGEST)
+    except TypeError:  # some writer of the journal has put something else there
+        return False
+
+
+def _bounded(figures: _Noun) -> _Noun:
+    return type(figures)(**{name: bounded(value) for name, value in msgspec.structs.asdict(figures).items()})
 
 
 def call_row(call: Call) -> Row:
@@ -136,14 +152,11 @@ def outcome_row(outcome: Outcome) -> Row:
     usage, cost, tried = outcome.usage, outcome.cost, outcome.tried
     return (
         *_outcome_fields(outcome),
-        *(_NO_USAGE if usage is None else _sums(_usage_fields(usage))),
-        *(_NO_COST if cost is None else _sums(_cost_fields(cost))),
+        *(_NO_USAGE if usage is None else _usage_fields(usage)),
+        *(_NO_COST if cost is None else _cost_fields(cost)),
         +outcome.counted,
         _encode(tried).decode() if tried else None,
     )
-
-
-_Noun = TypeVar("_Noun", bound=msgspec.Struct)
 
 
 def _read(of: type[_Noun], data: Json, **others: Any) -> _Noun:

@@ -16,7 +16,7 @@ from llmqd.budgets.charge import Amount, charged
 from llmqd.call import Call, Outcome, Record
 from llmqd.errors import StoreError
 from llmqd.messages.transcript import encode_transcript
-from llmqd.store.columns import Row, bounded, call_row, outcome_row, read_call, read_outcome
+from llmqd.store.columns import Row, bounded, call_row, outcome_row, read_call, read_outcome, within
 from llmqd.store.spoken import NOTHING_SAID, Spoken, spoken, spoken_in
 from llmqd.usage import LaneUsage
 
@@ -228,6 +228,7 @@ def _closed(call: Call, outcome: Outcome, said: Spoken | None) -> Closed:
     if outcome.status == "running":
         # A close ends the call whatever its writer forgot to say.
         outcome.status = "failed"
+    outcome = within(outcome)
     row = (*call_row(call), *outcome_row(outcome), *(NOTHING_SAID if said is None else said.row))
     seen = _seen(call, outcome.total_ms)
     return Closed(call.id, seen, row, _tally(outcome), _sent(call, outcome), said, _spent(call, outcome))
@@ -245,16 +246,9 @@ def _tally(outcome: Outcome) -> Tally:
     answered = 200 <= (outcome.http_status or 0) < 300
     usage, cost = outcome.usage, outcome.cost
     if usage is None:
-        return Tally(int(answered), int(not answered))
-    return Tally(
-        int(answered),
-        int(not answered),
-        bounded(usage.input),
-        bounded(usage.output),
-        bounded(usage.cached),
-        0 if cost is None else bounded(cost.total),
-        int(cost is None),
-    )
+        return Tally(+answered, +(not answered))
+    pico, unpriced = (0, 1) if cost is None else (cost.total, 0)
+    return Tally(+answered, +(not answered), usage.input, usage.output, usage.cached, pico, unpriced)
 
 
 def _sent(call: Call, outcome: Outcome) -> LaneUsage | None:
@@ -265,7 +259,7 @@ def _sent(call: Call, outcome: Outcome) -> LaneUsage | None:
     model = call.limited_as or ""
     if usage is None:
         return LaneUsage(lane, model, sent, 1, 0, 0, 0)
-    return LaneUsage(lane, model, sent, 1, bounded(usage.input), bounded(usage.output), bounded(usage.cached))
+    return LaneUsage(lane, model, sent, 1, usage.input, usage.output, usage.cached)
 
 
 def _spent(call: Call, outcome: Outcome) -> Spent | None:
@@ -280,7 +274,7 @@ def _spent(call: Call, outcome: Outcome) -> Spent | None:
         waited=outcome.queued_ms is not None,
         attempts=outcome.attempts or 0,
         tokens=None if usage is None or usage.source == "unknown" else bounded(usage.input + usage.output),
-        pico=None if cost is None else bounded(cost.total),
+        pico=None if cost is None else cost.total,
         reserved=(bounded(call.reserved_tokens), bounded(call.reserved_pico)),
     )
     if not amount.calls:

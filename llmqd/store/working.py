@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from itertools import compress
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import aiosqlite
@@ -66,13 +66,13 @@ def without_empty(sql: str, rows: Sequence[Row]) -> tuple[str, Sequence[Row]]:
     empty = {
         at for at, value in enumerate(first) if value is None and [row[at] for row in rows].count(None) == len(rows)
     }
+    kept = [at for at in range(len(first)) if at not in empty]
     pieces = sql.split("?")
-    if not empty or len(pieces) != len(first) + 1:
+    if not empty or len(kept) < 2 or len(pieces) != len(first) + 1:
         return sql, rows
     values = [*("NULL" if at in empty else "?" for at in range(len(first))), ""]
-    kept = [at not in empty for at in range(len(first))]
     written = "".join([text for pair in zip(pieces, values, strict=True) for text in pair])
-    return written, [tuple(compress(row, kept)) for row in rows]
+    return written, [*map(itemgetter(*kept), rows)]
 
 
 @asynccontextmanager

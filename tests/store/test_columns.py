@@ -19,6 +19,7 @@ from llmqd.store.columns import (
     read_call,
     read_outcome,
     record,
+    within,
 )
 from llmqd.store.schema import MIGRATIONS
 from llmqd.store.spoken import SPOKEN_COLUMNS
@@ -103,3 +104,13 @@ def test_no_field_of_a_record_is_forgotten() -> None:
     assert {*SessionRef.__struct_fields__} == {"id", "source"}
     assert len(Usage.__struct_fields__) == sum(1 for c in OUTCOME_COLUMNS if "pico" not in c) - 17 + 1
     assert len(Cost.__struct_fields__) == sum(1 for c in OUTCOME_COLUMNS if "pico" in c) - 1
+
+
+def test_absurd_figures_of_an_outcome_are_kept_within_as_well_and_others_are_left_alone() -> None:
+    plain = answer(make_record("s")).outcome
+    assert within(plain) is plain
+    plain.usage = Usage(input=2**62, cost_reported_pico=2**62, source="exact")
+    plain.cost = Cost(-(2**62))
+    kept = within(plain)
+    assert kept.usage == Usage(input=10**15, cost_reported_pico=10**15, source="exact")
+    assert kept.cost == Cost(-(10**15))
