@@ -84,6 +84,21 @@ class _Rates:
     request: int = 0
 
 
+@dataclass(slots=True, frozen=True)
+class Tariff:
+    """What a million tokens of a model cost, in US dollars; None: not sold, or without a price of its own.
+
+    `own`: the operator has said so. `tiers`: calls with more input cost more.
+    """
+
+    input: Decimal | None
+    output: Decimal | None
+    cache_read: Decimal | None
+    cache_write: Decimal | None
+    own: bool
+    tiers: bool
+
+
 class Prices:
     """The price of a call. `overrides` come first, the first whose `model` matches (case does not count) decides."""
 
@@ -116,6 +131,17 @@ class Prices:
             return Cost(usage.cost_reported_pico)
         return Cost(usage.cost_reported_pico, cost.input, cost.output, cost.cache_read, cost.cache_write)
 
+    def tariff(self, model: str, provider: str | None, at: float) -> Tariff | None:
+        """What tokens of this model cost at that time; None when that is not known. `provider` as for `cost`."""
+        own = self._own(model)
+        rates = own or _listed(model, provider, None, at)
+        if rates is None:
+            return None
+        kinds = (rates.input, rates.output, rates.cache_read, rates.cache_write_5m)
+        given, made, read, written = (None if rate is None else Decimal(rate.base) / PICO for rate in kinds)
+        tiers = any(rate is not None and rate.tiers for rate in kinds)
+        return Tariff(given, made, read, written, own is not None, tiers)
+
     def _rates(self, model: str, provider: str | None, tier: str | None, at: float) -> _Rates | None:
         key = (model, provider, tier)
         known = self._found.get(key)
@@ -133,6 +159,13 @@ class Prices:
     def _own(self, model: str) -> _Rates | None:
         name = model.lower()
         return next((rates for pattern, rates in self._overrides if pattern.match(name)), None)
+
+
+def listed_models(provider: str) -> list[str]:
+    """The names under which the bundled list has what this provider sells; some are only how names begin."""
+    find_provider_by_id, sellers = _list()
+    seller = find_provider_by_id(sellers, provider)
+    return [] if seller is None else sorted(model.id for model in seller.models)
 
 
 def _own_rates(price: Price) -> _Rates:

@@ -11,7 +11,8 @@ from llmqd import __version__
 from llmqd.cli.codes import DONE, USED_WRONGLY
 from llmqd.cli.doctor_options import add_doctor
 from llmqd.cli.key_options import add_keys, read_priority, whole
-from llmqd.cli.ledger_options import add_questions
+from llmqd.cli.ledger_options import add_prices, add_questions
+from llmqd.cli.output import printing
 
 _MODULES = {"import": "importing"}
 """Commands whose name is a word of Python's."""
@@ -23,6 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns the exit code: 0 done, 1 failed, 2 used wrongly. Each command is imported only when it runs, so that small
     ones answer at once.
     """
+    return printing(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = build_parser()
     try:
         args = parser.parse_args(argv)
@@ -94,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_keys(commands)
     add_questions(commands, _add_location)
+    add_prices(commands)
     _add_import(
         commands.add_parser(
             "import",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http
 import http.client
 import os
 import re
@@ -27,9 +28,22 @@ TOKEN_VARIABLE = "LLMQD_ADMIN_TOKEN"
 
 
 def credentials() -> dict[str, str]:
-    """The header that shows the admin token; none where the environment has no token."""
-    token = os.environ.get(TOKEN_VARIABLE)
-    return {"Authorization": f"Bearer {token}"} if token else {}
+    """The header that shows the admin token; none where the environment has no token. Raises DaemonRefused."""
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if not token:
+        return {}
+    if not (token.isascii() and token.isprintable()):
+        raise DaemonRefused(f"the token in ${TOKEN_VARIABLE} holds characters that no token has")
+    return {"Authorization": f"Bearer {token}"}
+
+
+def locked_out() -> DaemonRefused:
+    """What a command says when the daemon does not let it in."""
+    if os.environ.get(TOKEN_VARIABLE, "").strip():
+        return DaemonRefused(
+            f"the daemon does not take the token in ${TOKEN_VARIABLE}: [auth] admin_token names its own"
+        )
+    return DaemonRefused(f"the daemon wants its admin token: put what [auth] admin_token names into ${TOKEN_VARIABLE}")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -127,6 +141,8 @@ class DaemonClient:
             raise self._unreachable(f"its answer ({status}) is not JSON") from None
         if status in accept:
             return body
+        if status == http.HTTPStatus.UNAUTHORIZED:
+            raise locked_out()
         error = body.get("error") if isinstance(body, dict) else None
         message = error.get("message") if isinstance(error, dict) else None
         raise DaemonRefused(str(message or f"the daemon answered {status}"))

@@ -13,8 +13,8 @@ import orjson
 from aiohttp_sse_client.client import EventSource
 from yarl import URL
 
-from llmqd.cli.client import credentials
-from llmqd.errors import DaemonRefused, DaemonUnreachable
+from llmqd.cli.client import credentials, locked_out
+from llmqd.errors import DaemonUnreachable
 
 if TYPE_CHECKING:
     from llmqd.cli.locate import Located
@@ -85,7 +85,7 @@ async def _first(source: EventSource, located: Located) -> None:
     try:
         await source.connect()
     except ConnectionRefusedError:
-        raise DaemonRefused("the daemon wants an admin token for its events") from None
+        raise locked_out() from None
     except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
         raise DaemonUnreachable(
             f"no llmqd daemon tells events at {located} ({located.why}): {error}\n"

@@ -26,8 +26,12 @@ def add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     create.add_argument("--weight", metavar="W", type=_weight, default=1.0, help="its share beside others (default: 1)")
     create.add_argument("--rpm", metavar="N", type=whole, default=0, help="calls a minute; more wait (default: any)")
     create.add_argument("--tpm", metavar="N", type=whole, default=0, help="tokens a minute; more wait (default: any)")
-    create.add_argument("--models", metavar="M", default="", help="patterns of models that it may use, by commas")
-    create.add_argument("--upstreams", metavar="U", default="", help="patterns of upstreams that it may use, by commas")
+    create.add_argument(
+        "--models", metavar="M", type=_patterns, default=(), help="patterns of models that it may use, by commas"
+    )
+    create.add_argument(
+        "--upstreams", metavar="U", type=_patterns, default=(), help="patterns of upstreams that it may use, by commas"
+    )
     create.add_argument(
         "--expires", metavar="T", type=_lifetime, help="how long it is good for, such as 90d (default: for ever)"
     )
@@ -50,6 +54,14 @@ def add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         place.add_argument("--defaults", action="store_true", help="use no file, even if /etc/llmqd/llmqd.toml exists")
         action.add_argument("--state-directory", metavar="D", help="where the daemon keeps its database and keys")
         action.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _patterns(text: str) -> tuple[str, ...]:
+    """A list by commas. An empty one would allow all, which a script whose variable is unset does not mean."""
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not parts:
+        raise argparse.ArgumentTypeError(f"{text!r} names none; leave the option out to allow all")
+    return parts
 
 
 def _add_budget(

@@ -53,8 +53,8 @@ def _create(args: argparse.Namespace, file: KeyFile) -> int:
         weight=args.weight,
         rpm=args.rpm,
         tpm=args.tpm,
-        models=_parts(args.models),
-        upstreams=_parts(args.upstreams),
+        models=args.models,
+        upstreams=args.upstreams,
         budgets=_budgets(args),
     )
     with file.changing() as keys:
@@ -187,10 +187,6 @@ def listing(keys: list[dict[str, Any]]) -> Iterator[str]:
 
 def _bound(rate: float) -> str:
     return f"{rate:g}" if rate else "-"
-
-
-def _parts(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _unfit(name: str) -> str | None:

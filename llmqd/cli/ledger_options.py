@@ -1,9 +1,10 @@
-"""The options of the commands that ask the ledger: sessions, usage, export."""
+"""The options of the commands that tell what was used and what it costs: sessions, usage, export, prices."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 AddLocation = Callable[[argparse.ArgumentParser], None]
 """Adds the options that say where the running daemon is."""
@@ -35,6 +36,24 @@ def add_questions(commands: argparse._SubParsersAction[argparse.ArgumentParser],
         ),
         add_location,
     )
+
+
+def add_prices(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command that tells prices, which asks nobody."""
+    command = commands.add_parser(
+        "prices",
+        help="show what tokens cost at the configured upstreams",
+        description="Show what a million tokens cost: by [[price]] of the configuration, else by the list that comes"
+        " with llmqd. Exit code 1 when the price of a model that is named is not known.",
+    )
+    command.add_argument(
+        "models", metavar="MODEL", nargs="*", help="these models; * and ? stand for any text (default: all)"
+    )
+    command.add_argument("--upstream", metavar="U", help="only at this upstream")
+    configuration = command.add_mutually_exclusive_group()
+    configuration.add_argument("--config", type=Path, metavar="F", help="configuration file, as for serve")
+    configuration.add_argument("--defaults", action="store_true", help="use no file, even if the system has one")
+    command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_sessions(command: argparse.ArgumentParser, add_location: AddLocation) -> None:

@@ -49,9 +49,8 @@ class JournalDirectory:
             raise
         except OSError as error:
             self.close()
-            raise StoreError(
-                f"the journal in {self._path} cannot be used: {error.strerror}: {error.filename}"
-            ) from error
+            reason = error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
+            raise StoreError(f"the journal in {self._path} cannot be used: {reason}") from error
 
     def _take_lock(self, fd: int) -> None:
         try:

@@ -119,6 +119,33 @@ async def test_every_way_of_asking_shows_the_admin_token(monkeypatch: pytest.Mon
     assert shown[4:] == ["Bearer secret"] * 4
 
 
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        ("", r"wants its admin token: put .* into \$LLMQD_ADMIN_TOKEN"),
+        ("wrong", r"does not take the token in \$LLMQD_ADMIN_TOKEN"),
+        ("a\nb", r"\$LLMQD_ADMIN_TOKEN holds characters"),
+        ("schl\u00fcssel", r"\$LLMQD_ADMIN_TOKEN holds characters"),
+    ],
+)
+async def test_who_is_not_let_in_is_told_where_the_token_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, token: str, said: str
+) -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({}, status=401, headers={"Server": "llmqd/1"})
+
+    monkeypatch.setenv(TOKEN_VARIABLE, token)
+    app = web.Application()
+    app.router.add_get("/{any:.*}", refuse)
+    async with TestServer(app) as here:
+        located = locate(str(here.make_url("")), None, {})
+        with pytest.raises(DaemonRefused, match=said):
+            await asyncio.to_thread(DaemonClient(located).ask, "GET", "/x")
+        with pytest.raises(DaemonRefused, match=said):
+            async with aclosing(follow(located, [])) as events:
+                await anext(events)
+
+
 async def test_a_page_that_breaks_off_is_no_answer() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Server": "llmqd/1", "Content-Length": "100"})
