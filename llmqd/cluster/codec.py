@@ -149,7 +149,7 @@ def view(one: View, offset: float) -> Plain:
             {name: _pause(each, offset) for name, each in known.pauses.items()},
             {name: _found(each, offset) for name, each in known.found.items()},
         ],
-        None if one.error is None else asdict(one.error),
+        None if one.error is None else one.error._asdict(),
         one.past,
         one.free,
     ]

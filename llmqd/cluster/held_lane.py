@@ -111,6 +111,10 @@ class HeldLane(SeenLane):
         held.sent = now
         self._tell_left(held, now)
 
+    def is_metered(self, ticket: Ticket) -> bool:
+        """Another daemon may meter it."""
+        return True
+
     def flushed(self, ticket: Ticket) -> None:
         held, now = self._held.get(ticket), self._clock()
         if held is None:

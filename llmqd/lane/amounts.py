@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from llmqd.config.limits import Dimension, Limits
@@ -28,13 +27,27 @@ class Ask(NamedTuple):
     expected_output: float = 0.0
 
 
+class Tokens(NamedTuple):
+    """What a call takes of limits on tokens: on both kinds together, on input and on output."""
+
+    both: float = 0.0
+    input: float = 0.0
+    output: float = 0.0
+
+
+NO_TOKENS = Tokens()
+
+
 def reserved(ask: Ask, dimension: Dimension, limits: Limits) -> float:
     """What is set aside for a call before it is sent."""
-    if _reserves_all(ask, limits):
-        output = ask.max_tokens or 0.0
-    else:
-        output = min(ask.output_tokens, math.inf if ask.max_tokens is None else ask.max_tokens)
-    return _amount(dimension, limits, ask.input_tokens, output)
+    return _amount(dimension, limits, ask.input_tokens, _reserved_output(ask, limits))
+
+
+def reserved_tokens(ask: Ask, limits: Limits) -> Tokens:
+    """What is set aside for a call of every limit on tokens that there may be."""
+    output = _reserved_output(ask, limits)
+    together = 0.0 if limits.reserve_output == "none" else output
+    return Tokens(ask.input_tokens + together, ask.input_tokens, output)
 
 
 def least(ask: Ask, dimension: Dimension, limits: Limits) -> float:
@@ -46,11 +59,27 @@ def least(ask: Ask, dimension: Dimension, limits: Limits) -> float:
 
 def counted(ask: Ask, usage: Usage, dimension: Dimension, limits: Limits) -> float:
     """What the provider has counted for a call in the end."""
-    consumed_input = usage.input if limits.count_cached else usage.input - usage.cached
+    return _amount(dimension, limits, *_counted(ask, usage, limits))
+
+
+def counted_tokens(ask: Ask, usage: Usage, limits: Limits) -> Tokens:
+    """What the provider has counted for a call in the end, of every limit on tokens that there may be."""
+    consumed, output = _counted(ask, usage, limits)
+    return Tokens(consumed if limits.reserve_output == "none" else consumed + output, consumed, output)
+
+
+def _counted(ask: Ask, usage: Usage, limits: Limits) -> tuple[float, float]:
+    consumed = usage.input if limits.count_cached else usage.input - usage.cached
     output = float(usage.output)
     if limits.reserve_output == "max_tokens" and ask.max_tokens is not None:
         output = max(output, ask.max_tokens)
-    return _amount(dimension, limits, max(consumed_input, 0), output)
+    return max(consumed, 0), output
+
+
+def _reserved_output(ask: Ask, limits: Limits) -> float:
+    if ask.max_tokens is None:
+        return ask.output_tokens
+    return ask.max_tokens if _reserves_all(ask, limits) else min(ask.output_tokens, ask.max_tokens)
 
 
 def _reserves_all(ask: Ask, limits: Limits) -> bool:

@@ -8,7 +8,6 @@ import re
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from llmqd.lane.amounts import Ask
@@ -67,8 +66,7 @@ def measure(body: bytes | mmap.mmap) -> BodySize:
     return BodySize(len(body) - taken_out, media)
 
 
-@dataclass(frozen=True, slots=True)
-class EstimateError:
+class EstimateError(NamedTuple):
     """How good the guesses have been lately. `calls` is how many there were in all; the rest are means.
 
     `input_error` is the distance from the real input as a share of it, `input_bias` the same with its sign (above 0:
@@ -102,13 +100,12 @@ class _Profile:
     def tokens_per_byte(self) -> float:
         return self.tokens / self.bytes
 
-    def learn_input(self, size: BodySize, tokens: float) -> None:
+    def learn(self, size: BodySize, consumed: float, tokens: int) -> None:
+        """A call of this size took `consumed` tokens of input and gave so many of output."""
         if size.text and not size.media:  # with pictures nobody can tell which tokens are whose
             self.bytes = self.bytes * _DECAY + size.text
-            self.tokens = self.tokens * _DECAY + tokens
+            self.tokens = self.tokens * _DECAY + consumed
             self.seen += 1
-
-    def learn_output(self, tokens: int) -> None:
         ordered = self._ordered
         if len(ordered) == _KEPT:
             oldest = self.outputs.popleft()
@@ -180,9 +177,8 @@ class Estimator:
         if usage.source != "exact":
             return
         consumed = usage.input if count_cached else max(usage.input - usage.cached, 0)
-        for profile in (self._profile(ask.model or ""), self._overall):
-            profile.learn_input(size, consumed)
-            profile.learn_output(usage.output)
+        self._profile(ask.model or "").learn(size, consumed, usage.output)
+        self._overall.learn(size, consumed, usage.output)
         self._judge(ask, consumed, usage.output)
 
     def seed(self, samples: Iterable[Sample], *, count_cached: bool = True) -> None:
@@ -199,28 +195,26 @@ class Estimator:
         return self._error
 
     def _profile(self, model: str) -> _Profile:
-        if model not in self._profiles:
+        profile = self._profiles.get(model)
+        if profile is None:
             overall = self._overall
-            self._profiles[model] = _Profile(overall.tokens_per_byte, overall.mean, overall.high)
+            profile = self._profiles[model] = _Profile(overall.tokens_per_byte, overall.mean, overall.high)
             if len(self._profiles) > self._most:
                 self._profiles.popitem(last=False)
         self._profiles.move_to_end(model)
-        return self._profiles[model]
+        return profile
 
     def _judge(self, ask: Ask, consumed: int, output: int) -> None:
         last = self._error
         keep = 1 - 1 / min(last.calls + 1, 1 / (1 - _DECAY))
-        bias = (ask.expected_input - consumed) / max(consumed, 1)
-
-        def mean(before: float, value: float) -> float:
-            return before * keep + value * (1 - keep)
-
+        new = 1 - keep
+        bias = (ask.expected_input - consumed) / (consumed or 1)
         self._error = EstimateError(
-            calls=last.calls + 1,
-            input_error=mean(last.input_error, abs(bias)),
-            input_bias=mean(last.input_bias, bias),
-            output_short=mean(last.output_short, float(output > ask.output_tokens)),
-            output_ratio=mean(last.output_ratio, ask.output_tokens / max(output, 1)),
+            last.calls + 1,
+            last.input_error * keep + abs(bias) * new,
+            last.input_bias * keep + bias * new,
+            last.output_short * keep + (new if output > ask.output_tokens else 0.0),
+            last.output_ratio * keep + ask.output_tokens / (output or 1) * new,
         )
 
     def __repr__(self) -> str:

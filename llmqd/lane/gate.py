@@ -101,6 +101,8 @@ class Gate:
 
     def manners(self, group: str) -> Limits:
         """How calls of a model group are counted against limits on tokens."""
+        if not group:
+            return self._limits
         return next((one.limits for one in self._limits.groups if one.name == group), self._limits)
 
     def never_fits(self, ask: Ask) -> str | None:

@@ -63,22 +63,21 @@ class Lane:
         clock: Callable[[], float],
         announce: Callable[[Event], object],
     ) -> None:
-        self.name = name
-        self.upstream = upstream
+        self.name, self.upstream = name, upstream
         self.granted = self.refusals = 0
         """Calls that the upstream has refused for want of quota."""
         self._clock = clock
         self._announcer = Announcer(name, upstream, announce)
         self._throttle = throttle
         self._queue = CallQueue()
+        self._tally = self._queue.tally
         self._outlook = Outlook(self._queue, throttle, clock)
         self._turns: dict[Ticket, float] = {}
         self._unsent: set[Ticket] = set()
         self._wake = asyncio.Event()
         self._alarm = Alarm(self._wake.set, clock)
         self._deadlines = Deadlines(self._expire, clock)
-        self._granted_at = -math.inf
-        self._closed = False
+        self._granted_at, self._closed = -math.inf, False
         self._asked: list[asyncio.Future[None]] = []
         self._apply(key, queue)
 
@@ -210,8 +209,7 @@ class Lane:
 
     async def answer(self) -> None:
         """Returns once the worker loop has come round: the watchdog's question whether it still lives."""
-        question = asyncio.get_running_loop().create_future()
-        self._asked.append(question)
+        self._asked.append(question := asyncio.get_running_loop().create_future())
         self._wake.set()
         await question
 
@@ -249,7 +247,7 @@ class Lane:
     def _passes(self, ticket: Ticket, ask: Ask) -> bool:
         """Gives a call its turn where nobody waits and nothing holds it: the queue would only hand it back."""
         now = self._clock()
-        held = self._queue.waiting or self._announcer.is_paused or len(self._unsent) >= _GETTING_READY
+        held = self._tally.calls or self._announcer.is_paused or len(self._unsent) >= _GETTING_READY
         if held or self._throttle.hold(ask, now) is not None:
             return False
         self._queue.pass_by(ticket)
@@ -283,6 +281,10 @@ class Lane:
         finally:
             if bounded:
                 self._deadlines.end()
+
+    def is_metered(self, ticket: Ticket) -> bool:
+        """Whether it matters for any limit at which moment a call that has its turn leaves. Used by `Turn`."""
+        return ticket.grant is not None and bool(ticket.grant.reservation.charges)
 
     async def poised(self, ticket: Ticket) -> None:
         """The call is ready to leave: returns when it may. Used by `Turn`."""
@@ -339,10 +341,9 @@ class Lane:
 
     def _admit(self) -> None:
         """Lets through everybody who may go now and sees to it that the worker wakes for the next."""
-        if not (self._queue.waiting or self._announcer.is_paused):
+        if not (self._tally.calls or self._announcer.is_paused):
             return
-        now = self._clock()
-        held: set[str] = set()
+        now, held = self._clock(), set[str]()
         wake = self._announcer.see(self._throttle, now)
         while (ticket := self._queue.head(now, held)) is not None:
             assert ticket.ask is not None

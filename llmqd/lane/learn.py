@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmqd.config.limits import POLITE_RATE
+from llmqd.lane.amounts import NO_TOKENS, Tokens
 from llmqd.lane.history import MINUTE
 from llmqd.lane.limiting import Reset
 from llmqd.lane.search import Search
@@ -103,6 +104,9 @@ class Learner:
     def __init__(self, configured: Mapping[Dimension, float] | None = None) -> None:
         known = {dimension: amount for dimension, amount in (configured or {}).items() if amount > 0}
         self._searches = {dimension: Search(*_beginning(known, dimension)) for dimension in _SEARCHED}
+        self._requests, *in_tokens = self._searches.values()
+        self._in_tokens = tuple(in_tokens)
+        """In the order of `Tokens`."""
         self._most_in_flight = known.get("concurrency", float("inf"))
         self._in_flight = float("inf")
         self._in_flight_since = float("-inf")
@@ -116,7 +120,8 @@ class Learner:
     @property
     def changes(self) -> int:
         """Goes up whenever `limits` names another amount than before, and sometimes when it does not."""
-        return self._changes + sum([search.changes for search in self._searches.values()])
+        both, taken_in, given_out = self._in_tokens
+        return self._changes + self._requests.changes + both.changes + taken_in.changes + given_out.changes
 
     def retune(self, configured: Mapping[Dimension, float], now: float) -> None:
         """Other amounts are configured: what was learned stays, up to them."""
@@ -126,12 +131,10 @@ class Learner:
         self._most_in_flight = known.get("concurrency", float("inf"))
         self._changes += 1
 
-    def granted(
-        self, now: float, *, waited: bool, in_flight: int = 0, tokens: Mapping[Dimension, float] | None = None
-    ) -> None:
+    def granted(self, now: float, *, waited: bool, in_flight: int = 0, tokens: Tokens = NO_TOKENS) -> None:
         """A call goes now. `waited`: it would have gone sooner, had the limits allowed. `tokens`: its estimates."""
-        for dimension, search in self._searches.items():
-            amount = 1.0 if dimension == "requests" else (tokens or {}).get(dimension, 0.0)
+        self._requests.took(1.0, now, waited)
+        for search, amount in zip(self._in_tokens, tokens, strict=True):
             if amount:
                 search.took(amount, now, waited)
         if in_flight >= self._in_flight and waited and now - self._in_flight_tried >= _MORE_AFTER:
@@ -139,21 +142,22 @@ class Learner:
             self._in_flight_tried = now
             self._changes += 1
 
-    def settled(self, changes: Mapping[Dimension, float], sent_at: float) -> None:
-        """The call that was granted at `sent_at` took so many more tokens than estimated, or fewer (below 0)."""
-        for dimension, change in changes.items():
-            if dimension in self._searches:
-                self._searches[dimension].history.correct(change, sent_at)
+    def settled(self, estimated: Tokens, counted: Tokens, sent_at: float) -> None:
+        """The call that was granted at `sent_at` took so many tokens in the end."""
+        for search, thought, real in zip(self._in_tokens, estimated, counted, strict=True):
+            if thought != real:
+                search.history.correct(real - thought, sent_at)
 
-    def unsent(self, sent_at: float, tokens: Mapping[Dimension, float] | None = None) -> None:
+    def unsent(self, sent_at: float, tokens: Tokens = NO_TOKENS) -> None:
         """The call that was granted at `sent_at` never reached the provider."""
-        self._searches["requests"].unsent(1.0, sent_at)
-        for dimension, amount in (tokens or {}).items():
-            self._searches[dimension].unsent(amount, sent_at)
+        self._requests.unsent(1.0, sent_at)
+        for search, amount in zip(self._in_tokens, tokens, strict=True):
+            if amount:
+                search.unsent(amount, sent_at)
 
     def began(self, took: float) -> None:
         """An answer that is no refusal has begun, so many seconds after its call was granted."""
-        self._searches["requests"].answered(took)
+        self._requests.answered(took)
 
     def answered(self, observed: Iterable[Observed], sent_at: float, now: float) -> None:
         """The headers of an answer, refusal or not, to a call that was granted at `sent_at`."""
@@ -176,7 +180,7 @@ class Learner:
         *,
         ends_at: float | None = None,
         in_flight: int = 0,
-        tokens: Mapping[Dimension, float] | None = None,
+        tokens: Tokens = NO_TOKENS,
     ) -> None:
         """The provider refused the call that was granted at `sent_at`; `in_flight` counts those still running,
         `ends_at` is when the window is thought to end that it met, where the provider says nothing.
@@ -191,8 +195,7 @@ class Learner:
             return
         source = "429 with Retry-After" if verdict.wait is not None else "429"
         hit: Dimension = "requests" if verdict.dimension is None else verdict.dimension
-        for dimension, search in self._searches.items():
-            amount = 1.0 if dimension == "requests" else (tokens or {}).get(dimension, 0.0)
+        for (dimension, search), amount in zip(self._searches.items(), (1.0, *tokens), strict=True):
             if dimension != hit:
                 if amount:
                     search.unsent(amount, sent_at)

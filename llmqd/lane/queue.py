@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmqd.errors import QueueFull
 from llmqd.lane.amounts import Ask
-from llmqd.lane.order import Order
+from llmqd.lane.order import Order, Tally
 from llmqd.lane.ticket import Ticket
 
 if TYPE_CHECKING:
@@ -49,6 +49,11 @@ class CallQueue(asyncio.PriorityQueue[Ticket]):
         self.max_waiting_per_flow = settings.max_waiting_per_flow
         self.max_bytes_per_flow = settings.max_waiting_bytes_per_flow
         self.ageing = settings.ageing
+
+    @property
+    def tally(self) -> Tally:
+        """Who waits; the same for as long as the queue lives."""
+        return self._queue.tally
 
     @property
     def waiting(self) -> int:

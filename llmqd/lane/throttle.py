@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from llmqd.lane.amounts import Ask, counted, reserved
+from llmqd.lane.amounts import NO_TOKENS, Ask, Tokens, counted_tokens, reserved_tokens
 from llmqd.lane.brake import Brake, Pause
 from llmqd.lane.estimate import BodySize, EstimateError, Estimator
 from llmqd.lane.gate import Figure, Gate, Reservation
@@ -54,7 +54,7 @@ class Grant:
     era: int
     answered: bool = False
     """The provider has said yes or no to it; what is still to come is the usage."""
-    tokens: dict[Dimension, float] = field(default_factory=dict)
+    tokens: Tokens = NO_TOKENS
 
 
 class Known(NamedTuple):
@@ -163,10 +163,10 @@ class Throttle:
         """Lets a call go; `hold` must have been None."""
         self.in_flight += 1
         group = self._group(ask.group)
-        reservation = self._gate.take(ask, now, waited=waited)
-        grant = Grant(ask, size, now, reservation, group.brake.granted(now), tokens=self._tokens(ask))
+        reservation, tokens = self._gate.take(ask, now, waited=waited), self._tokens(ask)
+        grant = Grant(ask, size, now, reservation, group.brake.granted(now), tokens=tokens)
         if group.learner is not None:
-            group.learner.granted(now, waited=waited, in_flight=self.in_flight, tokens=grant.tokens)
+            group.learner.granted(now, waited=waited, in_flight=self.in_flight, tokens=tokens)
         return grant
 
     def poised(self, grant: Grant, now: float) -> float:
@@ -214,7 +214,8 @@ class Throttle:
         if usage is not None and counted:
             self._estimator.learn(grant.ask, grant.size, usage, count_cached=self._limits.count_cached)
             if (learner := self._group(grant.ask.group).learner) is not None:
-                learner.settled(self._changes(grant, usage), grant.at)
+                limits = self._gate.manners(grant.ask.group)
+                learner.settled(grant.tokens, counted_tokens(grant.ask, usage, limits), grant.at)
 
     def give_back(self, grant: Grant, now: float) -> None:
         """A call that was let through is never sent."""
@@ -381,14 +382,9 @@ class Throttle:
         group.lowered = lowered
         return changed
 
-    def _tokens(self, ask: Ask) -> dict[Dimension, float]:
+    def _tokens(self, ask: Ask) -> Tokens:
         """What a call takes of limits on tokens, as its provider counts: what is learned is compared with that."""
-        limits = self._gate.manners(ask.group)
-        return {dimension: reserved(ask, setting, limits) for dimension, setting in _IN_TOKENS.items()}
-
-    def _changes(self, grant: Grant, usage: Usage) -> dict[Dimension, float]:
-        limits, held = self._gate.manners(grant.ask.group), grant.tokens
-        return {one: counted(grant.ask, usage, setting, limits) - held[one] for one, setting in _IN_TOKENS.items()}
+        return reserved_tokens(ask, self._gate.manners(ask.group))
 
 
 def _limits_tokens(limits: Limits) -> bool:

@@ -46,6 +46,11 @@ class Turn:
         self._counted = True
         self._usage: Usage | None = None
 
+    @property
+    def metered(self) -> bool:
+        """Whether it matters at which moment the request leaves: else nobody need ask `poised` or tell `flushed`."""
+        return self._ticket is not None and self._lane.is_metered(self._ticket)
+
     async def poised(self) -> None:
         """The request is ready to leave: returns when it may, mostly at once. Then `sent` must follow without delay."""
         if self._ticket is not None:

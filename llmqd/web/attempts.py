@@ -143,11 +143,12 @@ class Attempts:
         """A call that waits for its turn, as often as it takes."""
         record = Record(passage.call, Outcome(lane=passage.lane.name))
         try:
-            passage.heartbeat.start(
-                passage.request,
-                lambda: passage.headers(self._recorder.since(passage.call)),
-                waited=self._recorder.since(passage.call) / 1000,
-            )
+            if passage.heartbeat.form is not None:
+                passage.heartbeat.start(
+                    passage.request,
+                    lambda: passage.headers(self._recorder.since(passage.call)),
+                    waited=self._recorder.since(passage.call) / 1000,
+                )
             async with passage.admission(record):
                 return await self._until_answered(passage, record, demand)
         except BaseException as error:
@@ -179,9 +180,10 @@ class Attempts:
                         raise ConnectionResetError("the client has left")
                     passage.still_allowed()
                     passage.heartbeat.hold()
+                    began = self._recorder.since(passage.call)
                     if passage.queued_ms is None:
-                        passage.queued_ms = record.outcome.queued_ms = self._recorder.since(passage.call)
-                    began = self._open(passage, record)
+                        passage.queued_ms = record.outcome.queued_ms = began
+                    self._open(passage, record)
                     result = await self._attempt(passage, record, turn, tries)
             except _NO_TURN as error:
                 if not passage.fallbacks:
@@ -234,8 +236,9 @@ class Attempts:
         """Sends the call once; what may not be repeated is delivered whatever it is."""
         may_move, may_fail = bool(passage.fallbacks), tries.may_fail(passage.upstream.retries)
         try:
-            sending = self._sender.send(passage, turn.poised, partial(self._leaves, record, turn))
-            sent = await self._disconnects.outlast(passage, sending)
+            poised = turn.poised if turn.metered else None
+            sending = self._sender.send(passage, poised, partial(self._leaves, record, turn))
+            sent = await (self._disconnects.outlast(passage, sending) if passage.finishes else sending)
         except UpstreamUnreachable as error:
             turn.failed()
             stale = isinstance(error, StaleConnection) and not tries.stale
@@ -295,16 +298,16 @@ class Attempts:
     def _leaves(self, record: Record, turn: Turn) -> None:
         """The request leaves now."""
         turn.sent()
-        asyncio.get_running_loop().call_soon(turn.flushed)
+        if turn.metered:
+            asyncio.get_running_loop().call_soon(turn.flushed)
         record.outcome.sent_ms, record.outcome.counted = self._recorder.since(record.call), True
 
-    def _open(self, passage: Passage, record: Record) -> float:
-        """An attempt begins. Gives its time, in milliseconds since the call arrived."""
+    def _open(self, passage: Passage, record: Record) -> None:
+        """An attempt begins."""
         passage.attempts += 1
         if passage.attempts == 1:
             self._recorder.open(record)
         record.outcome.attempts = passage.attempts
-        return self._recorder.since(passage.call)
 
     def _tried(self, passage: Passage, record: Record, began: float | None, failed: _Failed) -> None:
         """Takes down an attempt after which the call is tried again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmqd.config.limits import DIMENSIONS, Dimension, Limits
-from llmqd.lane.amounts import Ask, counted, least, reserved
+from llmqd.lane.amounts import Ask, counted, counted_tokens, least, reserved, reserved_tokens
 from llmqd.providers.presets import ReserveOutput
 from llmqd.usage import Usage
 
@@ -64,3 +64,13 @@ def test_nothing_of_the_input_is_certain_where_cached_input_is_free() -> None:
 def test_where_calls_are_counted_each_is_one(dimension: Dimension) -> None:
     assert reserved(ASK, dimension, Limits()) == least(ASK, dimension, Limits()) == 1
     assert counted(ASK, USAGE, dimension, Limits()) == 1
+
+
+@pytest.mark.parametrize("reserve", ["max_tokens", "refunded", "typical", "none"])
+@pytest.mark.parametrize("ask", [ASK, OPEN])
+@pytest.mark.parametrize("cached", [True, False])
+def test_all_limits_on_tokens_at_once_are_each_of_them(reserve: ReserveOutput, ask: Ask, cached: bool) -> None:
+    limits = Limits(reserve_output=reserve, count_cached=cached)
+    in_tokens: tuple[Dimension, ...] = ("tokens_per_minute", "input_tokens_per_minute", "output_tokens_per_minute")
+    assert reserved_tokens(ask, limits) == tuple(reserved(ask, one, limits) for one in in_tokens)
+    assert counted_tokens(ask, USAGE, limits) == tuple(counted(ask, USAGE, one, limits) for one in in_tokens)

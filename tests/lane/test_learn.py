@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmqd.lane.amounts import Tokens
 from llmqd.lane.learn import Learned, Learner
 from llmqd.providers.limit_values import Dimension, Observed
 from llmqd.providers.refusals import Kind, Verdict
@@ -152,9 +153,9 @@ def test_other_failures_teach_nothing_of_rates(kind: Kind) -> None:
 
 def test_a_limit_that_a_refusal_names_is_used() -> None:
     learner = Learner()
-    learner.granted(0.0, waited=True, tokens={"tokens": 4351})
+    learner.granted(0.0, waited=True, tokens=Tokens(4351))
     named = Verdict(kind="wait", reason="", wait=5.3, dimension="tokens", window=60, limit=15_000)
-    learner.refused(named, 0.0, 0.1, tokens={"tokens": 4351})
+    learner.refused(named, 0.0, 0.1, tokens=Tokens(4351))
     learned = limits(learner, 1.0)["tokens_per_minute"]
     assert (learned.amount, learned.source) == (15_000, "text of a 429: 15000")
 
@@ -162,8 +163,8 @@ def test_a_limit_that_a_refusal_names_is_used() -> None:
 def test_a_refusal_for_tokens_lowers_tokens_to_what_the_last_minute_held() -> None:
     learner = Learner({"requests": 600})
     for now in range(50):
-        learner.granted(float(now), waited=True, tokens={"input_tokens": 1000})
-    learner.refused(refusal(dimension="input_tokens"), 49.0, 49.5, tokens={"input_tokens": 1000})
+        learner.granted(float(now), waited=True, tokens=Tokens(input=1000))
+    learner.refused(refusal(dimension="input_tokens"), 49.0, 49.5, tokens=Tokens(input=1000))
     known = limits(learner, 50.0)
     assert list(known) == ["input_tokens_per_minute"]
     assert known["input_tokens_per_minute"].amount == pytest.approx(0.97 * 49_000)
@@ -171,18 +172,18 @@ def test_a_refusal_for_tokens_lowers_tokens_to_what_the_last_minute_held() -> No
 
 def test_a_first_call_that_is_refused_for_tokens_does_not_close_the_lane() -> None:
     learner = Learner({"requests": 600})
-    learner.granted(0.0, waited=False, tokens={"tokens": 8000})
-    learner.refused(refusal(dimension="tokens"), 0.0, 0.1, tokens={"tokens": 8000})
+    learner.granted(0.0, waited=False, tokens=Tokens(8000))
+    learner.refused(refusal(dimension="tokens"), 0.0, 0.1, tokens=Tokens(8000))
     assert learner.limits(1.0) == ()
 
 
 def test_settled_tokens_correct_what_the_last_minute_held() -> None:
     learner = Learner({"requests": 600})
     for now in range(50):
-        learner.granted(float(now), waited=True, tokens={"tokens": 1000})
-        learner.settled({"tokens": -500}, float(now))
-    learner.granted(49.4, waited=True, tokens={"tokens": 1000})
-    learner.refused(refusal(dimension="tokens"), 49.4, 49.5, tokens={"tokens": 1000})
+        learner.granted(float(now), waited=True, tokens=Tokens(1000))
+        learner.settled(Tokens(1000), Tokens(500), float(now))
+    learner.granted(49.4, waited=True, tokens=Tokens(1000))
+    learner.refused(refusal(dimension="tokens"), 49.4, 49.5, tokens=Tokens(1000))
     assert limits(learner, 50.0)["tokens_per_minute"].amount == pytest.approx(0.97 * 25_000)
 
 
@@ -240,13 +241,13 @@ def test_whatever_happens_limits_stay_positive_and_below_what_is_configured(
     for gap, what, wait in events:
         now += gap
         if what in ("granted", "waited"):
-            learner.granted(now, waited=what == "waited", tokens={"tokens": 10.0})
+            learner.granted(now, waited=what == "waited", tokens=Tokens(10.0))
             sent.append(now)
         elif what in ("refused", "slower"):
             kind: Kind = "wait" if what == "refused" else "slower"
-            learner.refused(refusal(kind, wait), sent[-1], now, tokens={"tokens": 10.0})
+            learner.refused(refusal(kind, wait), sent[-1], now, tokens=Tokens(10.0))
         elif what == "unsent":
-            learner.unsent(sent[-1], {"tokens": 10.0})
+            learner.unsent(sent[-1], Tokens(10.0))
         else:
             left = 0.0 if what == "nothing left" else None
             seen = Observed(dimension="requests", window=60, limit=1 + gap * 100, remaining=left, resets_in=wait)

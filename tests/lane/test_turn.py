@@ -34,3 +34,12 @@ def test_calls_keep_their_distance_though_one_is_late_to_leave(slow: float) -> N
 
     left = run_virtual(scenario())
     assert min(later - earlier for earlier, later in pairwise(left)) >= 0.1
+
+
+@pytest.mark.parametrize(("rate", "metered"), [(0, False), (600, True)])
+def test_the_moment_of_leaving_matters_where_there_is_a_limit(rate: float, metered: bool) -> None:
+    async def scenario() -> bool:
+        async with running(key(rate)) as lane, Turn(lane, a_call()) as turn:
+            return turn.metered
+
+    assert run_virtual(scenario()) is metered
