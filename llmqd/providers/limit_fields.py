@@ -57,6 +57,10 @@ class _State(NamedTuple):
     reset: float | None
 
 
+FIELDS = frozenset(prefix + name for prefix in ("ratelimit", "x-ratelimit") for name in ("", "-limit", "-policy"))
+"""Without any of these nothing is stated."""
+
+
 def read_fields(headers: Mapping[str, str], here: float) -> list[Observed]:
     """Every limit in these fields. Names are in lower case; `here` is the answer's own time in Unix seconds."""
     return [*_read(headers, "ratelimit", here)] or [*_read(headers, "x-ratelimit", here)]

@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
-from llmqd.providers.limit_fields import read_fields
+from llmqd.providers.limit_fields import FIELDS, read_fields
 from llmqd.providers.limit_values import (
     DAY,
     HOUR,
@@ -74,6 +75,7 @@ _BUCKETS = frozenset({"openai", "groq"})
 _BARE = "x-ratelimit-limit"
 _OF_LIMITS = "limit"
 """What the name of every header of a limit has in it, whoever sends it."""
+_WITHOUT_LIMITS = frozenset({"date"})
 
 
 def read_limits(headers: Mapping[str, str], preset: str, wall: float) -> tuple[Observed, ...]:
@@ -82,12 +84,22 @@ def read_limits(headers: Mapping[str, str], preset: str, wall: float) -> tuple[O
     `preset` is the provider's name as in `llmqd.providers.presets`; `wall` the time of arrival in Unix seconds, which
     an answer's own `Date` overrules, so that absolute times do not suffer from clocks that differ.
     """
-    named = {lower: value for name, value in headers.items() if _OF_LIMITS in (lower := name.lower())}
-    if not named:
+    named = {
+        lower: value for name, value in headers.items() if _OF_LIMITS in (lower := name.lower()) or lower == "date"
+    }
+    if named.keys() <= _WITHOUT_LIMITS:
         return ()
-    here = server_time(lowered(headers), wall)
-    found = [*_suffixed(named, preset, here), *_anthropic(named, here), *_plan(named, here)]
-    found += [*_by_size(named, here), *(_together(named) if preset == "together" else read_fields(named, here))]
+    here, names, found = server_time(named, wall), " ".join(named), list[Observed]()
+    if "x-ratelimit-limit-" in names:
+        found += _suffixed(named, preset, here)
+    if "anthropic-" in names:
+        found += [*_anthropic(named, here), *_plan(named, here)]
+    if "bysize" in names:
+        found += _by_size(named, here)
+    if preset == "together":
+        found += _together(named)
+    elif not FIELDS.isdisjoint(named):
+        found += read_fields(named, here)
     return tuple(found)
 
 
@@ -135,16 +147,12 @@ def lowered(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _suffixed(headers: Mapping[str, str], preset: str, here: float) -> Iterator[Observed]:
     for name in headers:
-        found = _SUFFIXED.fullmatch(name)
-        if found is None or found[0] == _BARE or (dimension := _NAMES.get(found[1])) is None:
+        if (named := _named(name)) is None or (limit := limit_of(headers, name)) is None:
             continue
-        limit = limit_of(headers, name)
-        if limit is None:
-            continue
-        tail = name.removeprefix("x-ratelimit-limit-")
+        dimension, stated, tail = named
         remaining = number(headers.get(f"x-ratelimit-remaining-{tail}"))
         reset = resets_in(headers.get(f"x-ratelimit-reset-{tail}"), here)
-        window = _WINDOWS[found[2]] if found[2] else _window(preset, dimension, limit, remaining, reset)
+        window = stated or _window(preset, dimension, limit, remaining, reset)
         yield Observed(
             dimension=dimension,
             window=window,
@@ -154,6 +162,15 @@ def _suffixed(headers: Mapping[str, str], preset: str, here: float) -> Iterator[
             continuous=_is_bucket(preset, limit, remaining, window, reset),
             header=name,
         )
+
+
+@lru_cache(maxsize=256)
+def _named(header: str) -> tuple[Dimension, float | None, str] | None:
+    """What a header limits, its window where it names one, and the end of its name; None for others."""
+    found = _SUFFIXED.fullmatch(header)
+    if found is None or header == _BARE or (dimension := _NAMES.get(found[1])) is None:
+        return None
+    return dimension, _WINDOWS[found[2]] if found[2] else None, header.removeprefix("x-ratelimit-limit-")
 
 
 def _window(preset: str, dimension: Dimension, limit: float, remaining: float | None, reset: float | None) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Literal
 
 Dimension = Literal["requests", "tokens", "input_tokens", "output_tokens", "concurrency", "plan"]
@@ -104,6 +105,7 @@ def server_time(headers: Mapping[str, str], wall: float) -> float:
     return wall if moment is None else moment
 
 
+@lru_cache(maxsize=64)  # all answers of a second have the same
 def http_date(text: str) -> float | None:
     """Unix seconds of a date as in RFC 9110; None for anything else."""
     try:
