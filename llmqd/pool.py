@@ -72,7 +72,7 @@ class Origin:
         unfit = protocol is None or transport is None or protocol.should_close or transport.get_write_buffer_size()
         if unfit or self._forgotten:
             connection.close()
-        elif (waiter := self._next()) is not None:
+        elif self._waiting and (waiter := self._next()) is not None:
             waiter.set_result(connection)
         elif self._room.wanted:
             connection.close()  # for somebody who waits to reach another place

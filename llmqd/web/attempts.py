@@ -236,8 +236,8 @@ class Attempts:
         """Sends the call once; what may not be repeated is delivered whatever it is."""
         may_move, may_fail = bool(passage.fallbacks), tries.may_fail(passage.upstream.retries)
         try:
-            poised = turn.poised if turn.metered else None
-            sending = self._sender.send(passage, poised, partial(self._leaves, record, turn))
+            poised = turn.poised if (metered := turn.metered) else None
+            sending = self._sender.send(passage, poised, partial(self._leaves, record, turn, metered))
             sent = await (self._disconnects.outlast(passage, sending) if passage.finishes else sending)
         except UpstreamUnreachable as error:
             turn.failed()
@@ -295,10 +295,10 @@ class Attempts:
         record.outcome.lane = passage.lane.name
         return Turn(passage.lane, passage.call, demand, passage.standing)
 
-    def _leaves(self, record: Record, turn: Turn) -> None:
+    def _leaves(self, record: Record, turn: Turn, metered: bool) -> None:
         """The request leaves now."""
         turn.sent()
-        if turn.metered:
+        if metered:
             asyncio.get_running_loop().call_soon(turn.flushed)
         record.outcome.sent_ms, record.outcome.counted = self._recorder.since(record.call), True
 
