@@ -7,7 +7,7 @@ proxy wants none of it. Parser, flow control, TLS and name resolution are aiohtt
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -18,12 +18,10 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.http_parser import RawResponseMessage
     from aiohttp.streams import StreamReader
-    from multidict import CIMultiDict, CIMultiDictProxy
+    from multidict import CIMultiDictProxy
 
+    from llmqd.outbound import Outbound
     from llmqd.pool import Origin
-
-_WITHOUT_LENGTH = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-"""Methods whose requests say nothing of a length when they have no body (RFC 9110 §8.6)."""
 
 
 class Silence:
@@ -188,26 +186,10 @@ class Exchange:
             connection.close()
 
 
-def request_head(method: str, target: str, host: str, headers: Mapping[str, str], length: int | None) -> bytes:
-    """The head of a request. `length` is that of its body, None without one. Raises ValueError for a line break."""
-    lines = [f"{method} {target} HTTP/1.1"]
-    if "Host" not in headers:
-        lines.append(f"Host: {host}")
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    if "Content-Length" not in headers and (length is not None or method not in _WITHOUT_LENGTH):
-        lines.append(f"Content-Length: {length or 0}")
-    head = "\r\n".join(lines)
-    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1 or "\0" in head:
-        raise ValueError("a header holds a line break")
-    return head.encode() + b"\r\n\r\n"
-
-
 async def exchange(
     origin: Origin,
     connection: Connection,
-    method: str,
-    target: str,
-    headers: CIMultiDict[str],
+    request: Outbound,
     body: bytes | None,
     *,
     left: Callable[[], object],
@@ -223,14 +205,14 @@ async def exchange(
     """
     watch: Silence | None = None
     try:
-        head = request_head(method, target, origin.host, headers, None if body is None else len(body))
+        head = request.head(origin.host, None if body is None else len(body))
         if poised is not None:
             await poised()
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None:
             raise aiohttp.ServerDisconnectedError
         assert isinstance(protocol, Wire)
-        protocol.begin(bodyless=method == "HEAD", max_header=max_header)
+        protocol.begin(bodyless=request.method == "HEAD", max_header=max_header)
         transport.write(head if not body else head + body)
         left()
         watch = Silence(connection, silence)

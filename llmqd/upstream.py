@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Self
 import aiohttp
 from aiohttp.connector import AddrInfoType
 from aiohttp.http_exceptions import HttpProcessingError
-from multidict import CIMultiDict
 from yarl import URL
 
 from llmqd.errors import StaleConnection, UpstreamTimeout, UpstreamUnreachable
@@ -28,6 +27,7 @@ from llmqd.wire import WireConnector
 
 if TYPE_CHECKING:
     from llmqd.config.model import Upstream
+    from llmqd.outbound import Outbound
 
 # aiohttp adds these by itself where the client sent none; a proxy adds nothing.
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -80,9 +80,7 @@ class UpstreamClient:
     async def send(
         self,
         upstream: Upstream,
-        method: str,
-        url: str,
-        headers: CIMultiDict[str],
+        request: Outbound,
         content: bytes | AsyncIterable[bytes] | None,
         *,
         poised: Callable[[], Awaitable[object]] | None = None,
@@ -91,18 +89,18 @@ class UpstreamClient:
     ) -> Answer:
         """Sends one call and returns the answer once its headers are there; its bytes are still to come, undecoded.
 
-        `url` is used as it is, percent-encoding included. `poised` is awaited when the request could be written, which
-        is later than now where a connection has to be made first, and `leaves` called when it is; for one without a
-        body that goes through the client session when it is answered. The caller
-        must close the response. Raises StaleConnection, UpstreamUnreachable or UpstreamTimeout when no answer came.
+        `poised` is awaited when the request could be written, which is later than now where a connection has to be made
+        first, and `leaves` called when it is; for one without a body that goes through the client session when it is
+        answered. The caller must close the response. Raises StaleConnection, UpstreamUnreachable or UpstreamTimeout
+        when no answer came.
         """
         loop = asyncio.get_running_loop()
         began, attempt = loop.time(), _Attempt(poised, leaves)
         try:
             if not self._proxy_from_environment and not upgrade and (content is None or isinstance(content, bytes)):
-                answer: Answer = await self._exchange(upstream, method, url, headers, content, attempt)
+                answer: Answer = await self._exchange(upstream, request, content, attempt)
             else:
-                answer = await self._request(upstream, method, url, headers, content, upgrade, attempt)
+                answer = await self._request(upstream, request, content, upgrade, attempt)
         except aiohttp.ConnectionTimeoutError as error:
             raise UpstreamUnreachable(f"Proxy error: no answer from {upstream.name}: {_cause(error)}") from error
         except (aiohttp.ServerTimeoutError, TimeoutError) as error:
@@ -122,14 +120,11 @@ class UpstreamClient:
     async def _exchange(
         self,
         upstream: Upstream,
-        method: str,
-        url: str,
-        headers: CIMultiDict[str],
+        request: Outbound,
         body: bytes | None,
         attempt: _Attempt,
     ) -> Exchange:
-        base, target = _split(url)
-        origin = self._pool.origin(base, self._context(upstream))
+        origin = self._pool.origin(request.base, self._context(upstream))
         try:
             connection, attempt.reused = await origin.lease(_timeout(upstream.connect_timeout))
         except TimeoutError as error:  # aiohttp's session calls it so as well
@@ -137,9 +132,7 @@ class UpstreamClient:
         return await exchange(
             origin,
             connection,
-            method,
-            target,
-            headers,
+            request,
             body,
             poised=attempt.poised,
             left=attempt.left,
@@ -150,9 +143,7 @@ class UpstreamClient:
     async def _request(
         self,
         upstream: Upstream,
-        method: str,
-        url: str,
-        headers: CIMultiDict[str],
+        request: Outbound,
         content: bytes | AsyncIterable[bytes] | None,
         upgrade: bool,
         attempt: _Attempt,
@@ -160,9 +151,9 @@ class UpstreamClient:
         if attempt.poised is not None:
             await attempt.poised()  # what the session does from here on only makes it later
         return await self._session.request(
-            method,
-            URL(url, encoded=True),
-            headers=headers,
+            request.method,
+            URL(request.url, encoded=True),
+            headers=request.headers,
             data=content,
             allow_redirects=False,
             ssl=self._context(upstream),
@@ -230,16 +221,6 @@ def _most_connections() -> int:
 @lru_cache(maxsize=64)
 def _timeout(connect: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, sock_connect=connect or None)
-
-
-def _split(url: str) -> tuple[str, str]:
-    """Scheme and authority of a URL, and what stands in the request line."""
-    scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    if "?" in authority:  # a query without a path
-        authority, _, query = rest.partition("?")
-        slash, path = "/", f"?{query}"
-    return f"{scheme}://{authority}", (slash or "/") + path.partition("#")[0]
 
 
 def _stale(error: Exception) -> bool:

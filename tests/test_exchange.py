@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
 from aiohttp.http_exceptions import HttpProcessingError
-from hypothesis import given
-from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from llmqd.exchange import Exchange, exchange, request_head
+from llmqd.exchange import Exchange, exchange
+from llmqd.outbound import Outbound
 from llmqd.pool import Origin, Pool
 from llmqd.wire import WireConnector
 from tests.fake_upstream import Answer, FakeUpstream, json_answer, rechunked
@@ -37,9 +36,8 @@ async def asked(
     left: Callable[[], object] = bool,
 ) -> Exchange:
     connection, _ = await origin.lease(ANY_TIME)
-    return await exchange(
-        origin, connection, method, "/x", CIMultiDict(), body, left=left, silence=silence, max_header=8190
-    )
+    request = Outbound(method, "http://u.test/x", CIMultiDict())
+    return await exchange(origin, connection, request, body, left=left, silence=silence, max_header=8190)
 
 
 async def whole(answer: Exchange) -> bytes:
@@ -124,36 +122,6 @@ async def test_a_closed_pool_gives_nothing() -> None:
             pool.origin("http://127.0.0.1:9", True)
 
 
-@pytest.mark.parametrize(
-    ("headers", "length", "line"),
-    [
-        ({}, None, b"Content-Length: 0"),
-        ({}, 7, b"Content-Length: 7"),
-        ({"content-length": "5"}, 7, b"content-length: 5"),
-        ({"host": "other"}, 1, b"host: other"),
-    ],
-)
-def test_a_head_says_its_length_and_host_once(headers: Mapping[str, str], length: int | None, line: bytes) -> None:
-    head = request_head("POST", "/x", "acme:81", CIMultiDict(headers), length)
-    assert head.startswith(b"POST /x HTTP/1.1\r\n")
-    assert line in head.split(b"\r\n")
-    assert head.lower().count(b"\r\nhost:") == head.lower().count(b"\r\ncontent-length:") == 1
-
-
-def test_a_get_without_a_body_says_nothing_of_a_length() -> None:
-    assert request_head("GET", "/", "a", CIMultiDict(), None) == b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-@given(st.text(alphabet="a\r\n\0:", min_size=1))
-def test_no_header_smuggles_a_line(value: str) -> None:
-    try:
-        head = request_head("POST", "/", "a", CIMultiDict({"X": value}), None)
-    except ValueError:
-        assert set(value) & set("\r\n\0")
-    else:
-        assert head.count(b"\r\n") == 5
-
-
 async def test_a_request_is_written_only_when_it_may_leave(pool: Pool) -> None:
     async with FakeUpstream(json_answer({})) as upstream:
         origin, order = pool.origin(upstream.url, True), list[str]()
@@ -166,9 +134,7 @@ async def test_a_request_is_written_only_when_it_may_leave(pool: Pool) -> None:
         answer = await exchange(
             origin,
             connection,
-            "POST",
-            "/x",
-            CIMultiDict(),
+            Outbound("POST", "http://u.test/x", CIMultiDict()),
             b"{}",
             poised=poised,
             left=lambda: order.append("left"),

@@ -40,7 +40,6 @@ LAYERS = (
     ("web.api.*",),
     ("web.proxy", "web.cors", "web.dashboard", "web.queue_api", "web.event_stream", "web.door"),
     ("web.own", "web.connection"),
-    ("web.head",),
     ("web.attempts",),
     ("web.relay",),
     ("web.sender", "web.disconnects"),
@@ -48,6 +47,7 @@ LAYERS = (
     ("web.looking_on",),
     ("web.passage", "web.queue_input", "web.queue_shapes", "web.queue_whole"),
     ("web.late_answer",),
+    ("web.head",),
     ("web.fingerprint",),
     (
         "web.accepting",
@@ -141,6 +141,7 @@ LAYERS = (
     ("detection", "messages", "litellm"),
     ("providers.operations", "providers.openai", "providers.anthropic", "providers.gemini", "providers.ollama"),
     ("exchange",),
+    ("outbound",),
     ("pool", "wire"),
     ("chunked",),
     ("config.*",),

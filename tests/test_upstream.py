@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 from llmqd.config.model import Upstream
 from llmqd.errors import StaleConnection, UpstreamTimeout, UpstreamUnreachable
 from llmqd.exchange import Exchange
+from llmqd.outbound import Outbound
 from llmqd.upstream import UpstreamClient
 from tests.certificates import own_certificate
 from tests.fake_upstream import Answer, FakeUpstream, json_answer
@@ -36,7 +37,7 @@ async def whole(answer: Exchange | ClientResponse) -> bytes:
 
 
 async def get(client: UpstreamClient, upstream: Upstream, url: str) -> bytes:
-    answer = await client.send(upstream, "GET", url, CIMultiDict(), None)
+    answer = await client.send(upstream, Outbound("GET", url, CIMultiDict()), None)
     try:
         return await whole(answer)
     finally:
@@ -66,7 +67,7 @@ async def test_silence_is_a_timeout(client: UpstreamClient) -> None:
 
 async def test_long_headers_pass_up_to_the_limit(client: UpstreamClient) -> None:
     async with FakeUpstream(json_answer({}, 200, ("X-Long", "v" * 60_000))) as upstream:
-        answer = await client.send(Upstream(name="acme"), "GET", upstream.url, CIMultiDict(), None)
+        answer = await client.send(Upstream(name="acme"), Outbound("GET", upstream.url, CIMultiDict()), None)
         assert len(answer.headers["X-Long"]) == 60_000
         answer.close()
     async with FakeUpstream(json_answer({}, 200, ("X-Long", "v" * 70_000))) as upstream:
@@ -77,7 +78,8 @@ async def test_long_headers_pass_up_to_the_limit(client: UpstreamClient) -> None
 async def test_more_than_a_hundred_calls_run_at_once(client: UpstreamClient) -> None:
     async with FakeUpstream(Answer(end="hang", body=[b"x"], framing="chunked")) as upstream:
         answers = [
-            await client.send(Upstream(name="acme"), "GET", upstream.url, CIMultiDict(), None) for _ in range(150)
+            await client.send(Upstream(name="acme"), Outbound("GET", upstream.url, CIMultiDict()), None)
+            for _ in range(150)
         ]
         assert upstream.active == 150
         for answer in answers:
@@ -98,11 +100,11 @@ async def test_a_certificate_is_checked_and_an_own_authority_can_be_trusted(
 async def test_a_kept_connection_that_was_just_closed_is_told_from_a_broken_upstream(client: UpstreamClient) -> None:
     async with Restless.serving() as restless:
         url = f"{restless.url}/x"
-        answer = await client.send(Upstream(name="acme"), "POST", url, CIMultiDict(), b"abc")
+        answer = await client.send(Upstream(name="acme"), Outbound("POST", url, CIMultiDict()), b"abc")
         await whole(answer)
         with pytest.raises(StaleConnection):
-            await client.send(Upstream(name="acme"), "POST", url, CIMultiDict(), b"abc")
-        answer = await client.send(Upstream(name="acme"), "POST", url, CIMultiDict(), b"abc")
+            await client.send(Upstream(name="acme"), Outbound("POST", url, CIMultiDict()), b"abc")
+        answer = await client.send(Upstream(name="acme"), Outbound("POST", url, CIMultiDict()), b"abc")
         assert await whole(answer) == b"{}"
     assert restless.bodies == [b"abc"] * 3
 
@@ -113,11 +115,13 @@ async def test_it_tells_when_a_request_is_written_which_is_never_without_a_conne
         for name in ("new", "kept"):
             url = f"{upstream.url}/v1/models"
             answer = await client.send(
-                Upstream(name="acme"), "POST", url, CIMultiDict(), b"{}", leaves=partial(left.append, name)
+                Upstream(name="acme"), Outbound("POST", url, CIMultiDict()), b"{}", leaves=partial(left.append, name)
             )
             await whole(answer)
     with pytest.raises(UpstreamUnreachable):
-        await client.send(Upstream(name="acme"), "POST", url, CIMultiDict(), b"", leaves=partial(left.append, "never"))
+        await client.send(
+            Upstream(name="acme"), Outbound("POST", url, CIMultiDict()), b"", leaves=partial(left.append, "never")
+        )
     assert left == ["new", "kept"]
 
 
@@ -126,14 +130,14 @@ async def test_a_request_without_a_body_has_left_when_it_is_answered(client: Ups
     async with FakeUpstream() as upstream:
         url = f"{upstream.url}/v1/models"
         leaves = partial(left.append, "now")
-        await whole(await client.send(Upstream(name="acme"), "GET", url, CIMultiDict(), None, leaves=leaves))
+        await whole(await client.send(Upstream(name="acme"), Outbound("GET", url, CIMultiDict()), None, leaves=leaves))
     assert left == ["now"]
 
 
 async def test_a_connection_that_broke_on_its_first_call_was_not_stale(client: UpstreamClient) -> None:
     async with FakeUpstream(Answer(end="cut", headers_sent=False)) as upstream:
         with pytest.raises(UpstreamUnreachable) as raised:
-            await client.send(Upstream(name="acme"), "POST", upstream.url, CIMultiDict(), b"abc")
+            await client.send(Upstream(name="acme"), Outbound("POST", upstream.url, CIMultiDict()), b"abc")
         assert not isinstance(raised.value, StaleConnection)
 
 
@@ -151,7 +155,7 @@ async def test_the_reason_says_neither_the_address_nor_the_parser_s_insides(
 ) -> None:
     async with FakeUpstream(answer) as upstream:
         with pytest.raises(UpstreamUnreachable) as caught:
-            await client.send(Upstream(name="acme"), "POST", upstream.url, CIMultiDict(), b"abc")
+            await client.send(Upstream(name="acme"), Outbound("POST", upstream.url, CIMultiDict()), b"abc")
     for inside in ("127.0.0.1", "\n", "RawResponseMessage", "CIMultiDict"):
         assert inside not in caught.value.message
 

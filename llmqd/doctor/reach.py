@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 
 from llmqd.doctor.finding import Finding, fault, ok, warning
 from llmqd.errors import UpstreamTimeout, UpstreamUnreachable
+from llmqd.outbound import Outbound
 from llmqd.providers.operations import operation_of
 from llmqd.routing import Target, upstream_url
 from llmqd.upstream import UpstreamClient
@@ -72,7 +73,7 @@ async def _ask(
         headers.setdefault("anthropic-version", "2023-06-01")
     try:
         async with asyncio.timeout(_PATIENCE):
-            answer = await client.send(upstream, "GET", url, headers, None)
+            answer = await client.send(upstream, Outbound("GET", url, headers), None)
     except (UpstreamUnreachable, UpstreamTimeout, TimeoutError) as error:
         return _unreachable(about, upstream, error)
     status, date = answer.status, answer.headers.get("Date", "")

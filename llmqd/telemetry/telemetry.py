@@ -79,9 +79,14 @@ class Telemetry:
         state = "" if parent is None else ",".join(headers.getall(TRACESTATE, ()))
         return trace_of(parent, state, self._settings.sample, random.getrandbits)
 
+    @property
+    def propagates(self) -> bool:
+        """Whether requests to upstreams say something else of the trace than their clients did."""
+        return self._batches is not None and self._settings.propagate != "pass"
+
     def propagate(self, headers: CIMultiDict[str], context: TraceContext | None) -> None:
         """Puts into the headers of a request to an upstream what that is to know of the trace."""
-        if self._batches is None or self._settings.propagate == "pass":
+        if not self.propagates:
             return
         if self._settings.propagate == "none":
             headers.popall(TRACEPARENT, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from llmqd.call import SessionRef
-    from llmqd.config.model import Config
+    from llmqd.config.model import Config, Key, Upstream
     from llmqd.in_force import InForce
+    from llmqd.outbound import Outbound
 
 _REMEMBERED, _LONGEST = 512, 8192
 """How many heads are remembered, and of how many bytes one at most is for that."""
@@ -33,7 +34,7 @@ _BEFORE_PATH = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)?/*(?=/)|^[A-Z
 
 @dataclass(slots=True, kw_only=True)
 class Head:
-    """What one head says, by the configuration that was in force when it came. Not to be changed.
+    """What one head says, by the configuration that was in force when it came.
 
     `fault` is why no call may have such a head, which a caller learns who may call at all; `session_fault` why none
     may of such a session. `upgrade` says that it is a WebSocket handshake, `asks` that what follows can make a model
@@ -58,6 +59,8 @@ class Head:
     retries: int
     content_type: str
     content_encoding: str
+    made: dict[tuple[object, ...], tuple[Upstream, Key, Outbound]] = field(default_factory=dict, compare=False)
+    """What was sent upstream of calls with this head, by whatever else it depends on (`web/sender.py`)."""
 
 
 class Heads:

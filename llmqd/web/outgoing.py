@@ -36,7 +36,7 @@ def outgoing(passage: Passage) -> Outgoing:
     """The body for the upstream where the call is tried now. Can be asked for again as long as the body is kept."""
     if passage.passing is not None:
         return Outgoing(passage.passing, passage.request.content_length)
-    body, encoded = passage.body, bool(passage.request.headers.get("Content-Encoding"))
+    body, encoded = passage.body, bool(passage.head.content_encoding)
     renames = passage.call.sent_model is not None and passage.facts.model is not None
     asks = _may_ask_for_usage(passage) and not (encoded and not renames)
     if not (renames or asks):
@@ -55,12 +55,12 @@ def _renaming(passage: Passage, data: bytes | mmap.mmap) -> tuple[Splice, ...]:
     asked, model = passage.facts.model, passage.call.sent_model
     assert asked is not None
     assert model is not None
-    return rename_model(data, passage.request.headers.get("Content-Type", ""), asked, model)
+    return rename_model(data, passage.head.content_type, asked, model)
 
 
 def _decoded(passage: Passage, raw: bytes | mmap.mmap) -> bytes:
     """A compressed body in plain: what it says could be read, so it can be decoded."""
-    decoded = decode_all(bytes(raw), passage.request.headers["Content-Encoding"], MAX_READABLE)
+    decoded = decode_all(bytes(raw), passage.head.content_encoding, MAX_READABLE)
     assert decoded is not None
     return decoded
 

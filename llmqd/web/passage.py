@@ -17,6 +17,7 @@ from llmqd.middleware.sighting import Gathered
 from llmqd.providers.operations import Operation
 from llmqd.routing import Hop, Target
 from llmqd.web.body import Body, Facts, Passing
+from llmqd.web.head import Head
 from llmqd.web.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Passage:
     """
 
     request: web.Request
+    head: Head
     call: Call
     upstream: Upstream
     lane: Lane

@@ -151,8 +151,8 @@ class Proxy:
             upstream, lane = first.upstream, self._lanes.pick(first.upstream.name)
             if request.method == "TRACE" and (lane.key.api_key is not None or upstream.headers):
                 raise MethodNotAllowed("the answer to TRACE would show the upstream's key")
-            passage = Passage(request, call, upstream, lane, head.target, operation, facts, body, passing, fallbacks)
-            passage.upgrade, passage.caller = head.upgrade, caller
+            passage = Passage(request, head, call, upstream, lane, head.target, operation, facts, body, passing)
+            passage.upgrade, passage.caller, passage.fallbacks = head.upgrade, caller, fallbacks
             passage.still_allowed = partial(self._admission.check, call, caller)
             if not operation.queued:
                 return await self._looked_at(passage, self._attempts.at_once(passage))

@@ -7,15 +7,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmqd.errors import CallRefused, UpstreamUnreachable
+from llmqd.outbound import Outbound
 from llmqd.providers.operations import with_model
 from llmqd.routing import Target, upstream_url
 from llmqd.web.headers import request_headers, websocket_headers, without_key
-from llmqd.web.outgoing import outgoing
+from llmqd.web.outgoing import Outgoing, outgoing
 
 if TYPE_CHECKING:
     from llmqd.telemetry.telemetry import Telemetry
     from llmqd.upstream import Answer, UpstreamClient
     from llmqd.web.passage import Passage
+
+
+_VARIANTS = 16
+"""Requests that are remembered of one head: for every lane and name of a model, where a route has several."""
 
 
 class Sent(NamedTuple):
@@ -44,31 +49,11 @@ class Sender:
         Raises StaleConnection, UpstreamUnreachable, UpstreamTimeout, or BodyTooLarge or RequestTimeout for a
         body that turned out so while it passed.
         """
-        request, upstream, key = passage.request, passage.upstream, passage.lane.key
-        query = request.raw_path.partition("?")[2]
-        strips = passage.caller.strips
-        if strips or (key.api_key is not None and upstream.dialect == "gemini"):
-            query = without_key(query)
-        url = upstream_url(upstream, _target(passage), passage.operation, query)
-        headers = request_headers(request.headers, request.raw_headers, upstream, key, url, strips=strips)
-        self._telemetry.propagate(headers, passage.call.trace)
-        body = outgoing(passage)
-        if body.length is not None:
-            headers["Content-Length"] = str(body.length)
-        if body.decoded:
-            headers.popall("Content-Encoding", None)
-        if body.asks_usage:
-            headers["Accept-Encoding"] = "identity"  # a chunk can only be taken out of plain text
-        if passage.heartbeat.begun:
-            headers["Accept-Encoding"] = "identity"  # the client's headers are out and name no encoding
-        if passage.upgrade:
-            websocket_headers(headers, replaces_key=strips or key.api_key is not None)
+        upstream, body = passage.upstream, outgoing(passage)
         try:
             answer = await self._client.send(
                 upstream,
-                request.method,
-                url,
-                headers,
+                self._request(passage, body),
                 body.content,
                 poised=poised,
                 leaves=leaves,
@@ -82,6 +67,40 @@ class Sender:
             answer.close()
             raise UpstreamUnreachable(f"Proxy error: {upstream.name} switched protocols unasked")
         return Sent(answer, body.asks_usage)
+
+    def _request(self, passage: Passage, body: Outgoing) -> Outbound:
+        """The request for this body. Calls with the same head mostly make the same one, which is remembered with it."""
+        plain = body.asks_usage or passage.heartbeat.begun
+        if body.length is not None or passage.upgrade or self._telemetry.propagates:
+            return self._made(passage, body, plain)
+        upstream, key, made = passage.upstream, passage.lane.key, passage.head.made
+        variant = (passage.lane.name, passage.call.sent_model, passage.caller.strips, body.decoded, plain)
+        known = made.get(variant)
+        if known is None or known[0] is not upstream or known[1] is not key:
+            if len(made) >= _VARIANTS:
+                made.clear()
+            known = made[variant] = upstream, key, self._made(passage, body, plain)
+        return known[2]
+
+    def _made(self, passage: Passage, body: Outgoing, plain: bool) -> Outbound:
+        request, upstream, key = passage.request, passage.upstream, passage.lane.key
+        query = request.raw_path.partition("?")[2]
+        strips = passage.caller.strips
+        if strips or (key.api_key is not None and upstream.dialect == "gemini"):
+            query = without_key(query)
+        url = upstream_url(upstream, _target(passage), passage.operation, query)
+        headers = request_headers(request.headers, request.raw_headers, upstream, key, url, strips=strips)
+        self._telemetry.propagate(headers, passage.call.trace)
+        if body.length is not None:
+            headers["Content-Length"] = str(body.length)
+        if body.decoded:
+            headers.popall("Content-Encoding", None)
+        if plain:
+            # A chunk can only be taken out of plain text; and a client that has its headers already knows no encoding.
+            headers["Accept-Encoding"] = "identity"
+        if passage.upgrade:
+            websocket_headers(headers, replaces_key=strips or key.api_key is not None)
+        return Outbound(request.method, url, headers)
 
 
 def _target(passage: Passage) -> Target:

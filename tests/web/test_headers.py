@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from llmqd.config.model import Key, Upstream
 from llmqd.config.secret import Secret
-from llmqd.exchange import request_head
+from llmqd.outbound import Outbound
 from llmqd.providers.presets import PRESETS
 from llmqd.web.headers import request_headers, response_headers, websocket_headers, without_key
 
@@ -44,7 +44,7 @@ def test_what_leaves_never_holds_a_line_break(headers: list[tuple[bytes, bytes]]
     sent = request_headers(parsed, headers, upstream, key, "https://u.test/v1/x")
     assert sent.getall("Authorization") == ["Bearer own"]
     try:
-        head = request_head("POST", "/v1/x", "u.test", sent, 0)
+        head = Outbound("POST", "https://u.test/v1/x", sent).head("u.test", 0)
     except (ValueError, UnicodeEncodeError):
         return
     assert head.count(b"\n") == head.count(b"\r") == head.count(b"\r\n")
