@@ -116,7 +116,7 @@ class Daemon:
         self.in_force = InForce.of(self.simulator.placed(config))
         digests = Digests(_secret(config), 8 * config.sessions.max)
         redaction = Redaction.of(config)
-        log.redact_also(Redaction.for_log(config).text)
+        _redact_log(config)
         self._transcripts = Transcripts(config.store, redaction, digests)
         self._names = NamesRedaction(redaction, digests)
         self.ledger = await start(Ledger(config.store, server.state_directory, transcripts=self._transcripts))
@@ -327,7 +327,7 @@ class Daemon:
         self.telemetry.replace(config.telemetry)
         self.in_force.replace(config)
         log.set_level(config.log.level)
-        log.redact_also(Redaction.for_log(config).text)
+        _redact_log(config)
         self.own.reloaded(None)
         logger.info("reloaded; upstreams: %s", self.upstreams)
 
@@ -374,6 +374,11 @@ def _check_sockets(config: Config, sockets: Sequence[PassedSocket]) -> None:
         if listener.family != socket.AF_UNIX and not is_loopback(host := listener.getsockname()[0]):
             text = f'the socket unit listens on {host}, which other machines reach: set [auth] mode = "keys"'
             raise ListenError(text)
+
+
+def _redact_log(config: Config) -> None:
+    redaction = Redaction.for_log(config)
+    log.redact_also(redaction.text, anywhere=redaction.finds_anywhere)
 
 
 def _secret(config: Config) -> bytes:

@@ -58,25 +58,38 @@ def _names_a_secret(field: str) -> bool:
     return _NAMES.search(field) is not None
 
 
+@lru_cache(maxsize=256)
+def _name_a_secret(fields: tuple[str, ...]) -> bool:
+    return any(map(_names_a_secret, fields))
+
+
 class RedactSecrets(logging.Filter):
     """Rewrites a record before it is formatted: message, fields and traceback. Lets every record pass.
 
-    `also` takes out what only the configuration knows: keys of no known shape, the operator's patterns.
+    `also` takes out what only the configuration knows: keys of no known shape, the operator's patterns. `anywhere` says
+    that it leaves a text alone only where it leaves each part of it alone, which a pattern with an anchor does not.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.also: Callable[[str], str] = str
+        self.anywhere = True
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Changes `record` in place, as a record may be handled by several handlers."""
         message, fields = _message(record), _texts(getattr(record, "fields", None) or {})
         # One look at all of it: there is nothing in nearly every line, and a line for each call is written.
-        clean = self._redact if _trace_in("\0".join((message, *fields.values()))) else self.also
-        record.msg, record.args = clean(message), None
+        whole = "\0".join((message, *fields.values()))
+        traced = _trace_in(whole)
+        if traced is None and self.anywhere and self.also(whole) == whole and not _name_a_secret(tuple(fields)):
+            record.msg = message
+        else:
+            clean = self.also if traced is None else self._redact
+            record.msg = clean(message)
+            fields = {name: MASK if _names_a_secret(name) else clean(text) for name, text in fields.items()}
+        record.args = None
         if fields:
-            cleaned = {name: MASK if _names_a_secret(name) else clean(text) for name, text in fields.items()}
-            record.__dict__["fields"] = record.__dict__["fields"] | cleaned
+            record.__dict__["fields"] = record.__dict__["fields"] | fields
         redact = self._redact
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
@@ -93,9 +106,9 @@ class RedactSecrets(logging.Filter):
 def _texts(fields: Mapping[str, Any]) -> dict[str, str]:
     """Those of the fields that are no numbers."""
     return {
-        name: str(value)
+        name: value if value.__class__ is str else str(value)
         for name, value in fields.items()
-        if value is not None and not isinstance(value, (bool, int, float))
+        if value.__class__ is str or not (value is None or isinstance(value, (int, float)))
     }
 
 

@@ -39,6 +39,8 @@ def configure(
     handler.name = _NAME
     handler.addFilter(RedactSecrets())
     set_level(level)
+    # Nobody reads these of a record, and each costs a look-up.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     for old in [each for each in root.handlers if each.name == _NAME]:
         root.removeHandler(old)
@@ -55,12 +57,12 @@ def set_level(level: str) -> None:
     logging.getLogger("llmqd").setLevel(number)
 
 
-def redact_also(clean: Callable[[str], str]) -> None:
-    """From now on this is done to every text that is logged, too."""
+def redact_also(clean: Callable[[str], str], *, anywhere: bool = False) -> None:
+    """From now on this is done to every text that is logged, too. `anywhere`: see RedactSecrets."""
     for handler in logging.getLogger().handlers:
         for each in handler.filters:
             if isinstance(each, RedactSecrets):
-                each.also = clean
+                each.also, each.anywhere = clean, anywhere
 
 
 def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -149,6 +149,11 @@ class Redaction:
         """The same without known kinds of secrets, which the log knows by itself."""
         return cls(config.store.redact, shapes=False, own=_own(config))
 
+    @property
+    def finds_anywhere(self) -> bool:
+        """Whether what it takes out of a text it takes out of any longer text as well: patterns may have anchors."""
+        return not self._patterns and not self._families
+
     def __repr__(self) -> str:
         return f"<Redaction of {len(self._own)} keys, {len(self._families)} families, {len(self._patterns)} patterns>"
 

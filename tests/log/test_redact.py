@@ -103,3 +103,25 @@ def test_a_message_whose_arguments_do_not_fit_is_logged_all_the_same() -> None:
     record = logging.LogRecord("llmqd", logging.INFO, __file__, 1, "%d calls", ("many",), None)
     assert RedactSecrets().filter(record)
     assert record.getMessage() == "%d calls ('many',)"
+
+
+@pytest.mark.parametrize("anywhere", [True, False])
+def test_what_is_taken_out_beside_known_secrets_is_taken_out_of_each_part(anywhere: bool) -> None:
+    redacting = RedactSecrets()
+    # Found in all of a line together, or, as with an anchor, only in a part that is nothing else.
+    redacting.also = (lambda text: text.replace("PRJ-1", "-")) if anywhere else (lambda text: "-" * (text == "PRJ-1"))
+    redacting.anywhere = anywhere
+    record = logging.LogRecord("llmqd", logging.INFO, __file__, 1, "%s", ("PRJ-1",), None)
+    record.__dict__["fields"] = {"user": "PRJ-1", "count": 3, "list": ["a"]}
+    assert redacting.filter(record)
+    assert record.getMessage() == "-"
+    assert record.__dict__["fields"]["user"] == "-"
+    assert record.__dict__["fields"]["count"] == 3
+
+
+def test_a_line_with_nothing_to_take_out_says_what_it_said() -> None:
+    record = logging.LogRecord("llmqd", logging.INFO, __file__, 1, "%d %s", (1, "%s"), None)
+    record.__dict__["fields"] = {"user": "me", "count": 3, "none": None, "list": ["a"]}
+    assert RedactSecrets().filter(record)
+    assert record.getMessage() == "1 %s"
+    assert record.__dict__["fields"] == {"user": "me", "count": 3, "none": None, "list": "['a']"}

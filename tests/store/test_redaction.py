@@ -169,3 +169,8 @@ async def test_no_planted_secret_is_in_any_file_of_the_ledger(tmp_path: Path) ->
     for secret in secrets:
         assert secret.encode() not in files, secret
         assert LETTERS[:30].encode() not in files
+
+
+def test_patterns_of_the_operator_are_looked_for_in_each_text_by_itself() -> None:
+    assert Redaction(shapes=False, own=["sk-own-key-1"]).finds_anywhere
+    assert not Redaction(["^x$"], shapes=False).finds_anywhere
