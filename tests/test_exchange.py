@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Literal
 
 import aiohttp
 import pytest
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
-from llmqd.exchange import Exchange, exchange
+from llmqd.exchange import Exchange, exchange, pour
 from llmqd.outbound import Outbound
 from llmqd.pool import Origin, Pool
 from llmqd.wire import WireConnector
@@ -93,6 +94,54 @@ async def test_silence_is_counted_only_while_bytes_are_waited_for(pool: Pool) ->
         with pytest.raises(aiohttp.SocketTimeoutError):
             await answer.content.readany()
         answer.close()
+
+
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+async def test_what_is_poured_comes_whole_and_stops_where_it_is_told_to(
+    pool: Pool, framing: Literal["chunked", "close"]
+) -> None:
+    data = bytes(range(256)) * 50
+    answer = rechunked(Answer(body=[data], framing=framing), range(7, len(data), 700))
+    async with FakeUpstream(answer) as upstream:
+        content, got, stops = (await asked(pool.origin(upstream.url, True))).content, list[bytes](), 0
+
+        def take(piece: bytes) -> bool:
+            got.append(piece)
+            return len(got) % 3 == 0
+
+        while await pour(content, take):
+            stops += 1
+            assert len(got) == 3 * stops
+        assert b"".join(got) == data
+        assert not await pour(content, take)
+
+
+async def test_who_is_poured_to_is_told_of_its_own_fault_and_of_silence(pool: Pool) -> None:
+    async with FakeUpstream(Answer(end="hang", body=[b"x"], framing="chunked")) as upstream:
+        answer = await asked(pool.origin(upstream.url, True), silence=0.1)
+
+        def faulty(_: bytes) -> bool:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await pour(answer.content, faulty)
+        with pytest.raises(aiohttp.SocketTimeoutError):
+            await pour(answer.content, lambda _: False)
+        answer.close()
+
+
+async def test_what_broke_off_is_told_behind_its_last_bytes(pool: Pool) -> None:
+    async with FakeUpstream(Answer(end="reset", body=[b"abc", b"def"], framing="chunked")) as upstream:
+        answer, got = await asked(pool.origin(upstream.url, True)), list[bytes]()
+
+        def take(piece: bytes) -> bool:
+            got.append(piece)
+            return False
+
+        with pytest.raises((aiohttp.ClientError, OSError)):
+            await pour(answer.content, take)
+        answer.close()
+        assert b"abcdef".startswith(b"".join(got))
 
 
 async def test_silence_before_the_head_ends_the_call(pool: Pool) -> None:

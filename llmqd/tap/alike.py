@@ -15,17 +15,22 @@ class Alike:
     """The server-sent events that are as a given one, of this name and with these data, but for the text that stands in
     it from `start` to before `end`, between two quotes."""
 
-    __slots__ = ("_fixed", "_head", "_tail")
+    __slots__ = ("_end", "_fixed", "_head", "_tail")
 
     def __init__(self, name: bytes, data: bytes, start: int, end: int) -> None:
         self._head = (b"event: %b\ndata: %b" if name else b"%bdata: %b") % (name, data[:start])
         self._tail = data[end:]
-        self._fixed = len(self._head) + len(self._tail) + 2
+        self._end = self._tail + b"\n\n"
+        self._fixed = len(self._head) + len(self._end)
 
     def run(self, chunk: bytes) -> tuple[int, int]:
         """How many bytes of `chunk` are such events, from its beginning on, and how many of these are text; none where
         others stand between them."""
         head, tail, size = self._head, self._tail, len(chunk)
+        if size >= self._fixed and chunk.startswith(head) and chunk.endswith(self._end):  # one, as most come
+            text = chunk[len(head) : size - len(self._end)]
+            if _QUOTE not in text:
+                return size, len(text)
         blocks = chunk.split(b"\n\n")
         size -= len(blocks.pop())  # the end of it has not come
         while blocks and not blocks[-1].startswith(head):

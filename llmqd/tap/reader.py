@@ -96,10 +96,6 @@ class MessageReader:
         end = self._text_end(data, start)
         return None if end < start else (start, end)
 
-    def take_text(self, size: int) -> None:
-        """Messages that bring nothing but so many bytes of text."""
-        self.facts.text_bytes += size
-
     def take_body(self, data: bytes) -> None:
         """A whole answer that is one message."""
         plain = plain_chat(data) if self._assumed is openai else None

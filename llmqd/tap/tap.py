@@ -168,10 +168,10 @@ class Tap:
     def _read_events(self, splitter: SseSplitter, chunk: bytes) -> None:
         """Those that are as one before but for their text are not even cut apart."""
         while chunk:
-            if self._alike is not None and splitter.between_events and len(chunk) <= self._max_event:
+            if self._alike is not None and splitter.between_events and (size := len(chunk)) <= self._max_event:
                 passed, text = self._alike.run(chunk)
-                self._reader.take_text(text)
-                if passed == len(chunk):
+                self._reader.facts.text_bytes += text
+                if passed == size:
                     return
                 chunk = chunk[passed:]
             rest = b""

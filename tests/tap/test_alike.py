@@ -100,12 +100,11 @@ def said(dialect: Dialect, content_type: str, body: bytes, cuts: list[int], *, c
     return tap.close(complete=complete)
 
 
-def test_a_splitter_knows_whether_it_stands_between_events() -> None:
+@pytest.mark.parametrize(
+    ("fed", "between"),
+    [(b"", False), (event("one"), True), (event("one") + b"data: {", False), (event("one") + b"data: {}\r\n\r", False)],
+)
+def test_a_splitter_knows_whether_it_stands_between_events(fed: bytes, between: bool) -> None:
     splitter = SseSplitter(1000)
-    assert not splitter.between_events
-    splitter.feed(event("one"))
-    assert splitter.between_events
-    splitter.feed(b"data: {")
-    assert not splitter.between_events
-    splitter.feed(b"}\n\n")
-    assert splitter.between_events
+    splitter.feed(fed)
+    assert splitter.between_events is between
