@@ -157,6 +157,7 @@ async def cost(bodies: Bodies, calls: int, rate: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="llmqd-bench-") as directory:
         parts = Parts(Path(directory))
         async with parts.ledger:
+            await parts.conversations.recall()
             for _ in range(500):
                 await parts.call(*next(bodies))
             await parts.ledger.settled(60)

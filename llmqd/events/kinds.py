@@ -66,7 +66,14 @@ class Started(CallEvent, frozen=True, kw_only=True, gc=False):
         """`waited` in seconds since the call arrived."""
         queued_ms = round(waited * 1000, 1)
         return cls(
-            **_about(call, lane), request_id=call.id, priority=call.priority, queued_ms=queued_ms, attempt=attempt
+            lane=lane,
+            upstream=call.upstream,
+            session=call.session.id,
+            model=call.model,
+            request_id=call.id,
+            priority=call.priority,
+            queued_ms=queued_ms,
+            attempt=attempt,
         )
 
 
@@ -92,7 +99,10 @@ class Finished(CallEvent, frozen=True, kw_only=True, gc=False):
         """The end of a closed record."""
         call, outcome = record.call, record.outcome
         return cls(
-            **_about(call, outcome.lane),
+            lane=outcome.lane,
+            upstream=call.upstream,
+            session=call.session.id,
+            model=call.model,
             request_id=call.id,
             priority=call.priority,
             status=outcome.status,
