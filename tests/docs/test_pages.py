@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from llmqd.cli import build_parser
 from llmqd.config.load import load
 from llmqd.config.model import SECTIONS
 from llmqd.config.telemetry import missing_packages
+from llmqd.errors import CallRefused
 from tests.docs.pages import PAGES, ROOT, Block, anchors, blocks, commands, links
 from tests.process import LlmqdProcess
 
@@ -183,6 +184,21 @@ async def test_rules_and_grafana_ask_for_figures_that_there_are(daemon: LlmqdPro
             assert name in names, f"{expression}: {name}"
     for rule in (rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule):
         assert rule["annotations"]["summary"]
+
+
+def refusals(kind: type[CallRefused] = CallRefused) -> Iterator[type[CallRefused]]:
+    """Every kind of refusal."""
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from refusals(narrower)
+
+
+def test_every_code_of_an_error_is_explained() -> None:
+    explained = (ROOT / "docs" / "http.md").read_text()
+    missing = {f"| `{kind.code}` | {kind.status} |" for kind in refusals()} - set(
+        re.findall(r"^\| `\w+` \| \d{3} \|", explained, re.M)
+    )
+    assert not missing
 
 
 def test_blocks_are_found() -> None:
