@@ -116,7 +116,7 @@ _cost_fields = attrgetter(*_COST)
 def within(outcome: Outcome) -> Outcome:
     """The outcome with figures that can be added up, whatever came from outside; nearly always the same object."""
     usage, cost = outcome.usage, outcome.cost
-    if usage is not None and not (_fit(_usage_counts(usage)) and _fit((usage.cost_reported_pico or 0,))):
+    if usage is not None and not _fit((*_usage_counts(usage), usage.cost_reported_pico or 0)):
         outcome = msgspec.structs.replace(outcome, usage=_bounded(usage))
     if cost is not None and not _fit(_cost_fields(cost)):
         outcome = msgspec.structs.replace(outcome, cost=_bounded(cost))

@@ -150,7 +150,7 @@ _take = itemgetter(*[(*CALL_COLUMNS, *OUTCOME_COLUMNS).index(column) for column 
 
 def ended(row: Row) -> Ended:
     """A call from the values of CALL_COLUMNS and OUTCOME_COLUMNS."""
-    return Ended(*_take(row))
+    return Ended._make(_take(row))
 
 
 def usage_rows(calls: Iterable[Ended]) -> list[Row]:

@@ -56,7 +56,7 @@ _take = itemgetter(*[OPENED_COLUMNS.index(column) for column in _NAMES])
 
 def began(row: Row) -> Began:
     """A call from the values of OPENED_COLUMNS."""
-    return Began(*_take(row))
+    return Began._make(_take(row))
 
 
 def trait_rows(calls: Iterable[Began | Ended]) -> list[Row]:
