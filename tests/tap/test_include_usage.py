@@ -280,3 +280,14 @@ def test_no_change_of_a_stream_makes_the_edit_raise(noise: random.Random) -> Non
             [b"", b"{", b"}", b'"', b"\\", b'"usage":', b"null", b"\xff"]
         )
     strip([bytes(body)])
+
+
+@given(st.data())
+def test_many_events_alike_lose_the_member_however_they_come_and_whatever_they_say(data: st.DataObject) -> None:
+    texts = data.draw(st.lists(st.text(max_size=6) | st.sampled_from([',"usage":null', '"usage"', "\\"]), min_size=8))
+    plain = [b"data: " + orjson.dumps(chunk({"content": text})) + b"\n\n" for text in texts]
+    for at in data.draw(st.lists(st.integers(0, len(plain) - 1), max_size=2)):
+        plain[at] = b"data: " + orjson.dumps(chunk({"tool_calls": [{"index": 0}]})) + b"\n\n"
+    body = b"".join(with_option(plain))
+    cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=4).map(sorted))
+    assert strip([body[start:end] for start, end in itertools.pairwise([0, *cuts, len(body)])]) == b"".join(plain)
