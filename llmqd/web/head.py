@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,10 @@ _REMEMBERED, _LONGEST = 512, 8192
 """How many heads are remembered, and of how many bytes one at most is for that."""
 _LENGTH = frozenset({b"Content-Length", b"content-length"})
 """The header that differs from call to call; nothing that is read of a head depends on it."""
+_NEW_WITH_EACH = frozenset(
+    b"baggage idempotency-key traceparent tracestate x-amzn-trace-id x-client-request-id x-request-id".split()
+)
+"""Headers in which some clients say something new with each call, but not to llmqd unless a session is read of them."""
 _MAX_RETRY_COUNT = 99
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "DELETE")
 _BEFORE_PATH = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)?/*(?=/)|^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
@@ -69,6 +73,7 @@ class Heads:
     def __init__(self, in_force: InForce) -> None:
         self._in_force = in_force
         self._config = in_force.config
+        self._passing = _passing(in_force.config)
         self._known: dict[tuple[object, ...], Head] = {}
 
     def __len__(self) -> int:
@@ -79,13 +84,23 @@ class Heads:
         """What the head of this request says."""
         in_force = self._in_force
         if in_force.config is not self._config:
-            self._config = in_force.config
+            self._config, self._passing = in_force.config, _passing(in_force.config)
             self._known.clear()
         lines = [line for line in request.raw_headers if line[0] not in _LENGTH]
+        head = self._known.get((request.method, request.raw_path, *lines))
+        if head is None:
+            steady = [line for line in lines if line[0].lower() not in self._passing]
+            head = self._without(request, steady)
+            if len(steady) != len(lines):
+                head = replace(head, made={})  # what is sent upstream has the other lines as well
+        return head
+
+    def _without(self, request: web.BaseRequest, lines: list[tuple[bytes, bytes]]) -> Head:
+        """What the head says by these of its lines, on which alone it depends."""
         seen = (request.method, request.raw_path, *lines)
         head = self._known.get(seen)
         if head is None:
-            head = read_head(request, in_force.routing.names, self._config)
+            head = read_head(request, self._in_force.routing.names, self._config)
             size = len(request.raw_path) + sum(len(name) + len(value) for name, value in lines)
             if head.fault is None and head.session_fault is None and size <= _LONGEST:
                 if len(self._known) >= _REMEMBERED:
@@ -129,6 +144,11 @@ def read_head(request: web.BaseRequest, upstreams: frozenset[str], config: Confi
         content_type=headers.get("Content-Type", ""),
         content_encoding=headers.get("Content-Encoding", ""),
     )
+
+
+def _passing(config: Config) -> frozenset[bytes]:
+    """The headers that only pass."""
+    return _NEW_WITH_EACH - {name.lower().encode() for name in config.sessions.headers}
 
 
 def path_of(request: web.BaseRequest) -> str:

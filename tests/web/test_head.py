@@ -73,6 +73,23 @@ def test_another_configuration_reads_every_head_anew(heads: Heads, in_force: InF
     assert head(heads, tool, "/groq/v1/chat/completions").target.upstream == "groq"
 
 
+def test_what_is_new_with_each_call_and_only_passes_is_no_other_head(heads: Heads) -> None:
+    found = [head(heads, {"X-LLMQD-User": "u", "Traceparent": str(number)}) for number in range(3)]
+    plain = head(heads, {"X-LLMQD-User": "u"})
+    assert found == [plain] * 3
+    assert len(heads) == 1
+    assert len({id(one.made) for one in (*found, plain)}) == 4, "what is sent of them differs"
+
+
+def test_a_session_may_be_read_of_what_is_new_with_each_call(in_force: InForce) -> None:
+    sessions = replace(in_force.config.sessions, headers=("X-Request-ID",))
+    heads = Heads(InForce.of(replace(in_force.config, sessions=sessions)))
+    assert [head(heads, {"x-request-id": one}).session for one in ("a", "b")] == [
+        SessionRef("a", "header"),
+        SessionRef("b", "header"),
+    ]
+
+
 def test_only_heads_of_calls_that_can_be_made_are_remembered(heads: Heads) -> None:
     assert head(heads, path="/unknown/v1/chat/completions").fault is not None
     assert head(heads, {"X-LLMQD-Priority": "soon"}).fault is not None
@@ -86,7 +103,7 @@ def test_what_is_remembered_has_bounds(heads: Heads) -> None:
     head(heads, path=CHAT + "?" + "x" * 9000)
     assert len(heads) == 0
     for number in range(2000):
-        head(heads, {"X-Request-Id": str(number)})
+        head(heads, {"X-Other": str(number)})
     assert len(heads) <= 512
 
 

@@ -34,6 +34,16 @@ async def test_calls_with_the_same_head_each_say_the_length_of_their_own_body(tm
         assert requests[0].body == BODY % (b"m", b"x" * 10, b"")
 
 
+async def test_what_is_new_with_each_call_reaches_the_upstream_as_it_is(tmp_path: Path) -> None:
+    async with FakeUpstream() as upstream, running(tmp_path, upstream_toml("openai", upstream.url)) as daemon:
+        for number in (None, "1", "2", None, "2"):
+            headers = JSON if number is None else JSON | {"X-Request-Id": number, "traceparent": f"00-{number}"}
+            assert (await call(daemon.port, "POST", CHAT, BODY % (b"m", b"hi", b""), headers)).status == 200
+            request = upstream.requests[-1]
+            assert named(request, "x-request-id") == ([] if number is None else [number])
+            assert named(request, "traceparent") == ([] if number is None else [f"00-{number}"])
+
+
 async def test_a_stream_whose_usage_is_asked_for_leaves_the_others_their_encoding(tmp_path: Path) -> None:
     async with FakeUpstream() as upstream, running(tmp_path, upstream_toml("openai", upstream.url)) as daemon:
         for _ in range(2):
