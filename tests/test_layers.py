@@ -41,6 +41,7 @@ LAYERS = (
     ("web.proxy", "web.cors", "web.dashboard", "web.queue_api", "web.event_stream", "web.door"),
     ("web.own", "web.connection"),
     ("web.attempts",),
+    ("web.model_list",),
     ("web.relay",),
     ("web.sender", "web.disconnects"),
     ("web.outgoing",),

@@ -121,8 +121,9 @@ class Attempts:
         """A call that is cancelled from now on was interrupted by the shutdown, not by its client."""
         self._disconnects.stop()
 
-    async def at_once(self, passage: Passage) -> web.StreamResponse:
-        """A call that waits for no turn and is sent once."""
+    async def at_once(self, passage: Passage, instead: Callable[[Passage, int], bytes | None]) -> web.StreamResponse:
+        """A call that waits for no turn and is sent once. `instead` says by the upstream's status what JSON the client
+        gets in place of that answer; None: the answer."""
         record = Record(passage.call, Outcome(lane=passage.lane.name))
         try:
             self._open(passage, record)
@@ -133,11 +134,21 @@ class Attempts:
                     raise
                 sent = await self._sender.send(passage)
             try:
+                if (body := instead(passage, sent.answer.status)) is not None:
+                    return self._said(passage, record, body)
                 return await self._relay.deliver(passage, record, sent, b"", {})
             finally:
                 sent.answer.close()
         except BaseException as error:
             return refusal(self._ended(passage, record, error), passage.call.dialect, passage.headers())
+
+    def _said(self, passage: Passage, record: Record, body: bytes) -> web.Response:
+        """Answers with JSON of llmqd's own in the upstream's place."""
+        outcome = record.outcome
+        outcome.http_status, outcome.response_bytes = 200, len(body)
+        outcome.first_byte_ms = self._recorder.since(passage.call)
+        self._recorder.close(record, "done", None, provider=passage.upstream.price_provider)
+        return web.Response(body=body, content_type="application/json", headers=passage.headers())
 
     async def in_turn(self, passage: Passage, demand: Demand) -> web.StreamResponse:
         """A call that waits for its turn, as often as it takes."""

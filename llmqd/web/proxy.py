@@ -24,6 +24,7 @@ from llmqd.web.fingerprint import fingerprint
 from llmqd.web.head import Head, Heads
 from llmqd.web.heartbeat import heartbeat_of
 from llmqd.web.looking_on import looked_at
+from llmqd.web.model_list import ModelList
 from llmqd.web.passage import Passage
 from llmqd.web.refusal import refusal
 
@@ -78,6 +79,7 @@ class Proxy:
         self._clock = clock
         self._wall = wall
         self._heads = Heads(in_force)
+        self._models = ModelList(in_force)
         self._stopping = False
 
     def stop(self) -> None:
@@ -155,7 +157,7 @@ class Proxy:
             passage.upgrade, passage.caller, passage.fallbacks = head.upgrade, caller, fallbacks
             passage.still_allowed = partial(self._admission.check, call, caller)
             if not operation.queued:
-                return await self._looked_at(passage, self._attempts.at_once(passage))
+                return await self._looked_at(passage, self._attempts.at_once(passage, self._models.instead))
             if fields is not None:
                 passage.conversation = await self._conversations.begin(call, fields, caller.name or head.scope)
             del fields
