@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-_QUOTE = 0x22
-"""As a number: see `sse`."""
+_QUOTE, _BACKSLASH = 0x22, 0x5C
+"""As numbers: see `sse`."""
 
 _TEXT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 """What stands between the quotes of a JSON string (RFC 8259 §7)."""
@@ -23,19 +23,26 @@ class Alike:
         self._end = self._tail + b"\n\n"
         self._fixed = len(self._head) + len(self._end)
 
-    def run(self, chunk: bytes) -> tuple[int, int]:
-        """How many bytes of `chunk` are such events, from its beginning on, and how many of these are text; none where
+    def run(self, chunk: bytes) -> tuple[int, bytes]:
+        """How many bytes of `chunk` are such events, from its beginning on, and the text in all of them; none where
         others stand between them."""
         head, tail, size = self._head, self._tail, len(chunk)
         if size >= self._fixed and chunk.startswith(head) and chunk.endswith(self._end):  # one, as most come
             text = chunk[len(head) : size - len(self._end)]
             if _QUOTE not in text:
-                return size, len(text)
+                return size, text
         blocks = chunk.split(b"\n\n")
         size -= len(blocks.pop())  # the end of it has not come
         while blocks and not blocks[-1].startswith(head):
             size -= len(blocks.pop()) + 2
-        text = b"".join([block.removeprefix(head).removesuffix(tail) for block in blocks])
+        texts = [block.removeprefix(head).removesuffix(tail) for block in blocks]
+        text = b"".join(texts)
         if len(text) + len(blocks) * self._fixed != size or (_QUOTE in text and not _TEXT.fullmatch(text)):
-            return 0, 0
-        return size, len(text)
+            return 0, b""
+        if _BACKSLASH in text and any((len(each) - len(each.rstrip(b"\\"))) % 2 for each in texts):
+            return 0, b""  # a text goes on behind the quote
+        return size, text
+
+    def saying(self, text: bytes) -> bytes:
+        """The one such event that says this: as much as all those do whose texts it is."""
+        return self._head + text + self._end

@@ -110,6 +110,9 @@ class Tap:
         try:
             if self._decoder is not None:
                 chunk = self._decoder.feed(chunk)
+            if self._events is not None:
+                self._read_events(self._events, chunk, self._capture)
+                return
             if self._capture is not None:
                 self._capture.add(chunk)
             if not self._ignoring:
@@ -157,7 +160,7 @@ class Tap:
 
     def _read(self, chunk: bytes) -> None:
         if self._events is not None:
-            self._read_events(self._events, chunk)
+            self._read_events(self._events, chunk, None)
         elif self._splitter is not None:
             self._reader.take_all([data for _, data in self._splitter.feed(chunk)])
         elif self._undecided:
@@ -165,18 +168,22 @@ class Tap:
         elif not self._ignoring:
             self._keep(chunk)
 
-    def _read_events(self, splitter: SseSplitter, chunk: bytes) -> None:
-        """Those that are as one before but for their text are not even cut apart."""
+    def _read_events(self, splitter: SseSplitter, chunk: bytes, capture: Capture | None) -> None:
+        """Those that are as one before but for their text are not even cut apart, and kept as one that says it all."""
         while chunk:
             if self._alike is not None and splitter.between_events and (size := len(chunk)) <= self._max_event:
                 passed, text = self._alike.run(chunk)
-                self._reader.facts.text_bytes += text
+                self._reader.facts.text_bytes += len(text)
+                if capture is not None and passed:
+                    capture.add(self._alike.saying(text))
                 if passed == size:
                     return
                 chunk = chunk[passed:]
             rest = b""
             if self._learns and (end := chunk.find(b"\n\n") + 2) > 1 and len(chunk) - end > _WORTH:
                 chunk, rest = chunk[:end], chunk[end:]
+            if capture is not None:
+                capture.add(chunk)
             events = splitter.feed(chunk)
             self._reader.take_all([data for _, data in events])
             if self._learns and events:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmqd.call import Dialect
+from llmqd.messages.answer import read_answer
 from llmqd.tap.alike import Alike
 from llmqd.tap.sse import SseSplitter
 from llmqd.tap.tap import Tap
@@ -26,8 +27,10 @@ def event(text: str) -> bytes:
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=5))
 def test_events_alike_are_passed_over_whole_and_their_text_is_measured(texts: list[str]) -> None:
     events = b"".join(map(event, texts))
-    written = sum(len(json.dumps(text)) - 2 for text in texts)
-    assert Alike(b"", DATA, START, START + 5).run(events) == (len(events), written)
+    written = "".join(json.dumps(text)[1:-1] for text in texts).encode()
+    alike = Alike(b"", DATA, START, START + 5)
+    assert alike.run(events) == (len(events), written)
+    assert alike.saying(written) == event("".join(texts))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,7 @@ def test_events_alike_are_passed_over_whole_and_their_text_is_measured(texts: li
 )
 def test_what_stands_behind_them_is_left(behind: bytes) -> None:
     events = event("one") + event("two")
-    assert Alike(b"", DATA, START, START + 5).run(events + behind) == (len(events), 6)
+    assert Alike(b"", DATA, START, START + 5).run(events + behind) == (len(events), b"onetwo")
 
 
 @pytest.mark.parametrize(
@@ -60,15 +63,20 @@ def test_what_stands_behind_them_is_left(behind: bytes) -> None:
     ],
 )
 def test_where_others_stand_between_them_all_are_looked_at(other: bytes) -> None:
-    assert Alike(b"", DATA, START, START + 5).run(event("one") + other + event("two")) == (0, 0)
-    assert Alike(b"", DATA, START, START + 5).run(other) == (0, 0)
+    assert Alike(b"", DATA, START, START + 5).run(event("one") + other + event("two")) == (0, b"")
+    assert Alike(b"", DATA, START, START + 5).run(other) == (0, b"")
+
+
+def test_where_a_text_goes_on_behind_its_quote_all_are_looked_at() -> None:
+    open_end = event("a").replace(b'"a"', b'"a\\"')
+    assert Alike(b"", DATA, START, START + 5).run(open_end + event("n")) == (0, b"")
 
 
 def test_the_name_of_an_event_belongs_to_it() -> None:
     named = b"event: delta\n" + event("one")
-    assert Alike(b"delta", DATA, START, START + 5).run(named + named) == (2 * len(named), 6)
-    assert Alike(b"delta", DATA, START, START + 5).run(event("one")) == (0, 0)
-    assert Alike(b"", DATA, START, START + 5).run(named) == (0, 0)
+    assert Alike(b"delta", DATA, START, START + 5).run(named + named) == (2 * len(named), b"oneone")
+    assert Alike(b"delta", DATA, START, START + 5).run(event("one")) == (0, b"")
+    assert Alike(b"", DATA, START, START + 5).run(named) == (0, b"")
 
 
 @pytest.mark.parametrize("recording", STREAMS, ids=lambda recording: recording.name)
@@ -76,6 +84,42 @@ def test_the_name_of_an_event_belongs_to_it() -> None:
 def test_a_stream_says_the_same_however_its_events_come_together(recording: Recording, data: st.DataObject) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(recording.body)), max_size=6).map(sorted))
     assert said(recording.dialect, recording.content_type, recording.body, cuts) == recording.reading
+
+
+@pytest.mark.parametrize("recording", STREAMS, ids=lambda recording: recording.name)
+@given(data=st.data())
+def test_what_is_kept_of_a_stream_says_the_same_however_its_events_come_together(
+    recording: Recording, data: st.DataObject
+) -> None:
+    cuts = data.draw(st.lists(st.integers(0, len(recording.body)), max_size=6).map(sorted))
+    tap = Tap(
+        dialect=recording.dialect,
+        content_type=recording.content_type,
+        content_encoding="",
+        request_bytes=400,
+        capture_max=10**6,
+    )
+    for start, end in zip([0, *cuts], [*cuts, len(recording.body)], strict=True):
+        tap.feed(recording.body[start:end])
+    kept = tap.captured()
+    assert kept is not None
+    read = (recording.dialect, "other", recording.content_type)
+    assert read_answer(*read, kept.body) == read_answer(*read, recording.body)
+
+
+@pytest.mark.parametrize("words", [["a", " b", "c\n", '"', "\\", "\U0001f600"] * 30, [""] * 50, ["\\"] * 50])
+def test_of_many_events_alike_one_is_kept_that_says_it_all(words: list[str]) -> None:
+    tap = Tap(
+        dialect="openai", content_type="text/event-stream", content_encoding="", request_bytes=9, capture_max=10**6
+    )
+    body = sse(*(orjson.dumps(chunk({"content": word})) for word in words), b"[DONE]")
+    tap.feed(body)
+    kept = tap.captured()
+    assert kept is not None
+    answer = read_answer("openai", "chat", "text/event-stream", kept.body)
+    assert answer == read_answer("openai", "chat", "text/event-stream", body)
+    if "a" in words:
+        assert len(kept.body) < len(body) / 5
 
 
 TEXTS = st.sampled_from([{"content": "a"}, {"content": "b c"}, {"role": "assistant", "content": ""}])
