@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
+from operator import itemgetter
 
 _QUOTE, _BACKSLASH = 0x22, 0x5C
 """As numbers: see `sse`."""
@@ -15,34 +17,44 @@ class Alike:
     """The server-sent events that are as a given one, of this name and with these data, but for the text that stands in
     it from `start` to before `end`, between two quotes."""
 
-    __slots__ = ("_end", "_fixed", "_head", "_tail")
+    __slots__ = ("_between", "_end", "_fixed", "_head", "_lead", "_lines", "_number", "_text")
 
     def __init__(self, name: bytes, data: bytes, start: int, end: int) -> None:
         self._head = (b"event: %b\ndata: %b" if name else b"%bdata: %b") % (name, data[:start])
-        self._tail = data[end:]
-        self._end = self._tail + b"\n\n"
+        self._end = data[end:] + b"\n\n"
         self._fixed = len(self._head) + len(self._end)
+        self._between = self._end + self._head
+        self._lead = self._head.rpartition(b"\n")[2]
+        self._number, self._lines = self._head.count(b"\n"), self._between.count(b"\n")
+        """Which line of an event the text is in, and how many lines an event has, its empty one counted."""
+        self._text = itemgetter(slice(len(self._lead), 1 - len(self._end)))
 
     def run(self, chunk: bytes) -> tuple[int, bytes]:
         """How many bytes of `chunk` are such events, from its beginning on, and the text in all of them; none where
         others stand between them."""
-        head, tail, size = self._head, self._tail, len(chunk)
+        head, size = self._head, len(chunk)
         if size >= self._fixed and chunk.startswith(head) and chunk.endswith(self._end):  # one, as most come
             text = chunk[len(head) : size - len(self._end)]
             if _QUOTE not in text:
                 return size, text
-        blocks = chunk.split(b"\n\n")
-        size -= len(blocks.pop())  # the end of it has not come
-        while blocks and not blocks[-1].startswith(head):
-            size -= len(blocks.pop()) + 2
-        texts = [block.removeprefix(head).removesuffix(tail) for block in blocks]
+        lines = BytesIO(chunk).readlines()[self._number :: self._lines]
+        while lines and not (lines[-1].startswith(self._lead) and lines[-1].endswith(self._end[:-1])):
+            lines.pop()  # the end of it has not come, or it is another
+        texts = list(map(self._text, lines))
+        events = head + self._between.join(texts) + self._end
         text = b"".join(texts)
-        if len(text) + len(blocks) * self._fixed != size or (_QUOTE in text and not _TEXT.fullmatch(text)):
+        if not texts or not chunk.startswith(events) or not _are_bodies(texts, text):
             return 0, b""
-        if _BACKSLASH in text and any((len(each) - len(each.rstrip(b"\\"))) % 2 for each in texts):
-            return 0, b""  # a text goes on behind the quote
-        return size, text
+        more = chunk.find(head, len(events))
+        return (0, b"") if more >= 0 and chunk.find(b"\n\n", more) >= 0 else (len(events), text)
 
     def saying(self, text: bytes) -> bytes:
         """The one such event that says this: as much as all those do whose texts it is."""
         return self._head + text + self._end
+
+
+def _are_bodies(texts: list[bytes], together: bytes) -> bool:
+    """Whether each of these can stand between the quotes of a string."""
+    if _QUOTE in together and not _TEXT.fullmatch(together):
+        return False
+    return _BACKSLASH not in together or not any((len(each) - len(each.rstrip(b"\\"))) % 2 for each in texts)
