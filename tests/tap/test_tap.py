@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from random import Random
+from typing import Any
 
 import brotli  # type: ignore[import-untyped]
 import orjson
@@ -315,7 +316,7 @@ def test_another_dialects_body_is_recognised_by_its_form() -> None:
 class Cursed(bytes):
     """Bytes that a fault of ours is found with."""
 
-    def endswith(self, *_: object) -> bool:
+    def __getitem__(self, _: object) -> Any:
         raise RuntimeError("fault")
 
 
