@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from llmqd.errors import MissingEndpoint, NotFound, UnknownUpstream
+from llmqd.memo import Memo
 from llmqd.providers.presets import RESERVED_NAMES
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Routing:
         self._upstreams = {upstream.name.lower(): upstream for upstream in config.upstreams}
         self._routes = config.routes
         self.names = frozenset(self._upstreams)
-        self._hops: dict[_Asked, tuple[Hop, ...]] = {}
+        self._hops: Memo[_Asked, tuple[Hop, ...]] = Memo(_REMEMBERED)
 
     def hops(self, target: Target, operation: Operation, model: str | None) -> tuple[Hop, ...]:
         """Where a call goes: first of all, and then in order where it may go when that upstream cannot serve it.
@@ -110,9 +111,7 @@ class Routing:
         if hops is None:
             hops = tuple(self._chosen(*asked))
             if model is None or len(model) <= _LONGEST_MODEL:
-                if len(self._hops) >= _REMEMBERED:
-                    self._hops.clear()
-                self._hops[asked] = hops
+                self._hops.keep(asked, hops)
         return hops
 
     def _chosen(self, name: str | None, dialect: Dialect | None, model: str | None) -> list[Hop]:

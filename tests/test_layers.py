@@ -155,7 +155,7 @@ LAYERS = (
     ("plugins",),
     ("budgets.charge",),
     ("budgets",),
-    ("usage", "errors", "background", "private", "signals", "series"),
+    ("usage", "errors", "background", "memo", "private", "signals", "series"),
     ("",),
 )
 """From the top down; within a line nobody imports a neighbour, except inside one package (`x.*`)."""

@@ -13,6 +13,7 @@ from llmqd.auth.guessing import Guesses
 from llmqd.auth.key import PREFIX, ClientKey
 from llmqd.auth.logins import Logins
 from llmqd.errors import InvalidKey, NotAllowed, TooManyAttempts
+from llmqd.memo import Memo
 
 if TYPE_CHECKING:
     from llmqd.auth.keyring import Keyring
@@ -65,7 +66,7 @@ class Callers:
         self.logins = Logins(wall=wall)
         self._guesses = Guesses(clock=clock)
         self._digest: bytes | None = None
-        self._anyone: dict[tuple[str, ...], Caller] = {}
+        self._anyone: Memo[tuple[str, ...], Caller] = Memo(_REMEMBERED)
         self.settings = settings
         self.replace(settings)
 
@@ -92,9 +93,7 @@ class Callers:
             ours = any(token.startswith(PREFIX) or self._is_admin(token) for token in tokens)
             caller = Caller("anyone", strips=True) if ours else ANYONE
             if sum(map(len, tokens)) <= _LONGEST_REMEMBERED:
-                if len(self._anyone) >= _REMEMBERED:
-                    self._anyone.clear()
-                self._anyone[tokens] = caller
+                self._anyone.keep(tokens, caller)
         return caller
 
     def of_call(self, shown: Presented) -> Caller:

@@ -18,6 +18,7 @@ from llmqd.detection.places import Place, marks_of, places_of, unheard
 from llmqd.detection.recalling import recall
 from llmqd.detection.resemblance import beginnings, most_alike, tasks, told_by_another, went_on_otherwise
 from llmqd.detection.statistics import Statistics
+from llmqd.memo import Memo
 from llmqd.messages.digest import Digests, bare
 from llmqd.messages.message import Message
 
@@ -54,7 +55,7 @@ class Detector:
         self._learner = Learner(self._memory, digests)
         self._statistics = Statistics()
         self._told = False
-        self._seeds: dict[str, int] = {}
+        self._seeds: Memo[str, int] = Memo(_SCOPES)
         self._merged: dict[str, str] = {}
         self._reset = frozenset(bare(phrase).lower() for phrase in settings.reset_phrases)
 
@@ -166,9 +167,7 @@ class Detector:
         said = question.said
         seed = self._seeds.get(question.scope)
         if seed is None:
-            if len(self._seeds) >= _SCOPES:
-                self._seeds.clear()
-            seed = self._seeds[question.scope] = root(self._digests.name_key(question.scope))
+            seed = self._seeds.keep(question.scope, root(self._digests.name_key(question.scope)))
         start = seed
         if said.previous_response is not None:
             start = step(seed, self._digests.name_key(said.previous_response))

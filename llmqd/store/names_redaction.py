@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from msgspec.structs import replace
 
 from llmqd.call import SessionRef
+from llmqd.memo import Memo
 
 if TYPE_CHECKING:
     from llmqd.call import Call, Outcome
@@ -29,7 +30,7 @@ class NamesRedaction:
     def __init__(self, redaction: Redaction, digests: Digests) -> None:
         self._redaction = redaction
         self._digests = digests
-        self._known: dict[str, str] = {}
+        self._known: Memo[str, str] = Memo(_REMEMBERED)
 
     def __repr__(self) -> str:
         return f"<NamesRedaction, {len(self._known)} names known>"
@@ -79,9 +80,7 @@ class NamesRedaction:
         if known is None:
             known = self._found(name)
             if len(name) <= _LONGEST_REMEMBERED:
-                if len(self._known) >= _REMEMBERED:
-                    self._known.clear()
-                self._known[name] = known
+                self._known.keep(name, known)
         return known
 
     def _found(self, name: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmqd.controls import Controls, read_controls, stated_timer
 from llmqd.errors import BadHeader, CallRefused
+from llmqd.memo import Memo
 from llmqd.providers.operations import Operation, operation_of
 from llmqd.routing import Target, parse_target
 from llmqd.session import session_in_head
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _REMEMBERED, _LONGEST = 512, 8192
 """How many heads are remembered, and of how many bytes one at most is for that."""
+_VARIANTS = 16
+"""Requests that are remembered of one head: for every lane and name of a model, where a route has several."""
 _LENGTH = frozenset({b"Content-Length", b"content-length"})
 """The header that differs from call to call; nothing that is read of a head depends on it."""
 _NEW_WITH_EACH = frozenset(
@@ -63,7 +66,9 @@ class Head:
     retries: int
     content_type: str
     content_encoding: str
-    made: dict[tuple[object, ...], tuple[Upstream, Key, Outbound]] = field(default_factory=dict, compare=False)
+    made: Memo[tuple[object, ...], tuple[Upstream, Key, Outbound]] = field(
+        default_factory=lambda: Memo(_VARIANTS), compare=False
+    )
     """What was sent upstream of calls with this head, by whatever else it depends on (`web/sender.py`)."""
 
 
@@ -74,7 +79,7 @@ class Heads:
         self._in_force = in_force
         self._config = in_force.config
         self._passing = _passing(in_force.config)
-        self._known: dict[tuple[object, ...], Head] = {}
+        self._known: Memo[tuple[object, ...], Head] = Memo(_REMEMBERED)
 
     def __len__(self) -> int:
         """How many are remembered."""
@@ -92,7 +97,7 @@ class Heads:
             steady = [line for line in lines if line[0].lower() not in self._passing]
             head = self._without(request, steady)
             if len(steady) != len(lines):
-                head = replace(head, made={})  # what is sent upstream has the other lines as well
+                head = replace(head, made=Memo(_VARIANTS))  # what is sent upstream has the other lines as well
         return head
 
     def _without(self, request: web.BaseRequest, lines: list[tuple[bytes, bytes]]) -> Head:
@@ -103,9 +108,7 @@ class Heads:
             head = read_head(request, self._in_force.routing.names, self._config)
             size = len(request.raw_path) + sum(len(name) + len(value) for name, value in lines)
             if head.fault is None and head.session_fault is None and size <= _LONGEST:
-                if len(self._known) >= _REMEMBERED:
-                    self._known.clear()
-                self._known[seen] = head
+                self._known.keep(seen, head)
         return head
 
 

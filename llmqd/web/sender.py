@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from llmqd.web.passage import Passage
 
 
-_VARIANTS = 16
-"""Requests that are remembered of one head: for every lane and name of a model, where a route has several."""
-
-
 class Sent(NamedTuple):
     """An upstream's answer whose headers are there; `strips`: a usage chunk was asked for on the client's behalf."""
 
@@ -77,9 +73,7 @@ class Sender:
         variant = (passage.lane.name, passage.call.sent_model, passage.caller.strips, body.decoded, plain)
         known = made.get(variant)
         if known is None or known[0] is not upstream or known[1] is not key:
-            if len(made) >= _VARIANTS:
-                made.clear()
-            known = made[variant] = upstream, key, self._made(passage, body, plain)
+            known = made.keep(variant, (upstream, key, self._made(passage, body, plain)))
         return known[2]
 
     def _made(self, passage: Passage, body: Outgoing, plain: bool) -> Outbound:

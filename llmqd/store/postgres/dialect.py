@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from llmqd.memo import Memo
 from llmqd.store import conversations, history, indexing, rolling, spending, statements, text_search, texts
 from llmqd.store.known import LIFETIME
 from llmqd.store.postgres.partitions import DAY, first_text
@@ -163,16 +164,11 @@ class Dialect:
 
     def __init__(self, journal: str) -> None:
         self._position = position_of(journal).replace("'", "''")
-        self._known: dict[str, Statement] = {}
+        self._known: Memo[str, Statement] = Memo(_MOST_KNOWN)
 
     def of(self, statement: str) -> Statement:
         """What PostgreSQL is to be told."""
-        known = self._known.get(statement)
-        if known is None:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            known = self._known[statement] = self._translated(statement)
-        return known
+        return self._known.get(statement) or self._known.keep(statement, self._translated(statement))
 
     def _translated(self, statement: str) -> Statement:
         text, values = _OTHERWISE.get(statement, (statement, _as_it_is))
