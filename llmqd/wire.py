@@ -156,15 +156,24 @@ class Wire(ResponseHandler):
             return
         head, rest = data[:end], data[end:]
         super().data_received(head)
-        if self._buffer and (length := _length(*self._buffer[-1][0])) is not None:
+        if self._buffer and (body := self._own(*self._buffer[-1][0])) is not None:
             (message, _), size = self._buffer.pop()
-            self._body = body = Body(self, length if length >= 0 else None)
+            self._body = body
             self._buffer.append(((message, body), size))  # type: ignore[arg-type]  # it has what is used of one
             self._parser = self._payload = None
             if rest:
                 self._feed(body, rest)
         elif rest:
             super().data_received(rest)
+
+    def _own(self, message: RawResponseMessage, stream: StreamReader) -> Body | None:
+        """The body of an answer that is read here; None where aiohttp reads it."""
+        if message.upgrade or stream.is_eof():
+            return None
+        if message.chunked:
+            return Body(self, None)
+        said = message.headers.get("Content-Length")
+        return None if said is None else Body(self, int(said))
 
     def _feed(self, body: Body, data: bytes) -> None:
         try:
@@ -214,16 +223,6 @@ class Wire(ResponseHandler):
         """
         if self._reading_paused:
             super().resume_reading(resume_parser)
-
-
-def _length(message: RawResponseMessage, stream: StreamReader) -> int | None:
-    """How long a body is that may be read here, -1 in chunks; None where aiohttp reads it."""
-    if message.upgrade or stream.is_eof():
-        return None
-    if message.chunked:
-        return -1
-    said = message.headers.get("Content-Length")
-    return None if said is None else int(said)
 
 
 class WireConnector(aiohttp.TCPConnector):

@@ -14,7 +14,10 @@ _PATIENCE = 1024 * 1024
 _LONGEST_ESCAPE = 6
 """So many bytes at most are an unfinished escape (RFC 8259 §7) or an unfinished character."""
 
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("?)|[{}\[\],]', re.DOTALL)
+STRING_BODY = rb'[^"\\]*+(?:\\.[^"\\]*+)*+'
+"""A pattern of what stands between the quotes of a JSON string (RFC 8259 §7)."""
+
+_TOKEN = re.compile(rb'"' + STRING_BODY + rb'("?)|[{}\[\],]', re.DOTALL)
 
 
 _ESCAPES = re.compile(

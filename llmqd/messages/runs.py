@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from llmqd.messages.lenient_json import loads
+from llmqd.messages.lenient_json import STRING_BODY, loads
 
 Message = dict[str, Any]
 
@@ -32,8 +32,7 @@ _DEPTH = 4
 _CLOSES = 6
 """So many brackets behind the text may close something inside of what counts."""
 
-_BODY = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+')
-"""What stands between the quotes of a JSON string (RFC 8259 §7)."""
+_BODY = re.compile(STRING_BODY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 from io import BytesIO
 from operator import itemgetter
+from typing import NamedTuple
+
+from llmqd.messages.lenient_json import STRING_BODY
 
 _QUOTE, _BACKSLASH = 0x22, 0x5C
 """As numbers: see `sse`."""
 
-_TEXT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
-"""What stands between the quotes of a JSON string (RFC 8259 §7)."""
+_TEXT = re.compile(STRING_BODY, re.DOTALL)
+_LEARNS = 16
+"""So often an event of a stream is taken for one that others may be as, before it is given up."""
+_WORTH = 1024
+"""Bytes that have come behind an event, of which it is worth while to see whether they are as it is."""
 
 
 class Alike:
@@ -51,6 +57,53 @@ class Alike:
     def saying(self, text: bytes) -> bytes:
         """The one such event that says this: as much as all those do whose texts it is."""
         return self._head + text + self._end
+
+
+class Cut(NamedTuple):
+    """The bytes that have come, cut apart: so many that are alike at their beginning and the `text` in them, what is to
+    be looked at behind these, and the rest."""
+
+    alike: int
+    text: bytes
+    look: bytes
+    rest: bytes
+
+
+class Familiar:
+    """Of one stream, the event that others are like. In pieces of more than `most` bytes it is not looked for."""
+
+    __slots__ = ("_alike", "_learns", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._alike: Alike | None = None
+        self._learns = _LEARNS
+
+    @property
+    def learns(self) -> bool:
+        """Whether `learn` is to be told of events that were looked at."""
+        return self._learns > 0
+
+    def learn(self, alike: Alike | None) -> None:
+        """An event was looked at that others may be like; None: that none can be like."""
+        self._learns -= 1
+        self._alike = alike or self._alike
+
+    def saying(self, text: bytes) -> bytes:
+        """As `Alike.saying`, where events alike have been found."""
+        assert self._alike is not None
+        return self._alike.saying(text)
+
+    def cut(self, chunk: bytes, *, between: bool) -> Cut:
+        """Cuts the next bytes apart; `between` says that they begin with an event. A single event is to be looked at
+        first where many that may be like it have come with it."""
+        alike, text, rest = 0, b"", b""
+        if self._alike is not None and between and len(chunk) <= self._most:
+            alike, text = self._alike.run(chunk)
+            chunk = chunk[alike:]
+        if self._learns and (end := chunk.find(b"\n\n") + 2) > 1 and len(chunk) - end > _WORTH:
+            chunk, rest = chunk[:end], chunk[end:]
+        return Cut(alike, text, chunk, rest)
 
 
 def _are_bodies(texts: list[bytes], together: bytes) -> bool:

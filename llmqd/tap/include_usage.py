@@ -10,7 +10,8 @@ import re
 
 import msgspec
 
-from llmqd.tap.alike import Alike
+from llmqd.messages.lenient_json import STRING_BODY
+from llmqd.tap.alike import Alike, Familiar
 from llmqd.tap.members import Member, last_member, raw_members
 
 
@@ -51,9 +52,7 @@ def _found(body: bytes, key: str, at: int = 0) -> Member:
 
 _PLAIN = b',"usage":null'
 """How the member is written in nearly every chunk."""
-_CONTENT = re.compile(rb'"content":"([^"\\]*+(?:\\.[^"\\]*+)*+)"')
-_LEARNS, _WORTH = 16, 1024
-"""As in `tap`: events that are taken for ones that others may be as, and bytes behind one that make it worth while."""
+_CONTENT = re.compile(rb'"content":"(' + STRING_BODY + rb')"')
 _CR, _LF = 0x0D, 0x0A
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 _EVENT_END = re.compile(_LINE_END + _LINE_END)
@@ -75,23 +74,17 @@ class UsageStrip:
         self._held = bytearray()
         self._searched = 0
         self._passing = False
-        self._alike: Alike | None = None
-        self._learns = _LEARNS
+        self._familiar = Familiar(max_event)
 
     def feed(self, chunk: bytes) -> bytes:
         """The next bytes from the upstream; returns those that the client may have now."""
         out: list[bytes] = []
         while chunk:
-            if self._alike is not None and not self._held and not self._passing and len(chunk) <= self._max_event:
-                size, _ = self._alike.run(chunk)
-                out.append(chunk[:size].replace(_PLAIN, b""))
-                chunk = chunk[size:]
-            rest = b""
-            if self._learns and (end := chunk.find(b"\n\n") + 2) > 1 and len(chunk) - end > _WORTH:
-                chunk, rest = chunk[:end], chunk[end:]
-            if chunk:
-                out.append(self._take(chunk))
-            chunk = rest
+            cut = self._familiar.cut(chunk, between=not self._held and not self._passing)
+            out.append(chunk[: cut.alike].replace(_PLAIN, b""))
+            if cut.look:
+                out.append(self._take(cut.look))
+            chunk = cut.rest
         return b"".join(out)
 
     def _take(self, chunk: bytes) -> bytes:
@@ -103,7 +96,7 @@ class UsageStrip:
             and chunk.find(b"\n\n") == len(chunk) - 2 <= self._max_event - 2
         ):
             judged = _judge(chunk)
-            if self._learns and len(judged) == len(chunk) - len(_PLAIN):
+            if self._familiar.learns and len(judged) == len(chunk) - len(_PLAIN):
                 self._learn(chunk)
             return judged
         self._held += chunk
@@ -111,10 +104,9 @@ class UsageStrip:
 
     def _learn(self, event: bytes) -> None:
         """An event of which only its `usage` was taken: what is as it is but for the text loses the same bytes."""
-        self._learns -= 1
         text = _CONTENT.search(event)
-        if text is not None and event.count(_PLAIN) == 1 and event.find(b"\n") == len(event) - 2:
-            self._alike = Alike(b"", event[6:-2], text.start(1) - 6, text.end(1) - 6)
+        plain = text is not None and event.count(_PLAIN) == 1 and event.find(b"\n") == len(event) - 2
+        self._familiar.learn(Alike(b"", event[6:-2], *(at - 6 for at in text.span(1))) if text and plain else None)
 
     def flush(self) -> bytes:
         """The upstream has ended; returns what is still held."""

@@ -11,10 +11,12 @@ from typing import NamedTuple
 import msgspec
 import orjson
 
+from llmqd.messages.lenient_json import STRING_BODY
+
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 _SPACE = rb"[ \t\r\n]*+"
-_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_STRING = rb'"' + STRING_BODY + rb'"'
 _KEY = re.compile(_SPACE + rb"(" + _STRING + rb")" + _SPACE + rb":" + _SPACE, re.DOTALL)
 _SCALAR = re.compile(_STRING + rb'|[^ \t\r\n,{}\[\]":]++', re.DOTALL)
 _NESTED = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from llmqd.call import Dialect
 from llmqd.messages.eventstream import EVENTSTREAM
 from llmqd.providers.facts import Facts, Stage
-from llmqd.tap.alike import Alike
+from llmqd.tap.alike import Alike, Familiar
 from llmqd.tap.capture import Capture, Captured
 from llmqd.tap.decoding import Decoder
 from llmqd.tap.reader import MessageReader
@@ -19,12 +19,6 @@ logger = logging.getLogger(__name__)
 
 _BYTES_PER_TOKEN = 4
 """English text in current tokenizers; the base of every estimate."""
-
-_LEARNS = 16
-"""So often an event of a stream is taken for one that others may be as, before it is given up."""
-
-_WORTH = 1024
-"""Bytes that have come behind an event, of which it is worth while to see whether they are as it is."""
 
 _STREAM_LIMIT = 8
 """A compressed stream may decode to so many times `max_body` in all."""
@@ -83,8 +77,7 @@ class Tap:
         media_type = content_type.partition(";")[0].strip().lower()
         self._splitter = _splitter(media_type, dialect, max_event)
         self._events = self._splitter if isinstance(self._splitter, SseSplitter) else None
-        self._alike: Alike | None = None
-        self._learns = _LEARNS
+        self._familiar = Familiar(max_event)
         self._undecided = self._splitter is None
         self._sniffing = media_type in ("", "text/plain")
         self._json = _is_json(media_type)
@@ -170,27 +163,23 @@ class Tap:
 
     def _read_events(self, splitter: SseSplitter, chunk: bytes, capture: Capture | None) -> None:
         """Those that are as one before but for their text are not even cut apart, and kept as one that says it all."""
+        familiar = self._familiar
         while chunk:
-            if self._alike is not None and splitter.between_events and (size := len(chunk)) <= self._max_event:
-                passed, text = self._alike.run(chunk)
+            alike, text, chunk, rest = familiar.cut(chunk, between=splitter.between_events)
+            if alike:
                 self._reader.facts.text_bytes += len(text)
-                if capture is not None and passed:
-                    capture.add(self._alike.saying(text))
-                if passed == size:
-                    return
-                chunk = chunk[passed:]
-            rest = b""
-            if self._learns and (end := chunk.find(b"\n\n") + 2) > 1 and len(chunk) - end > _WORTH:
-                chunk, rest = chunk[:end], chunk[end:]
+                if capture is not None:
+                    capture.add(familiar.saying(text))
+            if not chunk:
+                return
             if capture is not None:
                 capture.add(chunk)
             events = splitter.feed(chunk)
             self._reader.take_all([data for _, data in events])
-            if self._learns and events:
-                self._learns -= 1
+            if events and familiar.learns:
                 name, data = events[-1]
-                if (text_at := self._reader.text_in(data)) is not None:
-                    self._alike = Alike(name, data, *text_at)
+                text_at = self._reader.text_in(data)
+                familiar.learn(None if text_at is None else Alike(name, data, *text_at))
             chunk = rest
 
     def _decide(self, chunk: bytes) -> None:

@@ -32,8 +32,7 @@ class ModelList:
         It has the models of exact routes and those of the price list, of all upstreams that the caller may use, or of
         the one that the URL names.
         """
-        asked = passage.request.method == "GET" and passage.target.path in _PATHS and status in _LACKING
-        if not asked or passage.operation.queued:
+        if passage.request.method != "GET" or passage.target.path not in _PATHS or status not in _LACKING:
             return None
         named = None if passage.target.upstream is None else passage.upstream.name
         key = passage.caller.key
