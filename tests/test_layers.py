@@ -59,6 +59,7 @@ LAYERS = (
         "web.headers",
         "web.heartbeat",
         "web.patience",
+        "web.pages",
         "web.passed",
         "web.refusal",
         "web.shown",

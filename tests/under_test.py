@@ -65,12 +65,18 @@ class DaemonUnderTest(Daemon):
 
 @asynccontextmanager
 async def running(
-    tmp_path: Path, toml: str, *, store: str = "memory", server: str = "", dsn: str | None = None
+    tmp_path: Path,
+    toml: str,
+    *,
+    store: str = "memory",
+    server: str = "",
+    dsn: str | None = None,
+    listen: str = "127.0.0.1:0",
 ) -> AsyncIterator[DaemonUnderTest]:
-    """The daemon on a free port with this configuration."""
+    """The daemon on a free port, or where else it is to `listen`, with this configuration."""
     path = tmp_path / "llmqd.toml"
     path.write_text(
-        f'[server]\nlisten = ["127.0.0.1:0"]\nstate_directory = "{tmp_path}/state"\n{server}\n'
+        f'[server]\nlisten = ["{listen}"]\nstate_directory = "{tmp_path}/state"\n{server}\n'
         f'[store]\nbackend = "{store}"\nbatch_every = "10ms"\n{f"dsn = {dsn!r}" if dsn else ""}\n{toml}'
     )
     async with DaemonUnderTest(load(path, {}), {}) as daemon:

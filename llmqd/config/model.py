@@ -18,6 +18,7 @@ from llmqd.call import Dialect
 from llmqd.config.address import Address, parse_address
 from llmqd.config.alerts import Alerts as Alerts
 from llmqd.config.auth import Auth as Auth
+from llmqd.config.browser_kinds import HostName, Origin
 from llmqd.config.budgets import Budget as Budget
 from llmqd.config.cluster import ClusterSettings as ClusterSettings
 from llmqd.config.guards import Guards as Guards
@@ -26,7 +27,7 @@ from llmqd.config.limits import DefaultLimits, ModelLimit, OwnLimits
 from llmqd.config.limits import Limits as Limits
 from llmqd.config.litellm import LiteLLM as LiteLLM
 from llmqd.config.middleware import MiddlewareSettings as MiddlewareSettings
-from llmqd.config.net_kinds import HeaderName, Headers, ListenAddress, Name, Origin, SecretFile, SecretText, Url
+from llmqd.config.net_kinds import HeaderName, Headers, ListenAddress, Name, SecretFile, SecretText, Url
 from llmqd.config.routes import Route as Route
 from llmqd.config.secret import Secret
 from llmqd.config.sessions import FORMER_NAMES
@@ -91,6 +92,13 @@ class Server:
         Listing(Origin()),
         [],
         'Web pages that may call from a browser (CORS), as origins: "https://example.org"; "*" is any. Empty: none.',
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        Listing(HostName()),
+        [],
+        "Public names that a Host may have in mode open, for a reverse proxy that keeps them; others may be those of\n"
+        'web pages (DNS rebinding). Addresses, and names that only local networks have, always pass. "*" is any.',
+        example=["llm.example.org"],
     )
     proxy_from_environment: bool = setting(
         Flag(), False, "Whether calls to upstreams use HTTPS_PROXY, HTTP_PROXY and NO_PROXY."

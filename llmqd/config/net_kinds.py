@@ -32,24 +32,6 @@ class ListenAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """A web origin (RFC 6454): scheme, host and port only; `*` means any."""
-
-    noun: str = "origin"
-
-    def read(self, value: object) -> str:
-        if value == "*":
-            return "*"
-        text = read_url(value)
-        if urlsplit(text).path:
-            raise ValueError('an origin has no path; write for example "https://example.org"')
-        return text.lower()
-
-    def show(self, value: str) -> object:
-        return value
-
-
-@dataclass(frozen=True, slots=True)
 class Url:
     """An http or https base URL without a trailing slash."""
 

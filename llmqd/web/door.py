@@ -6,7 +6,6 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import orjson
 from aiohttp import web
@@ -16,6 +15,7 @@ from llmqd.auth.logins import LASTS
 from llmqd.errors import BadBody, BadField, CallRefused, InvalidKey, NotAllowed
 from llmqd.web.body import receive_own
 from llmqd.web.own import json_response
+from llmqd.web.pages import is_foreign, page_fault
 from llmqd.web.refusal import refusal
 from llmqd.web.scope import confine
 from llmqd.web.shown import shown_tokens
@@ -44,8 +44,10 @@ class Door:
         self._callers = callers
         self._in_force = in_force
 
-    def caller(self, request: web.BaseRequest, tokens: tuple[str, ...]) -> Caller:
-        """Who makes a call that shows these tokens. Raises InvalidKey, NotAllowed, TooManyAttempts."""
+    def caller(self, request: web.BaseRequest, tokens: tuple[str, ...], page_fault: NotAllowed | None = None) -> Caller:
+        """Who makes a call that shows these tokens; `page_fault` is why nobody may whom a browser could have brought
+        here. Raises InvalidKey, NotAllowed, TooManyAttempts."""
+        _check_page(request, page_fault)
         if (anyone := self._callers.of_anyone(tokens)) is not None:
             return anyone
         uid = peer(request)
@@ -69,6 +71,7 @@ class Door:
             raise NotAllowed("a page of another origin may not change anything here", retry=False)
         if self._is_open(request):
             return
+        _check_page(request, page_fault(request.headers, self._in_force.config))
         caller = self._callers.of_question(presented(request))
         if caller.role != "client":
             return
@@ -90,10 +93,8 @@ class Door:
     def _is_foreign(self, request: web.Request) -> bool:
         """Whether a browser says that a page of another origin sends this (Fetch: "Origin header")."""
         origin = request.headers.get("Origin")
-        allowed = self._in_force.config.server.allowed_origins
-        if origin is None or origin in allowed or "*" in allowed:
-            return False
-        return urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower()
+        server = self._in_force.config.server
+        return origin is not None and is_foreign(origin, request.headers.get("Host", ""), server)
 
     async def login(self, request: web.Request) -> web.StreamResponse:
         """`POST /dashboard/login` `{"token": ...}`: a right token is given a cookie, which no script can read."""
@@ -143,6 +144,11 @@ def presented(request: web.BaseRequest) -> Presented:
         cookie=request.cookies.get(COOKIE) if "Cookie" in headers else None,
         by_cookie_allowed=request.method in _READS or headers.get(CSRF_HEADER) == "1",
     )
+
+
+def _check_page(request: web.BaseRequest, fault: NotAllowed | None) -> None:
+    if fault is not None and peer(request) is None:
+        raise fault
 
 
 def peer(request: web.BaseRequest) -> int | None:

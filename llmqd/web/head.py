@@ -8,12 +8,13 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from llmqd.controls import Controls, read_controls, stated_timer
-from llmqd.errors import BadHeader, CallRefused
+from llmqd.errors import BadHeader, CallRefused, NotAllowed
 from llmqd.memo import Memo
 from llmqd.providers.operations import Operation, operation_of
 from llmqd.routing import Target, parse_target
 from llmqd.session import session_in_head
 from llmqd.web.headers import named_in_connection
+from llmqd.web.pages import page_fault
 from llmqd.web.shown import shown_key, shown_tokens
 
 if TYPE_CHECKING:
@@ -43,17 +44,19 @@ _BEFORE_PATH = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)?/*(?=/)|^[A-Z
 class Head:
     """What one head says, by the configuration that was in force when it came.
 
-    `fault` is why no call may have such a head, which a caller learns who may call at all; `session_fault` why none
-    may of such a session. `upgrade` says that it is a WebSocket handshake, `asks` that what follows can make a model
-    work, `model` is the one that a handshake names. `tokens` are the keys shown; `scope` tells those apart who show
-    different ones, without being a key; "" for those that show none. `session` is the one that it names; None where
-    the body may. `timer` is after how many seconds of silence the client gives up; None where it does not say.
-    `retries` is how often an official SDK has retried this call by itself.
+    `fault` is why no call may have such a head, which a caller learns who may call at all; `page_fault` why none may
+    that a browser could have sent; `session_fault` why none may of such a session. `upgrade` says that it is a
+    WebSocket handshake, `asks` that what follows can make a model work, `model` is the one that a handshake names.
+    `tokens` are the keys shown; `scope` tells those apart who show different ones, without being a key; "" for those
+    that show none. `session` is the one that it names; None where the body may. `timer` is after how many seconds of
+    silence the client gives up; None where it does not say. `retries` is how often an official SDK has retried this
+    call by itself.
     """
 
     target: Target
     operation: Operation
     fault: CallRefused | None
+    page_fault: NotAllowed | None
     upgrade: bool
     asks: bool
     model: str | None
@@ -107,7 +110,8 @@ class Heads:
         if head is None:
             head = read_head(request, self._in_force.routing.names, self._config)
             size = len(request.raw_path) + sum(len(name) + len(value) for name, value in lines)
-            if head.fault is None and head.session_fault is None and size <= _LONGEST:
+            faults = (head.fault, head.page_fault, head.session_fault)
+            if faults == (None, None, None) and size <= _LONGEST:
                 self._known.keep(seen, head)
         return head
 
@@ -134,6 +138,7 @@ def read_head(request: web.BaseRequest, upstreams: frozenset[str], config: Confi
         target=target,
         operation=operation_of(request.method, target.path, upgrade=upgrade),
         fault=fault,
+        page_fault=page_fault(headers, config),
         upgrade=upgrade,
         asks=upgrade or request.method not in _SAFE_METHODS,
         model=request.query.get("model") if upgrade else None,

@@ -93,7 +93,7 @@ class Proxy:
             return None  # such a client knows no interim answers (RFC 9110 §10.1.1)
         head = self._heads.of(request)
         try:
-            self._door.caller(request, head.tokens)
+            self._door.caller(request, head.tokens, head.page_fault)
             self._check(head)
             if request.headers.get("Expect", "").lower() != "100-continue":
                 raise BadHeader(f"Expect: {request.headers['Expect']!r}: only 100-continue can be expected")
@@ -110,7 +110,7 @@ class Proxy:
         arrived = self._clock()
         head = self._heads.of(request)
         try:
-            caller = self._door.caller(request, head.tokens)  # first: who may not call learns no names
+            caller = self._door.caller(request, head.tokens, head.page_fault)  # first: who may not call learns no names
             self._check(head)
             return await self._call(request, head, arrived, caller)
         except CallRefused as error:

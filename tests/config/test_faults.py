@@ -93,6 +93,14 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         '[server]\nallowed_origins = ["https://a.org/x"]\n',
         ["line 2:", "allowed_origins", "no path"],
     ),
+    "host with a scheme": (
+        '[server]\nallowed_hosts = ["https://a.org"]\n',
+        ["line 2:", "allowed_hosts", "without a port"],
+    ),
+    "host with a space": (
+        '[server]\nallowed_hosts = ["a b.org"]\n',
+        ["line 2:", "allowed_hosts", "no host name"],
+    ),
     "section written as list": ("[[queue]]\nburst = 1\n", ["line 1:", "[queue]"]),
     "list written as section": ('[upstream]\nname = "openai"\n', ["line 1:", "[[upstream]]", "double brackets"]),
     "unknown provider": (

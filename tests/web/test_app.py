@@ -18,10 +18,10 @@ VARYING = {"x-llmqd-request-id", "x-llmqd-queued-ms", "x-llmqd-session-id", "dat
 
 
 async def both_ways(daemon: DaemonUnderTest, path: str) -> tuple[RawResponse, RawResponse]:
-    """The same call straight, and as a page of some origin would send it."""
+    """The same call straight, and as a page of this machine would send it."""
     return (
         await call(daemon.port, "POST", path, BODY, JSON),
-        await call(daemon.port, "POST", path, BODY, JSON | {"Origin": "https://page.test"}),
+        await call(daemon.port, "POST", path, BODY, JSON | {"Origin": "http://localhost:3000"}),
     )
 
 
