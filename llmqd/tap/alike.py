@@ -13,6 +13,13 @@ _QUOTE, _BACKSLASH = 0x22, 0x5C
 """As numbers: see `sse`."""
 
 _TEXT = re.compile(STRING_BODY, re.DOTALL)
+_VARYING = (
+    (re.compile(rb'"obfuscation":"[^"\\\n]*+'), b'"obfuscation":"'),
+    (re.compile(rb'"p":"[^"\\\n]*+'), b'"p":"'),
+    (re.compile(rb'"sequence_number":[0-9]++'), b'"sequence_number":0'),
+)
+"""What else differs from event to event, and what stands for it: the padding of OpenAI and of Mistral against guessing
+texts by the sizes of packets, and the numbers of the Responses API (OpenAI API reference, "Streaming")."""
 _LEARNS = 16
 """So often an event of a stream is taken for one that others may be as, before it is given up."""
 _WORTH = 1024
@@ -21,13 +28,14 @@ _WORTH = 1024
 
 class Alike:
     """The server-sent events that are as a given one, of this name and with these data, but for the text that stands in
-    it from `start` to before `end`, between two quotes."""
+    it from `start` to before `end`, between two quotes, and for padding and for a number that counts them."""
 
-    __slots__ = ("_between", "_end", "_fixed", "_head", "_lead", "_lines", "_number", "_text")
+    __slots__ = ("_between", "_end", "_fixed", "_head", "_lead", "_lines", "_number", "_text", "_varying")
 
     def __init__(self, name: bytes, data: bytes, start: int, end: int) -> None:
-        self._head = (b"event: %b\ndata: %b" if name else b"%bdata: %b") % (name, data[:start])
-        self._end = data[end:] + b"\n\n"
+        self._varying = [(pattern, steady) for pattern, steady in _VARYING if pattern.search(data)]
+        self._head = (b"event: %b\ndata: %b" if name else b"%bdata: %b") % (name, self._steadied(data[:start]))
+        self._end = self._steadied(data[end:]) + b"\n\n"
         self._fixed = len(self._head) + len(self._end)
         self._between = self._end + self._head
         self._lead = self._head.rpartition(b"\n")[2]
@@ -38,6 +46,20 @@ class Alike:
     def run(self, chunk: bytes) -> tuple[int, bytes]:
         """How many bytes of `chunk` are such events, from its beginning on, and the text in all of them; none where
         others stand between them."""
+        if not self._varying:
+            return self._run(chunk)
+        steady = self._steadied(chunk)
+        size, text = self._run(steady)
+        if 0 < size < len(steady):
+            return len(chunk) - len(chunk.split(b"\n\n", steady.count(b"\n\n", 0, size))[-1]), text
+        return (len(chunk) if size else 0), text
+
+    def _steadied(self, data: bytes) -> bytes:
+        for pattern, steady in self._varying:
+            data = pattern.sub(steady, data)
+        return data
+
+    def _run(self, chunk: bytes) -> tuple[int, bytes]:
         head, size = self._head, len(chunk)
         if size >= self._fixed and chunk.startswith(head) and chunk.endswith(self._end):  # one, as most come
             text = chunk[len(head) : size - len(self._end)]

@@ -46,6 +46,11 @@ def chunk(delta: object, reason: str | None = None, **more: object) -> dict[str,
     } | more
 
 
+def padding(word: str) -> str:
+    """What OpenAI adds to an event, so that its size does not tell that of the text."""
+    return "aB3dE6gH"[len(word) % 9 :]
+
+
 WORDS = ("Hello", " wörld", ' "quoted" \n', "こんにちは\u2028", ' {"usage":{"prompt_tokens":1}}', "!")
 
 CHAT_USAGE = {
@@ -62,8 +67,8 @@ OPENAI_CHAT = Recording(
     "text/event-stream; charset=utf-8",
     sse(
         chunk({"role": "assistant", "content": "", "refusal": None}, usage=None),
-        *[chunk({"content": word}, usage=None) for word in WORDS],
-        chunk({}, "stop", usage=None),
+        *[chunk({"content": word}, usage=None, obfuscation=padding(word)) for word in WORDS],
+        chunk({}, "stop", usage=None, obfuscation="Zy"),
         chunk({}, usage=CHAT_USAGE) | {"choices": []},
         b"[DONE]",
     ),
@@ -113,7 +118,13 @@ OPENAI_RESPONSES = Recording(
             },
         },
         *[
-            {"type": "response.output_text.delta", "sequence_number": number, "item_id": "msg_1", "delta": word}
+            {
+                "type": "response.output_text.delta",
+                "sequence_number": number,
+                "item_id": "msg_1",
+                "delta": word,
+                "obfuscation": padding(word),
+            }
             for number, word in enumerate(WORDS, 1)
         ],
         {"type": "response.output_text.done", "sequence_number": 8, "text": "".join(WORDS)},

@@ -72,6 +72,38 @@ def test_where_a_text_goes_on_behind_its_quote_all_are_looked_at() -> None:
     assert Alike(b"", DATA, START, START + 5).run(open_end + event("n")) == (0, b"")
 
 
+def padded(text: str, number: int, padding: str) -> bytes:
+    fields = {"sequence_number": number, "delta": text, "logprobs": [], "obfuscation": padding}
+    return b"event: delta\ndata: " + orjson.dumps(fields) + b"\n\n"
+
+
+PADDED = padded(" word", 7, "aB3")[len("event: delta\ndata: ") : -2]
+PADDING = st.text("aZ09", max_size=9)
+SAYINGS = st.text(max_size=8) | st.sampled_from(['"obfuscation":"ab"', '"sequence_number":12', "\\"])
+
+
+@given(st.lists(st.tuples(SAYINGS, st.integers(0, 10**9), PADDING), min_size=1, max_size=5), st.data())
+def test_padding_and_numbers_are_no_difference(events: list[tuple[str, int, str]], data: st.DataObject) -> None:
+    start = PADDED.find(b" word")
+    alike = Alike(b"delta", PADDED, start, start + 5)
+    body = b"".join(padded(*each) for each in events)
+    written = b"".join(orjson.dumps(text)[1:-1] for text, _, _ in events)
+    assert alike.run(body) == (len(body), written)
+    assert alike.saying(written) == padded("".join(text for text, _, _ in events), 0, "")
+    begun = data.draw(st.integers(0, len(PADDED) - 1))
+    assert alike.run(body + b"event: delta\ndata: " + PADDED[:begun]) == (len(body), written)
+    assert alike.run(body + PADDED.replace(b"[]", b"[{}]")) == (len(body), written)
+    other = b"event: delta\ndata: " + PADDED.replace(b"[]", b"[{}]") + b"\n\n"
+    assert alike.run(body + other + padded("x", 1, "")) == (0, b"")
+
+
+@pytest.mark.parametrize("other", [b'"obfuscation":"a\\"b"', b'"obfuscation":null', b'"obfuscation":"a","usage":{}'])
+def test_what_is_no_padding_is_a_difference(other: bytes) -> None:
+    start = PADDED.find(b" word")
+    alike = Alike(b"delta", PADDED, start, start + 5)
+    assert alike.run(padded("a", 1, "a").replace(b'"obfuscation":"a"', other)) == (0, b"")
+
+
 def test_the_name_of_an_event_belongs_to_it() -> None:
     named = b"event: delta\n" + event("one")
     assert Alike(b"delta", DATA, START, START + 5).run(named + named) == (2 * len(named), b"oneone")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmqd.tap.include_usage import UsageStrip, add_include_usage
-from tests.tap.recordings import CHAT_USAGE, WORDS, chunk, sse
+from tests.tap.recordings import CHAT_USAGE, WORDS, chunk, padding, sse
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,9 @@ def test_no_change_of_a_stream_makes_the_edit_raise(noise: random.Random) -> Non
 @given(st.data())
 def test_many_events_alike_lose_the_member_however_they_come_and_whatever_they_say(data: st.DataObject) -> None:
     texts = data.draw(st.lists(st.text(max_size=6) | st.sampled_from([',"usage":null', '"usage"', "\\"]), min_size=8))
-    plain = [b"data: " + orjson.dumps(chunk({"content": text})) + b"\n\n" for text in texts]
+    name = data.draw(st.sampled_from(["obfuscation", "p", ""]))
+    padded = [chunk({"content": text}, **({name: padding(text)} if name else {})) for text in texts]
+    plain = [b"data: " + orjson.dumps(each) + b"\n\n" for each in padded]
     for at in data.draw(st.lists(st.integers(0, len(plain) - 1), max_size=2)):
         plain[at] = b"data: " + orjson.dumps(chunk({"tool_calls": [{"index": 0}]})) + b"\n\n"
     body = b"".join(with_option(plain))
