@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from llmqd import errors
 from llmqd.call import Call, Outcome, Record, Status
 from llmqd.events.kinds import Cancelled, Event, Finished, Refused
-from llmqd.log import call_line
+from llmqd.log import log_calls
 
 if TYPE_CHECKING:
     from llmqd.errors import CallRefused
@@ -139,13 +139,4 @@ class Recorder:
         for hears in self._hear_ended:
             for record in records:
                 hears(record)
-        if logger.isEnabledFor(logging.INFO):
-            code = Recorder._tell.__code__
-            where = code.co_filename, code.co_firstlineno
-            for record in records:
-                message, fields = call_line(record)
-                # As logger.info would, but that it looks for its caller each time.
-                line = logger.makeRecord(
-                    logger.name, logging.INFO, *where, message, (), None, code.co_name, {"fields": fields}
-                )
-                logger.handle(line)
+        log_calls(records)

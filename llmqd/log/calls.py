@@ -2,14 +2,55 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
 from llmqd.call import Dialect, Record
-from llmqd.usage import Usage
+from llmqd.log.text import TextHandler
+from llmqd.usage import PICO, Usage
 
 LABELS: dict[Dialect, str] = {"openai": "OpenAI", "anthropic": "Anthropic", "gemini": "Gemini", "ollama": "Ollama"}
 
 _MICRO = Decimal("0.000001")
+
+logger = logging.getLogger("llmqd.calls")
+
+
+def log_calls(records: Sequence[Record]) -> None:
+    """Logs a line for each of these calls, which have just ended."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    lines = [call_line(record) for record in records]
+    handler = _only_handler()
+    if isinstance(handler, TextHandler) and handler.write_plain("INFO", logger.name, lines):
+        return
+    code = log_calls.__code__
+    for message, fields in lines:
+        # As logger.info would, but that it looks for its caller each time.
+        logger.handle(
+            logger.makeRecord(
+                logger.name,
+                logging.INFO,
+                code.co_filename,
+                code.co_firstlineno,
+                message,
+                (),
+                None,
+                code.co_name,
+                {"fields": fields},
+            )
+        )
+
+
+def _only_handler() -> logging.Handler | None:
+    """The handler that gets these lines; None where several do, or a filter chooses."""
+    found: list[logging.Handler] = []
+    at: logging.Logger | None = logger
+    while at is not None:
+        found += at.handlers
+        at = at.parent if at.propagate else None
+    return found[0] if len(found) == 1 and not logger.filters else None
 
 
 def call_line(record: Record) -> tuple[str, dict[str, object]]:
@@ -94,8 +135,8 @@ def _fields(record: Record) -> dict[str, object]:
 
 def _exact(pico: int) -> str:
     """All digits that count and no more: `0.00135`, `12`."""
-    text = f"{_usd(pico):f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    whole, rest = divmod(pico, PICO)
+    return f"{whole}.{rest:012}".rstrip("0").rstrip(".")
 
 
 def _rounded(milliseconds: float | None) -> float | None:

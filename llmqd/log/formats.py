@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -39,12 +39,17 @@ def _second(at: int) -> str:
     return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+def opening(created: float, level: str, name: str) -> str:
+    """How a line begins, up to its message."""
+    return f"{timestamp(created)} {level:<7} {name}: "
+
+
 class TextFormatter(logging.Formatter):
     """`TIME LEVEL logger: message key=value ...`; a traceback follows, each of its lines indented."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One record; a second line begins with a space, so that lines at the margin are records."""
-        head = f"{timestamp(record.created)} {record.levelname:<7} {record.name}: {one_line(record.getMessage())}"
+        head = opening(record.created, record.levelname, record.name) + one_line(record.getMessage())
         pairs = _pairs(fields_of(record))
         trace = traceback_of(self, record)
         lines = [" ".join([head, *pairs]), *(f"    {one_line(line)}" for line in trace.splitlines())]
@@ -79,6 +84,13 @@ def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> str
     if record.stack_info:
         parts.append(formatter.formatStack(record.stack_info))
     return "\n".join(part for part in parts if part)
+
+
+def is_plain(texts: Sequence[str]) -> bool:
+    """Whether values of these texts stand in a line as they are: none is empty, quoted or escaped."""
+    whole = "".join(texts)
+    signs = " " in whole or "=" in whole or '"' in whole  # of all white space, only a blank can be printed
+    return not signs and whole.isprintable() and "" not in texts
 
 
 def _pairs(fields: Mapping[str, Any]) -> list[str]:

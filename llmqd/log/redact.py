@@ -80,11 +80,10 @@ class RedactSecrets(logging.Filter):
         message, fields = _message(record), _texts(getattr(record, "fields", None) or {})
         # One look at all of it: there is nothing in nearly every line, and a line for each call is written.
         whole = "\0".join((message, *fields.values()))
-        traced = _trace_in(whole)
-        if traced is None and self.anywhere and self.also(whole) == whole and not _name_a_secret(tuple(fields)):
+        if self.passes(whole, whole) and not _name_a_secret(tuple(fields)):
             record.msg = message
         else:
-            clean = self.also if traced is None else self._redact
+            clean = self.also if _trace_in(whole) is None else self._redact
             record.msg = clean(message)
             fields = {name: MASK if _names_a_secret(name) else clean(text) for name, text in fields.items()}
         record.args = None
@@ -98,6 +97,10 @@ class RedactSecrets(logging.Filter):
         if record.stack_info:
             record.stack_info = redact(record.stack_info)
         return True
+
+    def passes(self, lines: str, texts: str) -> bool:
+        """Whether nothing is to be masked in `lines`, of which nothing but `texts` comes from outside."""
+        return self.anywhere and _trace_in(texts) is None and self.also(lines) == lines
 
     def _redact(self, text: str) -> str:
         return self.also(redact(text))

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Literal, TextIO
 
-from llmqd.log.formats import JsonFormatter, TextFormatter
+from llmqd.log.formats import JsonFormatter
 from llmqd.log.journal import JournalHandler
 from llmqd.log.redact import RedactSecrets
+from llmqd.log.text import TextHandler
 
 Format = Literal["auto", "text", "json", "journal"]
 
@@ -29,15 +30,18 @@ def configure(
     if format == "auto":
         format = "journal" if _is_journal(out, os.environ if environ is None else environ) else "text"
     handler: logging.Handler
+    redact = RedactSecrets()
     if format == "journal":
         handler = JournalHandler(out)
-    elif format in ("text", "json"):
+    elif format == "json":
         handler = logging.StreamHandler(out)
-        handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
+        handler.setFormatter(JsonFormatter())
+    elif format == "text":
+        handler = TextHandler(out, redact)
     else:
         raise ValueError(f"log format {format!r} is none of auto, text, json, journal")
     handler.name = _NAME
-    handler.addFilter(RedactSecrets())
+    handler.addFilter(redact)
     set_level(level)
     # Nobody reads these of a record, and each costs a look-up.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

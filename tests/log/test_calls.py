@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
+from llmqd import log
 from llmqd.call import Outcome, Record, SessionRef
-from llmqd.log import call_line
+from llmqd.log import call_line, log_calls
 from llmqd.usage import Cost, Usage
 from tests.calls import a_call
 
@@ -109,3 +116,52 @@ def test_fields_name_everything_that_one_searches_for() -> None:
         "total_ms": 100.0,
         "attempts": 1,
     }
+
+
+@contextmanager
+def text_log() -> Iterator[io.StringIO]:
+    """A text log as it is configured, without the handlers of the tests' own."""
+    root, own = logging.getLogger(), logging.getLogger("llmqd")
+    handlers, levels = list(root.handlers), (root.level, own.level)
+    root.handlers.clear()
+    out = io.StringIO()
+    try:
+        log.configure("info", "text", stream=out)
+        yield out
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(levels[0])
+        own.setLevel(levels[1])
+
+
+def test_calls_are_logged_in_their_order_with_or_without_a_handler_beside() -> None:
+    made = [record(OPENAI, id=name, session=SessionRef("a session", "path")) for name in ("one", "two")]
+    made.append(record(None, id="three", model="sk-abcdefghijklmnop"))
+    with text_log() as out:
+        log_calls(made[:2])
+        log_calls(made[2:])
+    alone = [line.partition("Z ")[2] for line in out.getvalue().splitlines()]
+    assert [line.split("request_id=")[1].split()[0] for line in alone] == ["one", "two", "three"]
+    assert alone[0].startswith("INFO    llmqd.calls: OpenAI API Usage - Request: one, Model: asked-for, ")
+    assert 'session="a session" upstream=openai' in alone[0]
+    assert "sk-abc" not in out.getvalue()
+    beside = io.StringIO()
+    with text_log() as out:
+        logging.getLogger().addHandler(logging.StreamHandler(beside))
+        log_calls(made)
+    assert [line.partition("Z ")[2] for line in out.getvalue().splitlines()] == alone
+    assert len(beside.getvalue().splitlines()) == 3
+
+
+def test_plain_calls_are_logged_without_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    with text_log() as out, monkeypatch.context() as patch:
+        patch.setattr(logging.LogRecord, "__init__", None)
+        log_calls([record(OPENAI, id="one"), record(OPENAI, id="two")])
+    assert out.getvalue().count("request_id=") == 2
+
+
+def test_calls_are_not_logged_above_their_level() -> None:
+    with text_log() as out:
+        log.set_level("warning")
+        log_calls([record(OPENAI)])
+    assert not out.getvalue()
