@@ -27,7 +27,10 @@ _ESCAPES = re.compile(
 
 
 def whole_characters(data: bytes) -> bytes:
-    """JSON in which each escape that is half a surrogate pair, without the other, is the replacement character."""
+    """JSON in which each escape that is half a surrogate pair, without the other, is the replacement character.
+
+    It is as long as before, and everything in it stands where it stood.
+    """
     return _ESCAPES.sub(lambda found: found[1] or rb"\ufffd", data)
 
 

@@ -10,7 +10,7 @@ import re
 
 import msgspec
 
-from llmqd.messages.lenient_json import STRING_BODY
+from llmqd.messages.lenient_json import STRING_BODY, whole_characters
 from llmqd.tap.alike import Alike, Familiar
 from llmqd.tap.members import Member, last_member, raw_members
 
@@ -21,7 +21,7 @@ def add_include_usage(body: bytes) -> bytes | None:
     None when nothing is to be done: the body is no JSON object, `stream` is not exactly true, the client asked itself,
     or `stream_options` is of a shape that the provider should judge. Where a key stands twice, the last one counts.
     """
-    fields = raw_members(body)
+    fields = raw_members(body) or raw_members(whole_characters(body))
     if fields is None or bytes(fields.get("stream", b"")) != b"true":
         return None
     options = fields.get("stream_options")
@@ -31,7 +31,7 @@ def add_include_usage(body: bytes) -> bytes | None:
     found = _found(body, "stream_options")
     if bytes(options) == b"null":
         return body[: found.value] + b'{"include_usage":true}' + body[found.end :]
-    inner = raw_members(bytes(options))
+    inner = raw_members(whole_characters(bytes(options)))
     if inner is None:
         return None
     wanted = inner.get("include_usage")
@@ -157,6 +157,13 @@ class _Chunk(msgspec.Struct, gc=False):
 _chunk = msgspec.json.Decoder(_Chunk)
 
 
+def _decoded(payload: bytes) -> _Chunk | None:
+    try:
+        return _chunk.decode(payload)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
 def _judge(event: bytes) -> bytes:
     """The event as the client shall see it; what it shall not see at all gives nothing but the event's comments."""
     if event.rfind(b'"usage"') < 0:
@@ -165,9 +172,8 @@ def _judge(event: bytes) -> bytes:
     if span is None:
         return event
     payload = event[span[0] : span[1]]
-    try:
-        chunk = _chunk.decode(payload)
-    except (msgspec.DecodeError, RecursionError):
+    chunk = _decoded(payload) or _decoded(whole_characters(payload))
+    if chunk is None:
         return event
     usage = bytes(chunk.usage)
     if usage == b"null":

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
@@ -91,13 +91,16 @@ def _reason(error: HttpProcessingError) -> str:
 
 
 class Incoming(web.Request):
-    """A request, whose answer is signed even where no application has taken it."""
+    """A request, whose answer is signed even where no application has taken it, and has an end that can be seen."""
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         if self._match_info is None:
             signed(response)
         else:
             await super()._prepare_hook(response)
+        headers = response.headers
+        if self.version < HttpVersion11 and "Content-Length" not in headers and "Connection" not in headers:
+            response.force_close()  # aiohttp leaves it open where the client asked to, who would wait for more
 
 
 def signed(response: web.StreamResponse) -> None:

@@ -43,6 +43,14 @@ from tests.tap.recordings import CHAT_USAGE, WORDS, chunk, padding, sse
             '{"messages":[{"stream_options":{}}],"stream":true,"stream\\u005foptions":{}}',
             '{"messages":[{"stream_options":{}}],"stream":true,"stream\\u005foptions":{"include_usage":true}}',
         ),
+        (
+            '{"messages":["half \\uD83D"],"stream":true}',
+            '{"stream_options":{"include_usage":true},"messages":["half \\uD83D"],"stream":true}',
+        ),
+        (
+            '{"messages":["half \\ud83d"],"stream":true,"stream_options":{"include_usage":false,"a":"\\udc00"}}',
+            '{"messages":["half \\ud83d"],"stream":true,"stream_options":{"include_usage":true,"a":"\\udc00"}}',
+        ),
     ],
 )
 def test_smallest_edit_is_made(body: str, edited: str) -> None:
@@ -168,6 +176,12 @@ def test_member_goes_with_its_comma_and_white_space(null: bytes) -> None:
 def test_member_at_the_front_or_alone_goes_too() -> None:
     assert strip([b'data: {"usage":null, "id":"a"}\n\n']) == b'data: {"id":"a"}\n\n'
     assert strip([b'data: {"usage": null}\n\n']) == b"data: {}\n\n"
+
+
+def test_member_goes_where_the_text_of_an_event_ends_in_half_a_character() -> None:
+    halves = [rb'{"choices":[{"delta":{"content":"\ud83d"}}]', rb'{"choices":[{"delta":{"content":"\ude00"}}]']
+    asked = [b"data: " + half + b',"usage":null}\n\n' for half in halves]
+    assert strip(asked) == b"".join(b"data: " + half + b"}\n\n" for half in halves)
 
 
 def test_usage_further_inside_stays() -> None:

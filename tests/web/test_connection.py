@@ -46,6 +46,19 @@ async def test_a_client_that_left_costs_no_traceback_and_no_answer(
     assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.WARNING]
 
 
+async def test_an_answer_of_unknown_length_ends_with_its_connection_where_there_are_no_chunks() -> None:
+    async def streamed(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"all of it")
+        return response
+
+    app = web.Application()
+    app.router.add_get("/", streamed)
+    got = await answer_of(app, b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    assert got.endswith(b"\r\n\r\nall of it")
+
+
 async def test_a_fault_of_a_handler_is_told_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
     async def faulty(_: web.Request) -> web.StreamResponse:
         raise ZeroDivisionError
