@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,7 +13,7 @@ from llmqd.messages.anthropic_answer import AnthropicAnswer
 from llmqd.messages.bedrock_answer import BedrockAnswer
 from llmqd.messages.chat_answer import ChatAnswer
 from llmqd.messages.cohere_answer import CohereAnswer
-from llmqd.messages.eventstream import EVENTSTREAM, frames
+from llmqd.messages.eventstream import CONVERSE_EVENTS, EVENTSTREAM, frames, message_in
 from llmqd.messages.gathering import Gathering, tidy
 from llmqd.messages.gemini_answer import GeminiAnswer
 from llmqd.messages.lenient_json import loads, mended
@@ -34,7 +32,8 @@ _SPEAKING = frozenset({"chat", "messages", "generate_content", "responses", "com
 _LINE_END = re.compile(rb"\r\n?")
 _LONE_CR = re.compile(rb"\r(?!\n)")
 _BOM = b"\xef\xbb\xbf"
-_CONVERSE_EVENTS = frozenset({"messageStart", "contentBlockStart", "contentBlockDelta", "messageStop"})
+_SAID_IN_EVENTS = CONVERSE_EVENTS - {"metadata"}
+"""Other answers have a member `metadata`, too."""
 _ANTHROPIC_TYPES = frozenset({"message", "message_start", "content_block_start", "content_block_delta", "completion"})
 _COHERE_TYPES = frozenset({"message-start", "content-start", "content-delta", "tool-plan-delta", "tool-call-start"})
 
@@ -144,7 +143,7 @@ def _format(message: dict[str, Any], dialect: Dialect) -> Gathering | None:
         return ResponsesAnswer()
     if "candidates" in message or "promptFeedback" in message:
         return GeminiAnswer()
-    if "stopReason" in message or not _CONVERSE_EVENTS.isdisjoint(message):
+    if "stopReason" in message or not _SAID_IN_EVENTS.isdisjoint(message):
         return BedrockAnswer()
     if kind in _COHERE_TYPES or "event_type" in message or "generation_id" in message:
         return CohereAnswer()
@@ -161,14 +160,4 @@ def _format(message: dict[str, Any], dialect: Dialect) -> Gathering | None:
 
 
 def _unframed(raw: bytes) -> Iterator[Any]:
-    """The messages in Bedrock's frames: Converse events under their names, or the vendor's own, wrapped in base64
-    (InvokeModelWithResponseStream)."""
-    for name, payload in frames(raw):
-        value = loads(payload)
-        if isinstance(value, dict) and isinstance(value.get("bytes"), str):
-            try:
-                yield loads(base64.b64decode(value["bytes"]))
-            except (binascii.Error, ValueError):
-                continue
-        elif name in _CONVERSE_EVENTS:
-            yield {name: value}
+    return (loads(message_in(kind, payload)) for kind, payload in frames(raw))

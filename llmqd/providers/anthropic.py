@@ -68,7 +68,10 @@ def _read_message(message: Message, facts: Facts, stage: Stage) -> None:
 
 
 def _read_usage(figures: Message, facts: Facts, stage: Stage) -> None:
-    """Merge one `usage`. Counts are cumulative and each that is present replaces the earlier one."""
+    """Merge one `usage`. Counts are cumulative and each that is present replaces the earlier one.
+
+    An input does not become 0 again: servers that only speak this format may fill up so what they do not say.
+    """
     if not figures:
         return
     counts = facts.counts
@@ -90,7 +93,8 @@ def _keep(counts: dict[str, int], key: str, value: object) -> bool:
     number = count(value)
     if number is None:
         return False
-    counts[key] = number
+    if number or key == "output_tokens":
+        counts[key] = number
     return True
 
 

@@ -189,6 +189,8 @@ class MessageReader:
         else:
             self._format = next((one for one in _FORMATS if one.matches(message)), self._assumed)
         self._format.read(message, facts)
+        if bedrock.METRICS in message:
+            bedrock.read_metrics(message, facts)
 
     def _learn(self, data: bytes, key: bytes) -> None:
         """Remember how this stream writes the member that holds its text, and so its finish reason."""
@@ -196,8 +198,16 @@ class MessageReader:
             mark = b'"' + key + colon + b'"'
             if mark in data:
                 self._text_mark = mark
-                self._reason_mark = b"eason" + colon + b'"'
+                self._reason_mark = _reason_mark(self._format, colon)
                 self._call_marks = _call_marks(self._format, key, colon)
+
+
+def _reason_mark(wire_format: _Format, colon: bytes) -> bytes:
+    """What stands in the event that says how the answer ended. Ollama and llama.cpp say everything else there, too, and
+    not all that speak as they do give a reason."""
+    if wire_format is ollama:
+        return b'"done' + colon + b"true"
+    return b'"stop' + colon + b"true" if wire_format is llamacpp else b"eason" + colon + b'"'
 
 
 def _call_marks(wire_format: _Format, key: bytes, colon: bytes) -> tuple[bytes, bytes]:

@@ -11,6 +11,7 @@ from llmqd.providers.facts import Facts, Stage
 from llmqd.tap.alike import Alike, Familiar
 from llmqd.tap.capture import Capture, Captured
 from llmqd.tap.decoding import Decoder
+from llmqd.tap.frames import FrameSplitter
 from llmqd.tap.reader import MessageReader
 from llmqd.tap.sse import ArraySplitter, LineSplitter, Splitter, SseSplitter
 from llmqd.usage import Source, Usage
@@ -83,7 +84,7 @@ class Tap:
         self._json = _is_json(media_type)
         self._ignoring = self._undecided and not (self._json or self._sniffing)
         self._capture: Capture | None = None
-        if capture_max > 0 and (not self._ignoring or media_type == EVENTSTREAM):
+        if capture_max > 0 and not self._ignoring:
             self._capture = Capture(capture_max)
         self._decoder: Decoder | None = None
         if content_encoding and content_encoding.strip().lower() != "identity":
@@ -98,7 +99,7 @@ class Tap:
     def feed(self, chunk: bytes) -> None:
         """Take a copy of the next bytes of the answer's body, as they came from the upstream."""
         self.received += len(chunk)
-        if self.faulty or (self._ignoring and self._capture is None):
+        if self.faulty or self._ignoring:
             return
         try:
             if self._decoder is not None:
@@ -108,8 +109,7 @@ class Tap:
                 return
             if self._capture is not None:
                 self._capture.add(chunk)
-            if not self._ignoring:
-                self._read(chunk)
+            self._read(chunk)
         except Exception as error:
             # A fault in metering must not become a fault in passing on.
             self._failed(error)
@@ -233,6 +233,8 @@ class Tap:
 def _splitter(media_type: str, dialect: Dialect, max_event: int) -> Splitter | None:
     if media_type == "text/event-stream":
         return SseSplitter(max_event)
+    if media_type == EVENTSTREAM:
+        return FrameSplitter(max_event)
     if media_type in _JSON_LINES or (dialect == "ollama" and media_type == "application/json"):
         return LineSplitter(max_event)
     return None

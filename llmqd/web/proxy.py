@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from llmqd.web.attempts import Attempts
     from llmqd.web.door import Door
 
+_BEDROCK_STREAMS = ("/converse-stream", "/invoke-with-response-stream")
+
 
 class Proxy:
     """Answers every request that is not for llmqd itself. `clock` is monotonic, `wall` Unix time, both in seconds."""
@@ -244,6 +246,8 @@ def longest_wait(*bounds: float | None) -> float | None:
 
 def _streams(facts: Facts, operation: Operation, path: str) -> bool:
     """Whether the answer comes as a stream. Ollama's chat does unless told otherwise (Ollama API: "Streaming")."""
+    if ":streamGenerateContent" in path or path.endswith(_BEDROCK_STREAMS):
+        return True
     if facts.stream is None:
-        return ":streamGenerateContent" in path or (operation.dialect == "ollama" and operation.name == "chat")
-    return facts.stream or ":streamGenerateContent" in path
+        return operation.dialect == "ollama" and operation.name == "chat"
+    return facts.stream

@@ -102,6 +102,12 @@ def test_later_counts_replace_and_missing_or_null_ones_do_not() -> None:
     assert (facts.stage, facts.finish_reason, facts.finished) == (Stage.FINAL, "tool_use", True)
 
 
+def test_an_input_does_not_become_nothing_again() -> None:
+    begun = start(input_tokens=25, cache_read_input_tokens=9, output_tokens=1)
+    facts = read(begun, delta("end_turn", input_tokens=0, cache_read_input_tokens=0, output_tokens=0))
+    assert facts.usage == Usage(34, 0, cached=9)
+
+
 def test_text_thinking_and_tool_input_are_counted() -> None:
     facts = read(
         {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "ab"}},

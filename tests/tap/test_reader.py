@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import orjson
 import pytest
@@ -145,6 +146,22 @@ def test_finish_reason_beside_text_is_read() -> None:
     reader.take(orjson.dumps(chunk({"content": "b"})))
     reader.take(orjson.dumps(chunk({"content": "c"}, "stop")))
     assert reader.facts.finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("piece", "last"),
+    [
+        ({"model": "m", "response": "a", "done": False}, {"done": True, "prompt_eval_count": 5, "eval_count": 9}),
+        ({"content": "a", "stop": False}, {"stop": True, "tokens_evaluated": 5, "tokens_predicted": 9}),
+    ],
+)
+@pytest.mark.parametrize("spaced", [False, True])
+def test_an_end_that_gives_no_reason_is_read(piece: dict[str, Any], last: dict[str, Any], spaced: bool) -> None:
+    reader = MessageReader("ollama")
+    for _ in range(10):
+        reader.take(_json(piece, spaced))
+    reader.take(_json({**piece, **last}, spaced))
+    assert (reader.facts.stage, reader.facts.usage.input, reader.facts.usage.output) == (Stage.FINAL, 5, 9)
 
 
 def test_second_usage_in_an_event_is_not_hidden_by_a_null_one() -> None:

@@ -15,6 +15,7 @@ from tests.fake_upstream import anthropic_answers as anthropic
 from tests.fake_upstream import gemini_answers as gemini
 from tests.fake_upstream import ollama_answers as ollama
 from tests.fake_upstream import openai_answers as openai
+from tests.tap.test_frames import converse
 from tests.under_test import DaemonUnderTest, RawClient, RawResponse, call, running, upstream_toml
 
 CHAT = "/v1/chat/completions"
@@ -346,3 +347,21 @@ async def test_json_is_passed_as_the_upstream_wrote_it(daemon: DaemonUnderTest, 
     assert usage is not None
     assert (usage.input, usage.output) == (10, 20)
     assert orjson.loads(odd)
+
+
+async def test_a_stream_of_bedrock_passes_unchanged_and_is_recorded_with_its_usage(
+    tmp_path: Path, upstream: FakeUpstream
+) -> None:
+    stream = converse()
+    head = [("Content-Type", "application/vnd.amazon.eventstream")]
+    upstream.play(Answer(headers=head, body=[stream[:50], stream[50:]], framing="chunked"))
+    bedrock = upstream_toml("aws-bedrock", upstream.url)
+    async with running(tmp_path, bedrock) as daemon:
+        path = "/aws-bedrock/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse-stream"
+        response = await ask(daemon, b'{"messages":[{"role":"user","content":[{"text":"Hi"}]}]}', path)
+        assert response.body == stream
+        record = await daemon.record(id_of(response))
+        assert record.call.stream
+        usage = record.outcome.usage
+        assert usage is not None
+        assert (usage.input, usage.output, usage.source) == (40, 9, "exact")
