@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from llmqd.cli.codes import DONE
+from tests.browser.chromium import MISSING, chromium
 from tests.cli.terminal import terminal
 from tests.process import LlmqdProcess, llmqd
 from tests.redis_server import RedisServer
@@ -82,6 +83,42 @@ async def test_top_at_one_shows_and_steers_the_calls_of_the_other(both: Both) ->
         await at.shows("model-c")
         at.press("q")
         assert await at.end() == DONE
+
+
+@pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+async def test_the_dashboard_of_one_shows_and_steers_the_calls_of_the_other(both: Both, tmp_path: Path) -> None:
+    one, other = both
+    names = (await shown(one, lambda queue: len(queue["members"]) == 2))["members"]
+    lent = chromium(one.url, tmp_path)
+    page = await asyncio.to_thread(lent.__enter__)
+    try:
+        await asyncio.to_thread(page.open, "now")
+        await asyncio.to_thread(page.shows, "shared by 2 daemons")
+        await asyncio.to_thread(page.click, "[aria-label='Pause sim']")
+        await shown(other, lambda queue: queue["lanes"][0]["paused"] is not None)
+        async with asyncio.TaskGroup() as calls:
+            first = calls.create_task(call(one, "model-a", "s1"))
+            await asyncio.to_thread(page.shows, f"sim at {names[0]}")
+            second = calls.create_task(call(other, "model-b", "s2"))
+            third = calls.create_task(call(other, "model-c", "s3"))
+            await asyncio.to_thread(page.shows, f"sim at {names[1]}")
+            queue = await shown(one, lambda queue: queue["total"] == 3)
+            ids = {each["model"]: each["request_id"] for each in queue["waiting"]}
+            await asyncio.to_thread(page.choose, f"[aria-label='Priority of {ids['model-b']}']", "0")
+            await shown(other, lambda queue: queue["waiting"][0]["request_id"] == ids["model-b"])
+            await asyncio.to_thread(
+                page.until, lambda: page.text.index(ids["model-b"]) < page.text.index(ids["model-a"]), "the move"
+            )
+            await asyncio.to_thread(page.click, f"[aria-label='Cancel {ids['model-c']}']")
+            await asyncio.to_thread(page.accept)
+            assert await third == 499
+            await asyncio.to_thread(page.click, "[aria-label='Resume sim']")
+            assert (await first, await second) == (200, 200)
+        await asyncio.to_thread(page.shows, "Nobody waits")
+        await asyncio.to_thread(page.shows, f"model-b in sim at {names[1]}")
+        assert await asyncio.to_thread(page.complaints) == []
+    finally:
+        await asyncio.to_thread(lent.__exit__, None, None, None)
 
 
 async def test_events_of_the_other_are_told_with_its_name_as_the_queue_has_it(both: Both) -> None:

@@ -65,8 +65,13 @@ function live(title, heads, empty) {
   };
 }
 
+// In which lane, and, where several daemons share it, at which of them.
+function whereabouts({ lane, member }) {
+  return member ? `${lane} at ${member}` : lane;
+}
+
 function sentence(event) {
-  const where = event.lane ?? event.upstream ?? "";
+  const where = whereabouts({ lane: event.lane ?? event.upstream ?? "", member: event.member });
   if (event.type === "gap") return "Some events were missed.";
   if (event.type === "finished") return [event.model ?? "", ` in ${where}: ${event.http_status ?? event.status}, ${milliseconds(event.total_ms)} `, callLink(event.request_id)];
   if (event.type === "limit_learned") return `${where}: ${event.dimension.replaceAll("_", " ")} ${number(event.limit)}, from ${event.source}`;
@@ -90,7 +95,8 @@ function laneCard(first, steer) {
     set(waiting, number(lane.waiting));
     set(running, number(lane.running));
     set(granted, number(lane.granted));
-    set(state, paused ? pause(lane.paused) : "Open");
+    const shared = lane.members?.length > 1 ? `, shared by ${lane.members.length} daemons` : "";
+    set(state, (paused ? pause(lane.paused) : "Open") + shared);
     state.className = paused ? "bad" : "good";
     keyed(limits, kept, lane.limits, (limit) => `${limit.dimension} ${limit.models}`, limitBar);
   } };
@@ -120,7 +126,7 @@ function waitingRow(first, steer) {
   } }, "Cancel");
   let known = null;
   return {
-    element: tableRow(WAITING, [position, id, choice, waited, eta, first.lane, first.model, sessionLink(first.session), first.agent, cancel]),
+    element: tableRow(WAITING, [position, id, choice, waited, eta, whereabouts(first), first.model, sessionLink(first.session), first.agent, cancel]),
     update(call) {
       set(position, number(call.position));
       set(waited, milliseconds(call.waited_ms));
@@ -133,7 +139,7 @@ function waitingRow(first, steer) {
 function runningRow(first) {
   const runs = h("span");
   return {
-    element: tableRow(RUNNING, [runs, callLink(first.request_id), milliseconds(first.waited_ms), first.lane, first.model, sessionLink(first.session), first.agent]),
+    element: tableRow(RUNNING, [runs, callLink(first.request_id), milliseconds(first.waited_ms), whereabouts(first), first.model, sessionLink(first.session), first.agent]),
     update(call) { set(runs, milliseconds(call.running_ms)); },
   };
 }
