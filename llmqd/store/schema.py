@@ -180,7 +180,7 @@ CREATE INDEX sessions_by_cost ON sessions (cost_pico);
 -- What a session can be found by.
 CREATE TABLE facets (
     session_id TEXT NOT NULL,
-    kind TEXT NOT NULL,                 -- model agent user tag status
+    kind TEXT NOT NULL,                 -- model agent user key tag status
     value TEXT NOT NULL,
     PRIMARY KEY (session_id, kind, value)
 ) STRICT, WITHOUT ROWID;

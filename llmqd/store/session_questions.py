@@ -60,6 +60,12 @@ _WITH_FACET = (
 )
 _IN_FACET = "s.session_id IN (SELECT session_id FROM facets WHERE kind = ? AND value = ?)"
 
+_SHARED = "SELECT 1 FROM facets AS k WHERE k.session_id = ? AND k.kind = 'key' AND k.value <> ? LIMIT 1"
+_UNSHARED = (
+    "NOT EXISTS (SELECT 1 FROM facets AS k"
+    " WHERE k.session_id = s.session_id AND k.kind = 'key' AND k.value <> s.client_key)"
+)
+
 _COUNT_SESSIONS = "SELECT count(*) AS found FROM sessions"
 _COUNT_RECENT = f"SELECT count(*) AS found FROM (SELECT 1 FROM sessions WHERE last_seen >= ? LIMIT {_RECENT + 1}) AS s"
 _DEAREST = f"""
@@ -88,7 +94,8 @@ class SessionFilters:
     `agent`, `user`, `model`, `tag` and `status` (how a call ended) want at least one call of a session to have them.
     `since` and `until` (Unix seconds, both within) want it to have been active between them. Costs are of the whole
     session, in picodollars; a session of whose calls no price is known has none. `key` is the client key whose it is,
-    `among` the sessions that come into question at all.
+    `unshared` leaves out those in which another key has called as well, `among` has the sessions that come into
+    question at all.
     """
 
     agent: str | None = None
@@ -101,6 +108,7 @@ class SessionFilters:
     min_cost: int | None = None
     max_cost: int | None = None
     key: str | None = None
+    unshared: bool = False
     among: Sequence[str] | None = None
 
     def facets(self) -> list[tuple[str, str]]:
@@ -122,6 +130,8 @@ class SessionFilters:
             if value is not None:
                 conditions.append(condition)
                 values.append(value)
+        if self.unshared:
+            conditions.append(_UNSHARED)
         if self.among is not None:
             conditions.append("s.session_id IN (SELECT value FROM json_each(?))")
             values.append(orjson.dumps(self.among).decode())
@@ -160,6 +170,10 @@ class SessionQuestions:
         """One session; None for an unknown id."""
         found = await self._whole(await self._ask(_SESSION, session_id))
         return found[0] if found else None
+
+    async def shared(self, session_id: str, key: str) -> bool:
+        """Whether another client key than this one has called in a session."""
+        return bool(await self._ask(_SHARED, session_id, key))
 
     async def search(
         self, filters: SessionFilters, limit: int, *, offset: int = 0, after: Place | None = None

@@ -1,6 +1,7 @@
 """What sessions are found by and what their summaries tell beyond totals, kept up with each record.
 
-`facets` names everything a session can be searched by: its models, agents, users, tags, and how its calls ended.
+`facets` names everything a session can be searched by: its models, agents, users, tags, and how its calls ended. It has
+the client keys that called in it, too, as what was said by several is for none of them to read.
 `visits` has each hour in which a session was active, of which triggers keep `returns`: with it the distinct sessions
 between any two hours are a sum (see `questions`).
 """
@@ -87,7 +88,8 @@ def facet_rows(calls: Iterable[Began | Ended]) -> list[Row]:
         session = call.session
         if session is None:
             continue
-        for kind, value in (("model", call.model), ("agent", call.agent), ("user", call.user)):
+        names = ("model", call.model), ("agent", call.agent), ("user", call.user), ("key", call.client_key)
+        for kind, value in names:
             if value:
                 found[session, kind, value] = None
         for tag in orjson.loads(call.tags) if call.tags else ():

@@ -206,6 +206,27 @@ async def test_a_client_key_sees_its_own_sessions_and_calls_only(tmp_path: Path)
         assert b'"mine"' in shares.body
 
 
+async def test_what_several_keys_said_in_one_session_is_for_none_of_them_to_read(tmp_path: Path) -> None:
+    mine, theirs = create(tmp_path, "mine"), create(tmp_path, "theirs")
+    async with guarded(tmp_path) as (daemon, _):
+
+        async def get(path: str, token: str = mine) -> RawResponse:
+            assert await daemon.ledger.settled(5)
+            return await call(daemon.port, "GET", path, headers=bearer(token))
+
+        first = await chat(daemon, bearer(mine), "/v1/session/main/chat/completions")
+        said, found = "/api/v1/sessions/main/messages", "/api/v1/sessions?text=Hello"
+        assert (await get(said)).status == 200
+        assert orjson.loads((await get(found)).body)["total"] == 1
+        await chat(daemon, bearer(theirs), "/v1/session/main/chat/completions")
+        refused = await get(said)
+        assert (refused.status, code(refused)) == (403, "not_allowed")
+        assert orjson.loads((await get(found)).body)["total"] == 0
+        assert (await get(f"/api/v1/requests/{first.header('x-llmqd-request-id')}/messages")).status == 200
+        assert (await get(said, ADMIN)).status == 200
+        assert orjson.loads((await get(found, ADMIN)).body)["total"] == 1
+
+
 async def test_wrong_keys_are_limited_and_right_ones_pass_all_the_same(tmp_path: Path) -> None:
     token = create(tmp_path, "app")
     async with guarded(tmp_path) as (daemon, _):

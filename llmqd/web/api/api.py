@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _SESSION = {"session_id": "The session."}
 _REQUEST = {"request_id": "The call, by the id that its client got as X-LLMQD-Request-Id."}
 _NO_SESSION = {404: "There is no such session."}
+_SHARED = {403: "Another client key has called in this session."}
 _NO_CALL = {404: "There is no such call."}
 _V1 = "/api/v1"
 
@@ -109,7 +110,7 @@ def _of_sessions(sessions: Sessions) -> list[Endpoint]:
         ),
         Endpoint(
             method="GET", url=f"{url}/{{session_id}}/messages", tag="sessions", handle=sessions.session_messages,
-            path=_SESSION, refusals=_NO_SESSION, query=inputs.MessageList, answer=list[Message],
+            path=_SESSION, refusals=_NO_SESSION | _SHARED, query=inputs.MessageList, answer=list[Message],
         ),
         Endpoint(
             method="POST", url=f"{url}/{{session_id}}/merge", tag="sessions", handle=sessions.merge_sessions,

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 from msgspec import UNSET
 
-from llmqd.errors import NotFound
+from llmqd.errors import NotAllowed, NotFound
 from llmqd.store import cursor as cursors
 from llmqd.store.request_questions import CallFilters
 from llmqd.web.api import inputs
@@ -40,6 +40,12 @@ class Correcting(Protocol):
         of their own; its id."""
 
 
+_SHARED = (
+    "another client key has called in this session, so that only the admin token may read all of it;"
+    " /api/v1/requests/{request_id}/messages has what was said in your calls"
+)
+
+
 class Sessions:
     """The handlers."""
 
@@ -64,6 +70,8 @@ class Sessions:
         session_id, query = asked.path["session_id"], asked.query
         if asked.key is not None:
             await self._session(session_id, asked.key)
+            if await self._ledger.sessions.shared(session_id, asked.key):
+                raise NotAllowed(_SHARED)
         given = query.cursor if query.cursor is not UNSET else ""
         after, _, seen = given.rpartition("-")
         if given and not (after and seen.isascii() and seen.isdigit() and len(seen) < 16):
@@ -142,6 +150,7 @@ class Sessions:
         elif not wanted.text.split():
             raise bad("text", "has no words")
         else:
+            filters = replace(filters, unshared=key is not None)
             page = await questions.search_text(filters, wanted.text, paging.limit, after=after)
         return SessionPage(
             sessions=[SessionSummary.of(session) for session in page.sessions],
