@@ -1,12 +1,14 @@
 """Usage in Amazon Bedrock's Converse format, whole and streamed: cache counts stand beside the input.
 
 Facts are those of the Amazon Bedrock API reference (Converse, ConverseStream, TokenUsage), and for what Bedrock counts
-itself of answers in a vendor's own format, InvokeModelWithResponseStream.
+itself of answers in a vendor's own format, InvokeModel and InvokeModelWithResponseStream.
 """
 
 from __future__ import annotations
 
-from llmqd.providers.facts import Facts, Message, Stage, first, member, members, text, tokens
+from collections.abc import Mapping
+
+from llmqd.providers.facts import Facts, Message, Stage, count, first, member, members, text, tokens
 from llmqd.usage import Usage
 
 _EVENTS = ("contentBlockDelta", "contentBlockStart", "messageStart", "contentBlockStop", "messageStop", "metadata")
@@ -74,3 +76,13 @@ def read_metrics(message: Message, facts: Facts) -> None:
     written = tokens(figures, "cacheWriteInputTokenCount")
     made = tokens(figures, "outputTokenCount")
     facts.report(Usage(given + cached + written, made, cached=cached, cache_write_5m=written), Stage.FINAL)
+
+
+def told_in(headers: Mapping[str, str]) -> Usage | None:
+    """What the head of an InvokeModel answer says, whose body is the vendor's; None where it says nothing."""
+    given, made = (_number(headers.get(f"x-amzn-bedrock-{kind}-token-count")) for kind in ("input", "output"))
+    return Usage(given, made or 0, source="exact") if given is not None else None
+
+
+def _number(value: str | None) -> int | None:
+    return count(int(value)) if value is not None and value.isascii() and value.isdigit() and len(value) < 16 else None

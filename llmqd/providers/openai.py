@@ -16,6 +16,8 @@ _MEDIA_EVENTS = ("transcript.", "speech.", "image_")
 _EVENTS = ("response.", *_MEDIA_EVENTS)
 _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _LAST_EVENTS = frozenset({"transcript.text.done", "speech.audio.done"})
+_TICK = 100
+"""Picodollars in what xAI calls a tick: ten thousand millions of them are a dollar."""
 _RUNNING_STATES = frozenset({"queued", "in_progress"})
 
 
@@ -51,15 +53,18 @@ def read_plain(chat: PlainChat, facts: Facts) -> None:
     """The same for a whole answer that is nothing but a text."""
     figures = chat.usage
     inside, outside = figures.prompt_tokens_details, figures.completion_tokens_details
+    made, reasoning = _with_thoughts(
+        figures.prompt_tokens, figures.completion_tokens, figures.total_tokens, outside.reasoning_tokens, chat.model
+    )
     facts.name(model=chat.model, provider_id=chat.id)
     facts.finish(chat.finish_reason)
     facts.add_text("content", chat.text)
     usage = Usage(
         input=figures.prompt_tokens,
-        output=figures.completion_tokens,
+        output=made,
         cached=inside.cached_tokens,
         input_audio=inside.audio_tokens,
-        reasoning=outside.reasoning_tokens,
+        reasoning=reasoning,
         output_audio=outside.audio_tokens,
         service_tier=chat.service_tier,
     )
@@ -103,7 +108,7 @@ def _read_usage(message: Message, facts: Facts) -> None:
     choices = members(message, "choices")
     if not figures and choices:
         figures = member(choices[0], "usage")
-    usage = usage_of(figures) or llamacpp.usage_of(message)
+    usage = usage_of(figures, facts.model) or llamacpp.usage_of(message)
     _read_tier(message, figures, facts)
     if usage is None:
         return
@@ -126,7 +131,7 @@ def _read_response(response: Message, facts: Facts) -> None:
                 facts.add_text("text", part.get("text"))
     figures = member(response, "usage")
     _read_tier(response, figures, facts)
-    usage = usage_of(figures)
+    usage = usage_of(figures, facts.model)
     if usage is not None:
         searches = member(member(response, "tool_usage"), "web_search")
         usage.web_searches = tokens(searches, "num_requests")
@@ -145,12 +150,13 @@ def _read_tier(message: Message, figures: Message, facts: Facts) -> None:
     facts.usage.service_tier = tier or facts.usage.service_tier
 
 
-def usage_of(figures: Message) -> Usage | None:
+def usage_of(figures: Message, model: str | None = None) -> Usage | None:
     """A `usage` object of any member of the family; None when it holds no figure.
 
     Chat names the totals `prompt_tokens` and `completion_tokens`, Responses, images and audio `input_tokens` and
     `output_tokens`. Cached and reasoning tokens are parts of the totals. OpenAI's cache writes have one price whatever
-    their lifetime and stand under `cache_write_5m`. DeepSeek reports cached input as `prompt_cache_hit_tokens`.
+    their lifetime and stand under `cache_write_5m`. DeepSeek reports cached input as `prompt_cache_hit_tokens`. What
+    some let their models think without counting it as output is added to it (see `_with_thoughts`).
     """
     given = first(figures, "prompt_tokens", "input_tokens")
     made = first(figures, "completion_tokens", "output_tokens")
@@ -164,22 +170,39 @@ def usage_of(figures: Message) -> Usage | None:
     inside = member(figures, "prompt_tokens_details", "input_tokens_details", "input_token_details")
     outside = member(figures, "completion_tokens_details", "output_tokens_details", "output_token_details")
     hits = first(inside, "cached_tokens")
+    reasoning, total = tokens(outside, "reasoning_tokens"), tokens(figures, "total_tokens")
+    made, reasoning = _with_thoughts(given or 0, made or 0, total, reasoning, model)
     return Usage(
         input=given or 0,
-        output=made or 0,
+        output=made,
         cached=tokens(figures, "prompt_cache_hit_tokens", "cached_tokens") if hits is None else hits,
         cache_write_5m=tokens(inside, "cache_write_tokens"),
         input_audio=tokens(inside, "audio_tokens"),
-        reasoning=tokens(outside, "reasoning_tokens"),
+        reasoning=reasoning,
         output_audio=tokens(outside, "audio_tokens"),
         audio_seconds=float(seconds or amount(figures.get("prompt_audio_seconds")) or 0),
         cost_reported_pico=cost,
     )
 
 
+def _with_thoughts(given: int, made: int, total: int, reasoning: int, model: str | None) -> tuple[int, int]:
+    """The whole output, and how much of it is reasoning. Which of the two ways of counting it is, the total shows.
+
+    xAI counts reasoning beside the completion (xAI: "Consumption and rate limits"), and Gemini's thoughts stand in the
+    total alone where its OpenAI-compatible API reports them. For others, what the total has beyond its parts may be
+    anything.
+    """
+    beyond = total - given - made
+    thought = beyond > 0 and (beyond == reasoning or (reasoning == 0 and model is not None and "gemini" in model))
+    return (made + beyond, beyond) if thought else (made, reasoning)
+
+
 def _cost(figures: Message) -> int | None:
     """The provider's own price in picodollars: OpenRouter `cost` (with the customer's own upstream key that is only the
-    fee, the rest stands in `cost_details`), Perplexity `cost.total_cost`."""
+    fee, the rest stands in `cost_details`), Perplexity `cost.total_cost`, xAI `cost_in_usd_ticks`."""
+    ticks = first(figures, "cost_in_usd_ticks")
+    if ticks is not None:
+        return ticks * _TICK
     cost = amount(figures.get("cost"))
     if cost is None:
         cost = amount(member(figures, "cost").get("total_cost"))

@@ -15,6 +15,7 @@ from aiohttp import HttpVersion11, web
 
 from llmqd.call import Record, Status
 from llmqd.exchange import pour
+from llmqd.providers import bedrock
 from llmqd.tap.include_usage import UsageStrip
 from llmqd.tap.tap import Tap
 from llmqd.web.headers import response_headers
@@ -277,6 +278,8 @@ class _Answer:
         if self._record.outcome.status != "running":
             return
         reading = self._tap.close(complete=complete) if self._tap is not None else None
+        if reading is not None and (reading.usage is None or reading.usage.source != "exact"):
+            reading.usage = bedrock.told_in(self._answer.headers) or reading.usage
         if (conversation := self._passage.leave_conversation()) is not None:
             captured = self._tap.captured() if self._tap is not None else None
             content_type = self._answer.headers.get("Content-Type", "")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from llmqd.providers import openai
 from llmqd.providers.facts import Facts, Stage
+from llmqd.tap.reader import MessageReader
 from llmqd.usage import PICO, Usage
 
 
@@ -60,6 +62,27 @@ CHAT = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}], "i
         ),
         ({"prompt_tokens": 1, "cost": {"total_cost": 2}}, Usage(1, 0, cost_reported_pico=2 * PICO)),
         (
+            {
+                "prompt_tokens": 10120,
+                "completion_tokens": 1499,
+                "total_tokens": 14428,
+                "prompt_tokens_details": {"cached_tokens": 128},
+                "completion_tokens_details": {"reasoning_tokens": 2809},
+                "cost_in_usd_ticks": 232_856_000,
+            },
+            Usage(10120, 4308, cached=128, reasoning=2809, cost_reported_pico=23_285_600_000),
+        ),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 12,
+                "total_tokens": 30,
+                "completion_tokens_details": {"reasoning_tokens": 5},
+            },
+            Usage(9, 12, reasoning=5),
+        ),
+        ({"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 30}, Usage(9, 12)),
+        (
             {"prompt_tokens": 5, "completion_tokens": None, "prompt_tokens_details": None},
             Usage(5, 0),
         ),
@@ -70,6 +93,15 @@ def test_chat_usage_of_every_variant(usage: dict[str, Any], expected: Usage) -> 
     assert facts.usage == expected
     assert facts.stage is Stage.FINAL
     assert (facts.model, facts.provider_id, facts.finish_reason) == ("m", "c1", "stop")
+
+
+@pytest.mark.parametrize("more", [{}, {"seed": 1}])
+def test_thoughts_of_gemini_stand_in_the_total_alone(more: dict[str, Any]) -> None:
+    usage = {"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}
+    body = CHAT | {"model": "models/gemini-2.5-flash", "usage": usage} | more
+    reader = MessageReader("openai")
+    reader.take_body(orjson.dumps(body))
+    assert reader.facts.usage == Usage(20, 603, reasoning=405)
 
 
 @pytest.mark.parametrize("bad", [None, True, -1, 1.5, 10**30, float("inf"), "12", [], {}])

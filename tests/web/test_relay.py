@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from llmqd.usage import Usage
 from tests.fake_upstream import Answer, FakeUpstream, compressed, rechunked, sse
 from tests.fake_upstream import anthropic_answers as anthropic
 from tests.fake_upstream import gemini_answers as gemini
@@ -365,3 +366,19 @@ async def test_a_stream_of_bedrock_passes_unchanged_and_is_recorded_with_its_usa
         usage = record.outcome.usage
         assert usage is not None
         assert (usage.input, usage.output, usage.source) == (40, 9, "exact")
+
+
+async def test_what_the_head_of_a_bedrock_answer_counts_is_recorded_where_its_body_counts_nothing(
+    tmp_path: Path, upstream: FakeUpstream
+) -> None:
+    head = [("Content-Type", "application/json"), ("X-Amzn-Bedrock-Input-Token-Count", "12")]
+    told = [*head, ("X-Amzn-Bedrock-Output-Token-Count", "7")]
+    upstream.play(Answer(headers=told, body=[b'{"outputs":[{"text":"Hi"}]}']))
+    upstream.play(Answer(headers=[*head[:1], (head[1][0], "many")], body=[b'{"outputs":[{"text":"Hi"}]}']))
+    async with running(tmp_path, upstream_toml("aws-bedrock", upstream.url)) as daemon:
+        path = "/aws-bedrock/model/mistral.mistral-7b-instruct-v0%3A2/invoke"
+        used = []
+        for _ in range(2):
+            response = await ask(daemon, b'{"prompt":"Hi"}', path)
+            used.append((await daemon.record(id_of(response))).outcome.usage)
+    assert used == [Usage(12, 7, source="exact"), None]
