@@ -289,6 +289,11 @@ class BadField(CallRefused):
         self.param = param
 
 
+def bad(field: str, why: str) -> BadField:
+    """The refusal of a field, which it names."""
+    return BadField(f"{field}: {why}", param=field)
+
+
 class LedgerUnavailable(CallRefused):
     """A question to the ledger that its database cannot answer now, or not in the time that it may take."""
 

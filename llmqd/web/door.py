@@ -12,7 +12,7 @@ from aiohttp import web
 
 from llmqd.auth.callers import Caller, Presented
 from llmqd.auth.logins import LASTS
-from llmqd.errors import BadBody, BadField, CallRefused, InvalidKey, NotAllowed
+from llmqd.errors import BadBody, CallRefused, InvalidKey, NotAllowed, bad
 from llmqd.web.body import receive_own
 from llmqd.web.own import json_response
 from llmqd.web.pages import is_foreign, page_fault
@@ -171,5 +171,5 @@ async def _token(request: web.Request) -> str:
         raise BadBody('the body must be JSON: {"token": "..."}') from None
     token = body.get("token") if isinstance(body, dict) else None
     if not isinstance(token, str) or not token:
-        raise BadField("token: missing, or no text")
+        raise bad("token", "missing, or no text")
     return token

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from llmqd.errors import BadField, ShuttingDown
+from llmqd.errors import BadField, ShuttingDown, bad
 from llmqd.events import Gap, Published, Subscription, Wanted, wanted_types
 from llmqd.web.refusal import refusal
 
@@ -96,7 +96,7 @@ def read_wanted(request: web.Request) -> Wanted:
     try:
         types = wanted_types(_names(request, "types"))
     except ValueError as error:
-        raise BadField(f"types: {error}") from None
+        raise bad("types", str(error)) from None
     return Wanted(types, _names(request, "lane"), frozenset(filter(None, request.query.getall("session", []))))
 
 
@@ -109,7 +109,7 @@ def read_last_id(request: web.Request) -> int | None:
         if not value:
             continue
         if not (value.isascii() and value.isdigit() and len(value) <= 18):
-            raise BadField(f"{name}: {value!r} is not the id of an event, which is a whole number")
+            raise bad(name, f"{value!r} is not the id of an event, which is a whole number")
         return int(value)
     return None
 

@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from llmqd.controls import parse_priority
-from llmqd.errors import BadBody, BadField
+from llmqd.errors import BadBody, bad
 from llmqd.web.body import receive_own
 
 LONGEST_PAUSE = 365 * 86400.0
@@ -36,7 +36,7 @@ async def fields(request: web.Request, *known: str) -> Fields:
         raise BadBody("the body must be a JSON object")
     if unknown := sorted(set(body) - set(known)):
         takes = " and ".join(known) or "none"
-        raise BadField(f"{unknown[0]}: unknown field; this URL takes {takes}")
+        raise bad(str(unknown[0]), f"unknown field; this URL takes {takes}")
     return body
 
 
@@ -46,21 +46,21 @@ def number(request: web.Request, name: str, default: int, *, most: int = 2**53) 
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= most):
-        raise BadField(f"{name}: {text!r} is not a whole number from 0 to {most}")
+        raise bad(name, f"{text!r} is not a whole number from 0 to {most}")
     return int(text)
 
 
 def priority(body: Fields) -> int:
     """`priority`: a name, or 0 to 9 as a number or text. Raises BadField."""
     if "priority" not in body:
-        raise BadField("priority: missing; give high, normal, low, batch, or 0 to 9")
+        raise bad("priority", "missing; give high, normal, low, batch, or 0 to 9")
     value = body["priority"]
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise BadField(f"priority: {value!r} is neither text nor a whole number")
+        raise bad("priority", f"{value!r} is neither text nor a whole number")
     try:
         return parse_priority(str(value))
     except ValueError as error:
-        raise BadField(f"priority: {error}") from None
+        raise bad("priority", str(error)) from None
 
 
 def seconds(body: Fields) -> float | None:
@@ -69,9 +69,9 @@ def seconds(body: Fields) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadField(f"seconds: {value!r} is not a number")
+        raise bad("seconds", f"{value!r} is not a number")
     if not (0 < value <= LONGEST_PAUSE and math.isfinite(value)):
-        raise BadField(f"seconds: {value!r} is not above 0 and at most {LONGEST_PAUSE:.0f} (a year)")
+        raise bad("seconds", f"{value!r} is not above 0 and at most {LONGEST_PAUSE:.0f} (a year)")
     return float(value)
 
 
@@ -81,7 +81,7 @@ def reason(body: Fields) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise BadField(f"reason: {value!r} is not text")
+        raise bad("reason", f"{value!r} is not text")
     if len(value) > MAX_REASON:
-        raise BadField(f"reason: longer than {MAX_REASON} characters")
+        raise bad("reason", f"longer than {MAX_REASON} characters")
     return value.strip()

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from llmqd import __version__
 from llmqd.call import Dialect
-from llmqd.errors import CallRefused, ShuttingDown
+from llmqd.errors import BadField, CallRefused, ShuttingDown
 from llmqd.providers.refusals import LONG_WAIT
 
 # Error types as the providers name them for the same status, so that an SDK raises the class its user expects.
@@ -65,18 +65,12 @@ def error_object(dialect: Dialect, status: int, code: str, message: str) -> dict
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
-def error_body(dialect: Dialect, status: int, code: str, message: str) -> bytes:
-    """The JSON of `error_object`."""
-    return orjson.dumps(error_object(dialect, status, code, message))
-
-
 def refusal(error: CallRefused, dialect: Dialect, headers: Mapping[str, str] | None = None) -> web.Response:
     """The answer to a call that llmqd refuses, with the hints that official SDKs obey."""
-    response = web.Response(
-        status=error.status,
-        body=error_body(dialect, error.status, error.code, error.message),
-        content_type="application/json",
-    )
+    fault = error_object(dialect, error.status, error.code, error.message)
+    if isinstance(error, BadField):
+        fault["error"]["param"] = error.param
+    response = web.Response(status=error.status, body=orjson.dumps(fault), content_type="application/json")
     if headers:
         response.headers.update(headers)
     if isinstance(error, ShuttingDown):

@@ -151,6 +151,7 @@ async def test_a_wrong_priority_changes_nothing_and_is_named(
         error = await queue.ask("PATCH", f"/queue/{call.id}", status, data=io.BytesIO(body))
         assert error["code"] == code
         assert named in error["message"]
+        assert error["param"] == (named.partition(":")[0] if code == "bad_field" else None)
         assert call.priority == 5
 
 
@@ -171,6 +172,7 @@ async def test_a_wrong_pause_changes_nothing_and_is_named(tmp_path: Path, body: 
     async with steering(tmp_path) as queue:
         error = await queue.ask("POST", "/queue/openai/pause", 422, json=body)
         assert (error["code"], named in error["message"]) == ("bad_field", True)
+        assert error["param"] == next(iter(body))
         pause = queue.lane("openai").paused
         assert pause is not None
         assert pause.reason == "test"

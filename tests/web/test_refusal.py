@@ -6,20 +6,20 @@ import orjson
 import pytest
 
 from llmqd.errors import BodyTooLarge, CallRefused, QueueFull, ShuttingDown, UpstreamTimeout
-from llmqd.web.refusal import error_body, refusal
+from llmqd.web.refusal import error_object, refusal
 
 
 def test_each_dialect_has_its_shape() -> None:
-    assert orjson.loads(error_body("openai", 429, "queue_full", "m")) == {
+    assert error_object("openai", 429, "queue_full", "m") == {
         "error": {"message": "m", "type": "rate_limit_error", "param": None, "code": "queue_full"}
     }
-    assert orjson.loads(error_body("anthropic", 429, "queue_full", "m")) == {
+    assert error_object("anthropic", 429, "queue_full", "m") == {
         "type": "error",
         "error": {"type": "rate_limit_error", "message": "m", "code": "queue_full"},
     }
-    gemini = orjson.loads(error_body("gemini", 429, "queue_full", "m"))["error"]
+    gemini = error_object("gemini", 429, "queue_full", "m")["error"]
     assert (gemini["code"], gemini["message"], gemini["status"]) == (429, "m", "RESOURCE_EXHAUSTED")
-    assert orjson.loads(error_body("ollama", 429, "queue_full", "m")) == {"error": "m", "code": "queue_full"}
+    assert error_object("ollama", 429, "queue_full", "m") == {"error": "m", "code": "queue_full"}
 
 
 def test_hints_of_a_full_queue() -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
+from llmqd.errors import bad
 from llmqd.store.rollups import DAY, HOUR
 from llmqd.store.window import Window
 from llmqd.web.api import inputs
-from llmqd.web.api.fields import bad, moment
+from llmqd.web.api.fields import moment
 from llmqd.web.api.usage_answers import Agent, CostShare, Model, Overview, TrendPoint
 
 if TYPE_CHECKING:

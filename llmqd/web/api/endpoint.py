@@ -10,11 +10,11 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from aiohttp import web
 
-from llmqd.errors import BadField, CallRefused, LedgerUnavailable, StoreError
+from llmqd.errors import CallRefused, LedgerUnavailable, StoreError
 from llmqd.web.api.fields import read_body, read_query
 from llmqd.web.api.inputs import Nothing
 from llmqd.web.api.values import encoded
-from llmqd.web.refusal import error_object, refusal
+from llmqd.web.refusal import refusal
 from llmqd.web.scope import scope
 
 logger = logging.getLogger(__name__)
@@ -91,10 +91,6 @@ class Endpoint:
             answer = await self.handle(Asked(request.match_info, query, body, request.path, scope(request)))
             if isinstance(answer, Streamed):
                 return await _streamed(request, answer)
-        except BadField as error:
-            fault = error_object("openai", error.status, error.code, error.message)
-            fault["error"]["param"] = error.param
-            return _json(fault, error.status)
         except CallRefused as error:
             return refusal(error, "openai")
         except StoreError as error:
@@ -135,5 +131,5 @@ async def _streamed(request: web.Request, answer: Streamed) -> web.StreamRespons
     return response
 
 
-def _json(answer: Any, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=encoded(answer), content_type="application/json")
+def _json(answer: Any) -> web.Response:
+    return web.Response(body=encoded(answer), content_type="application/json")

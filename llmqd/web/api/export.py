@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
+from llmqd.errors import bad
 from llmqd.store.request_questions import CallFilters
 from llmqd.store.rollups import DAY, HOUR
 from llmqd.store.session_questions import SessionFilters
 from llmqd.store.window import Window
 from llmqd.web.api import inputs
 from llmqd.web.api.endpoint import Streamed
-from llmqd.web.api.fields import bad, moment
+from llmqd.web.api.fields import moment
 from llmqd.web.api.filters import call_filters, session_filters
 from llmqd.web.api.rendering import MEDIA_TYPES, beginning, ending, rendered
 from llmqd.web.api.request_answers import Request

@@ -12,7 +12,7 @@ import msgspec
 import orjson
 from aiohttp import web
 
-from llmqd.errors import BadBody, BadField
+from llmqd.errors import BadBody, BadField, bad
 from llmqd.usage import PICO
 from llmqd.web.body import receive_own
 
@@ -83,11 +83,6 @@ def _words(kind: Any) -> tuple[str, ...]:
 
 def _shown(name: str) -> str:
     return name.encode("utf-8", "replace").decode()[:100]
-
-
-def bad(field: str, why: str) -> BadField:
-    """The refusal of a field."""
-    return BadField(f"{field}: {why}", param=field)
 
 
 def moment(field: str, text: str | None, *, end: bool = False) -> float | None:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from llmqd.errors import NotFound
+from llmqd.errors import NotFound, bad
 from llmqd.web.api import inputs
-from llmqd.web.api.fields import bad
 from llmqd.web.api.filters import call_filters
 from llmqd.web.api.request_answers import Request, RequestMessages, RequestPage
 from llmqd.web.api.sessions import SETTLE

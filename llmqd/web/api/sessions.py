@@ -9,12 +9,11 @@ from urllib.parse import quote, urlencode
 
 from msgspec import UNSET
 
-from llmqd.errors import NotAllowed, NotFound
+from llmqd.errors import NotAllowed, NotFound, bad
 from llmqd.store import cursor as cursors
 from llmqd.store.request_questions import CallFilters
 from llmqd.web.api import inputs
 from llmqd.web.api.endpoint import Linked
-from llmqd.web.api.fields import bad
 from llmqd.web.api.filters import session_filters
 from llmqd.web.api.session_answers import Divided, Merged, Message, SessionPage, SessionSummary
 
