@@ -38,6 +38,10 @@ class Chunks:
 
     def feed(self, data: bytes) -> bytes:
         """The payload in these bytes. Raises ValueError for what is no chunk; nothing may be fed after that."""
+        if not (self._left or self._held or self._after or self._trailing):
+            stop = data.find(b"\r\n")  # most come as one whole chunk
+            if stop > 0 and _KNOWN.get(data[:stop]) == len(data) - stop - 4 and data.endswith(b"\r\n"):
+                return data[stop + 2 : -2]
         if self._held:
             data, self._held = self._held + data, b""
         found: list[bytes] = []

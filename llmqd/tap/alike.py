@@ -46,25 +46,14 @@ class Alike:
     def run(self, chunk: bytes) -> tuple[int, bytes]:
         """How many bytes of `chunk` are such events, from its beginning on, and the text in all of them; none where
         others stand between them."""
-        if not self._varying:
-            return self._run(chunk)
-        steady = self._steadied(chunk)
-        size, text = self._run(steady)
-        if 0 < size < len(steady):
-            return len(chunk) - len(chunk.split(b"\n\n", steady.count(b"\n\n", 0, size))[-1]), text
-        return (len(chunk) if size else 0), text
-
-    def _steadied(self, data: bytes) -> bytes:
-        for pattern, steady in self._varying:
-            data = pattern.sub(steady, data)
-        return data
-
-    def _run(self, chunk: bytes) -> tuple[int, bytes]:
-        head, size = self._head, len(chunk)
+        head, came = self._head, chunk
+        if self._varying:
+            chunk = self._steadied(chunk)
+        size = len(chunk)
         if size >= self._fixed and chunk.startswith(head) and chunk.endswith(self._end):  # one, as most come
             text = chunk[len(head) : size - len(self._end)]
             if _QUOTE not in text:
-                return size, text
+                return len(came), text
         lines = BytesIO(chunk).readlines()[self._number :: self._lines]
         while lines and not (lines[-1].startswith(self._lead) and lines[-1].endswith(self._end[:-1])):
             lines.pop()  # the end of it has not come, or it is another
@@ -74,7 +63,14 @@ class Alike:
         if not texts or not chunk.startswith(events) or not _are_bodies(texts, text):
             return 0, b""
         more = chunk.find(head, len(events))
-        return (0, b"") if more >= 0 and chunk.find(b"\n\n", more) >= 0 else (len(events), text)
+        if more >= 0 and chunk.find(b"\n\n", more) >= 0:
+            return 0, b""
+        return (len(events) if chunk is came else len(came) - len(came.split(b"\n\n", len(texts))[-1])), text
+
+    def _steadied(self, data: bytes) -> bytes:
+        for pattern, steady in self._varying:
+            data = pattern.sub(steady, data)
+        return data
 
     def saying(self, text: bytes) -> bytes:
         """The one such event that says this: as much as all those do whose texts it is."""
