@@ -124,9 +124,12 @@ def _lifetime(text: str) -> float:
     from llmqd.config.quantities import parse_duration
 
     try:
-        return parse_duration(text)
+        seconds = parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f'{error}; write for example "90d"') from None
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time at all; without --expires a key is good for ever")
+    return seconds
 
 
 def whole(text: str) -> int:

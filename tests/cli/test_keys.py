@@ -51,7 +51,8 @@ def test_names_that_would_be_taken_for_something_else_are_refused(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "option", ["--expires=soon", "--weight=0", "--rpm=-1", "--priority=first", "--models=", "--upstreams=,"]
+    "option",
+    ["--expires=soon", "--expires=0s", "--weight=0", "--rpm=-1", "--priority=first", "--models=", "--upstreams=,"],
 )
 def test_options_that_mean_nothing_are_refused(tmp_path: Path, option: str) -> None:
     assert keys(tmp_path, "create", "--name", "app", option) == 2
