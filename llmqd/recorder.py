@@ -117,11 +117,17 @@ class Recorder:
         if reading.error is not None and outcome.error is None:
             outcome.error = reading.error
         if reading.usage is not None:
-            model = reading.model or call.limited_as
+            models = [reading.model or call.limited_as]
+            if provider == "aws":
+                # The id that is asked for tells the region, by which Bedrock's prices differ; the answer does not.
+                models.insert(0, call.limited_as)
             try:
-                outcome.cost = self._prices.cost(reading.usage, model=model, provider=provider, at=call.received_at)
+                for model in models:
+                    outcome.cost = outcome.cost or self._prices.cost(
+                        reading.usage, model=model, provider=provider, at=call.received_at
+                    )
             except Exception:  # a fault in a price list must not cost the record; the price stays unknown
-                logger.exception("cannot price call %s of model %s", call.id, model)
+                logger.exception("cannot price call %s of model %s", call.id, models[-1])
 
     def _never_sent(self, record: Record) -> None:
         self._ledger.unsent(record)
