@@ -253,7 +253,12 @@ KEPT_FIELDS = ("conversation", "labels", "metadata", "prompt_cache_key", "safety
 """Small fields of a JSON body that are looked at later; messages are not kept, they can be megabytes."""
 _KEPT = frozenset(KEPT_FIELDS)
 _LONGEST = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-_LONGEST_WITHIN = {"generationConfig": "maxOutputTokens", "options": "num_predict"}
+_LONGEST_WITHIN = {
+    "generationConfig": ("maxOutputTokens", "max_output_tokens"),
+    "generation_config": ("maxOutputTokens", "max_output_tokens"),
+    "inferenceConfig": ("maxTokens",),
+    "options": ("num_predict",),
+}
 """Where a request says how long its answer may be."""
 _SAYING_HOW_LONG = frozenset({*_LONGEST, *_LONGEST_WITHIN})
 
@@ -336,12 +341,12 @@ def _parsed(data: bytes | mmap.mmap) -> Any:
 
 
 def _max_tokens(fields: Mapping[str, Any]) -> int | None:
-    """The longest answer allowed, as OpenAI, Anthropic, Gemini and Ollama write it."""
+    """The longest answer allowed, as OpenAI, Anthropic, Gemini, Bedrock and Ollama write it."""
     named = [_count(fields.get(name)) for name in _LONGEST]
     for outer, inner in _LONGEST_WITHIN.items():
         options = fields.get(outer)
         if isinstance(options, dict):
-            named.append(_count(options.get(inner)))
+            named += [_count(options.get(name)) for name in inner]
     return next((count for count in named if count is not None), None)
 
 

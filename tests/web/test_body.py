@@ -62,6 +62,8 @@ def test_a_request_that_does_not_say_whether_it_wants_a_stream_leaves_it_open() 
         (b'{"max_completion_tokens": 6, "max_tokens": 5, "n": 3}', 6, 3),
         (b'{"max_output_tokens": 7}', 7, 1),
         (b'{"generationConfig": {"maxOutputTokens": 8}}', 8, 1),
+        (b'{"generation_config": {"max_output_tokens": 8}}', 8, 1),
+        (b'{"inferenceConfig": {"maxTokens": 4}}', 4, 1),
         (b'{"options": {"num_predict": 9}}', 9, 1),
         (b'{"options": {"num_predict": -1}, "n": 0}', None, 1),
         (b'{"max_tokens": true, "n": "2"}', None, 1),
