@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import HttpVersion11, web
+from aiohttp.helpers import must_be_empty_body
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
@@ -40,6 +41,19 @@ class Connection(RequestHandler):
         super().data_received(data)
         if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
             self._break_body(self._messages[-1][0])
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """aiohttp's, but a call whose time is up is cut then: it would have as much time once more."""
+        timer = None if timeout is None else self._loop.call_later(timeout, self._cut)
+        try:
+            await super().shutdown(timeout)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _cut(self) -> None:
+        if self._task_handler is not None:
+            self._task_handler.cancel()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """aiohttp's, but only where reading was paused: it is asked for this with every chunk of a body."""
@@ -98,8 +112,8 @@ class Incoming(web.Request):
             signed(response)
         else:
             await super()._prepare_hook(response)
-        headers = response.headers
-        if self.version < HttpVersion11 and "Content-Length" not in headers and "Connection" not in headers:
+        open_ended = "Content-Length" not in response.headers and not must_be_empty_body(self.method, response.status)
+        if open_ended and self.version < HttpVersion11:
             response.force_close()  # aiohttp leaves it open where the client asked to, who would wait for more
 
 

@@ -59,6 +59,33 @@ async def test_an_answer_of_unknown_length_ends_with_its_connection_where_there_
     assert got.endswith(b"\r\n\r\nall of it")
 
 
+async def test_who_goes_on_after_a_stop_is_cut_when_the_grace_is_over_and_may_tidy_up() -> None:
+    began, tidied = asyncio.Event(), asyncio.Event()
+
+    async def endless(_: web.Request) -> web.StreamResponse:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            tidied.set()
+        raise AssertionError
+
+    app, grace = web.Application(), 0.5
+    app.router.add_get("/", endless)
+    clock = asyncio.get_running_loop().time
+    addresses, notifier = [Address("127.0.0.1", 0)], Notifier({})
+    async with Listening(app, addresses, grace=grace, max_header=65536, notifier=notifier) as listening:
+        _, writer = await asyncio.open_connection("127.0.0.1", int(listening.addresses[0].rpartition(":")[2]))
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await began.wait()
+        stopped = clock()
+    assert grace <= clock() - stopped < 2 * grace
+    assert tidied.is_set()
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_a_fault_of_a_handler_is_told_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
     async def faulty(_: web.Request) -> web.StreamResponse:
         raise ZeroDivisionError
