@@ -299,17 +299,19 @@ class Daemon:
     def reload(self, load: Load) -> None:
         """Puts a changed configuration in force, whole or not at all."""
         try:
-            config = load()
-        except ConfigError as error:
-            for fault in error.faults:
+            config = keep_fixed(self.in_force.config, load())
+            _check_sockets(config, self._sockets)
+        except (ConfigError, ListenError) as error:
+            faults = error.faults if isinstance(error, ConfigError) else [str(error)]
+            for fault in faults:
                 logger.error("reload refused: %s", fault)
-            self.own.reloaded("; ".join(error.faults))
+            self.own.reloaded("; ".join(faults))
             return
         for warning in config.warnings:
             logger.warning("%s", warning)
         if self.tls is not None:
             self.tls.reload(config.server)
-        config = self.simulator.placed(keep_fixed(self.in_force.config, config))
+        config = self.simulator.placed(config)
         self.lanes.apply(config)
         self.recall.soon()
         self.callers.replace(config.auth)

@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmqd.errors import ConfigError
 from llmqd.routing import Routing
 
 if TYPE_CHECKING:
@@ -43,7 +44,15 @@ _FIXED_SERVER = (
 
 
 def keep_fixed(running: Config, changed: Config) -> Config:
-    """The changed configuration with those settings of the running one that only a restart can change."""
+    """The changed configuration with those settings of the running one that only a restart can change.
+
+    Raises ConfigError where the two do not go together: without keys only this machine may reach the daemon.
+    """
+    if changed.auth.mode == "open":
+        for address in running.server.addresses:
+            if not address.loopback:
+                fault = f'[auth] mode = "open" needs a restart: this daemon still listens on {address}'
+                raise ConfigError([fault + ", and everybody who reaches that could spend your keys"])
     kept = {name: getattr(running.server, name) for name in _FIXED_SERVER}
     for name, value in kept.items():
         if getattr(changed.server, name) != value:

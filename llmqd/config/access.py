@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +65,11 @@ class AccessBuilder:
         except SecretMissing as error:
             self.faults.warn(f"[server] {name}: {error}")
             return None
-        if not path.is_file():
-            self.faults.warn(f"[server] {name}: {source}: the file {path} does not exist")
+        try:
+            if not path.is_file():
+                self.faults.warn(f"[server] {name}: {source}: the file {path} does not exist")
+        except OSError as error:
+            self.faults.warn(f"[server] {name}: {source}: cannot read {path}: {os.strerror(error.errno or 0)}")
         return path
 
     def _token(self, source: SecretSource) -> tuple[Secret | None, str | None]:

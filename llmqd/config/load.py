@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmqd.config.access import AccessBuilder
+from llmqd.config.ca_file import fault_of
 from llmqd.config.cluster import ClusterSettings
 from llmqd.config.drafts import all_drafts
 from llmqd.config.dsn import parse as parse_dsn
@@ -342,6 +343,8 @@ def _telemetry(values: dict[str, Any], environment: Environment, faults: Faults)
     telemetry = Telemetry(**values, headers=headers)
     if telemetry.endpoint is not None and (missing := missing_packages()) is not None:
         faults.add(("telemetry", "endpoint"), f"[telemetry] endpoint: {missing}")
+    if telemetry.ca_file is not None and (fault := fault_of(telemetry.ca_file)) is not None:
+        faults.add(("telemetry", "ca_file"), f"[telemetry] ca_file: {fault}")
     return telemetry
 
 

@@ -20,6 +20,8 @@ from llmqd.config.setting import Setting
 _HIDDEN_KINDS = (SecretText, SecretFile, Headers, Url, Options)
 """Kinds whose values may hold a secret, so that a fault never repeats them."""
 _LONGEST_SHOWN = 80
+_LONGEST_INTEGER = 64
+"""Bits of an integer that is written in decimal."""
 
 
 @dataclass(slots=True)
@@ -145,4 +147,6 @@ def written(value: object) -> str:
     if isinstance(value, dict):
         inner = ", ".join(f"{key} = {written(item)}" for key, item in value.items())
         return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, int) and value.bit_length() > _LONGEST_INTEGER:
+        return hex(value)  # Python refuses to write so many digits in decimal
     return str(value)

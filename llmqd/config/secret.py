@@ -73,6 +73,8 @@ def parse_source(text: str) -> SecretSource:
         return SecretSource("plain", text=Secret(_checked(text, "the value")))
     if not where:
         raise SecretError(f'"{scheme}:" names nothing; write for example "{_example(scheme)}"')
+    if not where.isprintable():
+        raise SecretError(f'"{scheme}:" names something with a control character in it')
     if scheme == "file" and not where.startswith("/"):
         raise SecretError(f'"file:{where}": write the whole path, for example "{_example(scheme)}"')
     if scheme == "credential" and ("/" in where or where in {".", ".."}):
@@ -121,7 +123,7 @@ def secret_path(source: SecretSource, environ: Mapping[str, str]) -> Path:
     if not directory:
         raise SecretMissing(f"{source}: $CREDENTIALS_DIRECTORY is not set (systemd sets it for LoadCredential=)")
     of_directory = Path(directory, f"llmqd_{source.where}")
-    return of_directory if of_directory.exists() else Path(directory, source.where)
+    return of_directory if os.path.exists(of_directory) else Path(directory, source.where)
 
 
 def _read_file(path: Path, source: str) -> Secret:

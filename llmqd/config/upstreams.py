@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llmqd.config.address import Address, is_loopback
+from llmqd.config.ca_file import fault_of
 from llmqd.config.drafts import Draft, is_own_host
 from llmqd.config.environment import Environment
 from llmqd.config.faults import Faults, nearest
@@ -71,8 +72,8 @@ class UpstreamBuilder:
         base_url = self._base_url(preset, draft)
         headers = self._headers(draft)
         ca_file = draft.values.get("ca_file")
-        if ca_file is not None and not ca_file.is_file():
-            draft.report("ca_file", f"there is no file {ca_file}")
+        if ca_file is not None and (fault := fault_of(ca_file)) is not None:
+            draft.report("ca_file", fault)
         values = {one: draft.values[one] for one in _AS_WRITTEN if one in draft.values}
         keys = self._keys(preset, draft)
         return Upstream(
