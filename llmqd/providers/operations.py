@@ -76,6 +76,12 @@ def with_model(path: str, model: str) -> str:
     return path[: found.start(found.lastindex)] + quote(model, safe="") + path[found.end(found.lastindex) :]
 
 
+def query_with_model(query: str, model: str) -> str:
+    """The raw query with another model where it names one, as that of a WebSocket does (Realtime)."""
+    named = f"model={quote(model, safe='')}"
+    return "&".join(named if unquote(part.partition("=")[0]) == "model" else part for part in query.split("&"))
+
+
 _GEMINI_PREFIX = re.compile(r"^(/upload)?/v1(beta|alpha)(/|$)(?!openai/)")
 
 

@@ -141,7 +141,7 @@ def read_head(request: web.BaseRequest, upstreams: frozenset[str], config: Confi
         page_fault=page_fault(headers, config),
         upgrade=upgrade,
         asks=upgrade or request.method not in _SAFE_METHODS,
-        model=request.query.get("model") if upgrade else None,
+        model=request.query.get("model") or None if upgrade else None,
         tokens=shown_tokens(request, in_query=True),
         scope=blake2b(shown.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest() if shown else "",
         controls=controls,

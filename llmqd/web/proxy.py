@@ -144,9 +144,9 @@ class Proxy:
                 passing = Passing(request, max_body=server.max_body, silence=server.client_timeout)
         with body:
             facts = read_facts(body, head.content_type, head.content_encoding)
-            model = facts.model or operation.model
+            model = facts.model or operation.model or head.model
             hops = routing.hops(head.target, operation, model)
-            first, *fallbacks = allowed_hops(hops, caller, model or head.model, asks_model=head.asks)
+            first, *fallbacks = allowed_hops(hops, caller, model, asks_model=head.asks)
             call = self._describe(request, head, facts, first, arrived, caller, config)
             call.request_bytes, (call.text_bytes, call.media) = body.size, facts.size
             fields = facts.let_go()
@@ -206,7 +206,7 @@ class Proxy:
             dialect=operation.dialect or hop.upstream.dialect,
             operation=operation.name,
             upstream=hop.upstream.name,
-            model=facts.model or operation.model,
+            model=facts.model or operation.model or head.model,
             sent_model=hop.model,
             stream=_streams(facts, operation, target.path),
             priority=default_priority(config, key) if controls.priority is None else controls.priority,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llmqd.errors import CallRefused, UpstreamUnreachable
 from llmqd.outbound import Outbound
-from llmqd.providers.operations import with_model
+from llmqd.providers.operations import query_with_model, with_model
 from llmqd.routing import Target, upstream_url
 from llmqd.web.headers import request_headers, websocket_headers, without_key
 from llmqd.web.outgoing import Outgoing, outgoing
@@ -82,6 +82,8 @@ class Sender:
         strips = passage.caller.strips
         if strips or (key.api_key is not None and upstream.dialect == "gemini"):
             query = without_key(query)
+        if passage.upgrade and passage.call.sent_model is not None:
+            query = query_with_model(query, passage.call.sent_model)
         url = upstream_url(upstream, _target(passage), passage.operation, query)
         headers = request_headers(request.headers, request.raw_headers, upstream, key, url, strips=strips)
         self._telemetry.propagate(headers, passage.call.trace)

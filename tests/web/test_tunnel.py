@@ -61,6 +61,24 @@ async def test_the_upstream_chooses_the_subprotocol_and_never_sees_the_client_s_
     assert upstream.requests[0].header("authorization") == "Bearer sk-upstream"
 
 
+async def test_the_model_in_the_query_is_routed_renamed_and_recorded(
+    tmp_path: Path, upstream: FakeUpstream, session: aiohttp.ClientSession
+) -> None:
+    async with FakeUpstream() as other:
+        toml = upstream_toml("openai", other.url) + upstream_toml("groq", upstream.url)
+        route = '[[route]]\nmodel = "gpt-real*"\nupstreams = [{ name = "groq", model = "ours/1" }]\n'
+        async with running(tmp_path, toml + route) as daemon:
+            async with session.ws_connect(f"{daemon.url}/v1/realtime?a=%20&model=gpt%2Drealtime&model") as socket:
+                await socket.send_str("x")
+                request_id = socket._response.headers["X-LLMQD-Request-Id"]
+            record = await daemon.record(request_id)
+            assert (record.call.model, record.call.sent_model, record.call.upstream) == (
+                "gpt-realtime", "ours/1", "groq",
+            )  # fmt: skip
+        assert not other.requests
+    assert upstream.requests[0].target.endswith("/realtime?a=%20&model=ours%2F1&model=ours%2F1")
+
+
 async def test_a_refused_handshake_is_the_upstream_s_own_answer(tmp_path: Path) -> None:
     async with (
         FakeUpstream(keys={"another"}) as upstream,
