@@ -25,6 +25,7 @@ from llmqd.detection.assignment import Assignment, Evidence, Question
 from llmqd.detection.detector import Detector
 from llmqd.messages.digest import Digests
 from llmqd.messages.request import read_request
+from llmqd.messages.transcript import Mark
 
 _SECRET = b"a secret of the bench's own"
 _EACH = 12
@@ -58,10 +59,10 @@ class Database:
     def __init__(self) -> None:
         self._rows: dict[int, dict[str, float]] = defaultdict(dict)
 
-    def keep(self, rows: Iterable[Evidence]) -> None:
+    def keep(self, rows: Iterable[Mark]) -> None:
         """Writes it down."""
-        for row in rows:
-            self._rows[row.mark][row.session] = row.at
+        for mark, session, at in rows:
+            self._rows[mark][session] = at
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))

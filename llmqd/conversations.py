@@ -6,7 +6,6 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from llmqd.detection.assignment import Assignment, Evidence
     from llmqd.detection.detector import Detector
     from llmqd.guards.doing import Doing
-    from llmqd.messages.transcript import Transcript
+    from llmqd.messages.transcript import Mark, Transcript
     from llmqd.store.ledger import Ledger
     from llmqd.store.transcripts import Transcripts
     from llmqd.tap.capture import Captured
@@ -45,8 +44,7 @@ _SETTLE = 5.0
 """Seconds that a correction at most waits for the database to follow the journal."""
 
 
-@dataclass(slots=True, eq=False, weakref_slot=True)
-class Conversation:
+class Conversation(msgspec.Struct, eq=False, weakref=True):
     """What one call takes along until its answer: the session that it was given, what of its words is kept, and what
     it is about to do.
     """
@@ -80,7 +78,7 @@ class Conversations:
         self._ledger = ledger
         self._wall = wall
         self._regrouped = regrouped
-        self._tell: Callable[[Sequence[Evidence]], object] = lambda _: None
+        self._tell: Callable[[Sequence[Mark]], object] = lambda _: None
         self._running: weakref.WeakSet[Conversation] = weakref.WeakSet()
         self._apply(config)
 
@@ -95,7 +93,7 @@ class Conversations:
         self._media_max = config.store.media_max
         self._ttl = config.sessions.ttl
 
-    def share(self, tell: Callable[[Sequence[Evidence]], object]) -> None:
+    def share(self, tell: Callable[[Sequence[Mark]], object]) -> None:
         """From now on this is told what is learned of sessions, for other daemons that they call through."""
         self._tell = tell
 

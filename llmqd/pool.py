@@ -6,7 +6,6 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -18,13 +17,6 @@ _MAKING = 128
 the time that one may take is over for all."""
 
 Trust = ssl.SSLContext | bool
-
-
-class Leased(NamedTuple):
-    """A connection that carries one call. `reused`: it has carried another one before."""
-
-    connection: aiohttp.connector.Connection
-    reused: bool
 
 
 class Origin:
@@ -43,8 +35,8 @@ class Origin:
         self._waiting: deque[asyncio.Future[aiohttp.connector.Connection | None]] = deque()
         self._forgotten = False
 
-    async def lease(self, timeout: aiohttp.ClientTimeout) -> Leased:
-        """The connection that was used last, or a new one.
+    async def lease(self, timeout: aiohttp.ClientTimeout) -> tuple[aiohttp.connector.Connection, bool]:
+        """The connection that was used last, or a new one, and whether it has carried another call before.
 
         Where none may be made now, waits, first come first served, until one may or another call gives its own back;
         `timeout` is for making it alone. Raises what aiohttp's connector raises.
@@ -52,10 +44,10 @@ class Origin:
         while self._kept:
             connection, since = self._kept.pop()
             if not connection.closed and self._clock() - since < _KEPT:
-                return Leased(connection, reused=True)
+                return connection, True
             connection.close()
         if not self._begin() and (given := await self._wait()) is not None:
-            return Leased(given, reused=True)
+            return given, True
         try:
             made = await self._connector.connect(self._to, [], timeout)
         except BaseException:
@@ -64,7 +56,7 @@ class Origin:
         made.add_callback(self._room.give_back)
         self._making -= 1
         self.beckon()
-        return Leased(made, reused=False)
+        return made, False
 
     def give_back(self, connection: aiohttp.connector.Connection) -> None:
         """Keeps a connection whose call has ended, or hands it to one that waits, unless it can carry no other."""

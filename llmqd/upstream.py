@@ -8,7 +8,6 @@ import resource
 import socket
 import ssl
 from collections.abc import AsyncIterable, Awaitable, Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -16,6 +15,7 @@ from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
+import msgspec
 from aiohttp.connector import AddrInfoType
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
@@ -51,8 +51,7 @@ Answer = Exchange | aiohttp.ClientResponse
 """What comes back: an exchange, or a client session's response for calls of the kinds that are rare."""
 
 
-@dataclass(slots=True)
-class _Attempt:
+class _Attempt(msgspec.Struct):
     """One sending of a call."""
 
     poised: Callable[[], Awaitable[object]] | None

@@ -64,9 +64,9 @@ async def test_a_connection_whose_answer_was_left_is_closed(pool: Pool) -> None:
         answer = await asked(origin)
         assert await answer.content.readany() == b"x"
         answer.close()
-        lease = await origin.lease(ANY_TIME)
-        assert not lease.reused
-        lease.connection.close()
+        connection, reused = await origin.lease(ANY_TIME)
+        assert not reused
+        connection.close()
 
 
 async def test_a_call_tells_when_it_is_written_and_a_request_of_each_method_is_whole(pool: Pool) -> None:

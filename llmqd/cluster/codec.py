@@ -60,12 +60,13 @@ class Asked(NamedTuple):
 def ask(number: int, ticket: Ticket, offset: float) -> Plain:
     """A waiting call as plain data."""
     call, demand = ticket.call, ticket.demand or Demand()
+    size = demand.size
     return [
         number,
         [call.id, call.limited_as, call.priority, ticket.flow, ticket.weight, call.request_bytes, call.no_queue],
         ticket.since + offset,
         None if call.max_wait is None else ticket.until + offset,
-        [*demand.size, demand.max_tokens, demand.choices],
+        [size.text, size.media, demand.max_tokens, demand.choices],
     ]
 
 
@@ -149,7 +150,7 @@ def view(one: View, offset: float) -> Plain:
             {name: _pause(each, offset) for name, each in known.pauses.items()},
             {name: _found(each, offset) for name, each in known.found.items()},
         ],
-        None if one.error is None else one.error._asdict(),
+        None if one.error is None else msgspec.structs.asdict(one.error),
         one.past,
         one.free,
     ]

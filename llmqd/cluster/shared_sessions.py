@@ -10,6 +10,7 @@ from llmqd.detection.assignment import Evidence
 if TYPE_CHECKING:
     from llmqd.cluster.telling import Telling
     from llmqd.conversations import Conversations
+    from llmqd.messages.transcript import Mark
 
 
 class SharedSessions:
@@ -21,7 +22,7 @@ class SharedSessions:
         conversations.share(self._learned)
         telling.hears("learned", self._hear)
 
-    def _learned(self, evidence: Sequence[Evidence]) -> None:
+    def _learned(self, evidence: Sequence[Mark]) -> None:
         if self._telling.others:
             self._telling.tell("learned", [[*one] for one in evidence])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -10,6 +11,7 @@ from llmqd.call import NO_SESSION, SessionRef, SessionSource
 from llmqd.messages.digest import NOTHING
 from llmqd.messages.message import Message, Part
 from llmqd.messages.request import Said
+from llmqd.messages.transcript import Mark
 
 Match = Literal["explicit", "exact", "retry", "fuzzy", "new", "none"]
 """How a call came to its session: it named it; it carries on from what was answered there; it asks again what got no
@@ -114,7 +116,7 @@ class Learned(msgspec.Struct, frozen=True):
     place, None where nothing was said. `others` are the places of the further choices.
     """
 
-    evidence: list[Evidence] = []
+    evidence: Sequence[Mark] = ()
     message: Message | None = None
     node: Node | None = None
     others: tuple[Node, ...] = ()

@@ -116,7 +116,7 @@ class Detector:
         names = [provider_id] if provider_id and assignment.trail.by_response else []
         names += [item_id] if item_id and assignment.trail.by_item else []
         learned = self._learner.learn(session, assignment, answer, names, now, complete=complete, others=others)
-        self._absent.discard(row.mark for row in learned.evidence)
+        self._absent.discard([given for given, _, _ in learned.evidence])
         return learned
 
     def recall(self, rows: Iterable[Evidence], now: float, looked_up: Iterable[int] = ()) -> None:

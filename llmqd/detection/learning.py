@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llmqd.detection.assignment import Assignment, Evidence, Learned, Node, Trail
+from llmqd.detection.assignment import Assignment, Learned, Node, Trail
 from llmqd.detection.chain import KIND, NOTES, PASSING, Kind, mark, node_of, step
 from llmqd.detection.marks import (
     argument_marks,
@@ -18,6 +18,7 @@ from llmqd.detection.marks import (
 from llmqd.detection.memory import Asked, Latest, Memory, Session
 from llmqd.messages.digest import Digests, size_of
 from llmqd.messages.message import Message, ToolCall
+from llmqd.messages.transcript import Mark
 
 _TIP = int(Kind.TIP)
 _MAY_BE_CLIPPED = 8
@@ -65,7 +66,7 @@ class Learner:
         for given in kept:
             if given & KIND not in NOTES:
                 self._memory.hold(session, given, now)
-        evidence = [Evidence(given, session.id, now) for given in kept]
+        evidence = [(given, session.id, now) for given in kept]
         return Learned(evidence + self._gone_on(session, assignment, kept, now), message, node, further)
 
     def _node(self, parent: int, message: Message, position: int) -> Node:
@@ -122,16 +123,16 @@ class Learner:
                 session.scoped[given] = node.key
         return kept
 
-    def _gone_on(self, session: Session, assignment: Assignment, kept: Sequence[int], now: float) -> list[Evidence]:
+    def _gone_on(self, session: Session, assignment: Assignment, kept: Sequence[int], now: float) -> list[Mark]:
         """Where sessions share a place, who has gone on from it must be kept too, or a restart would mix them up: each
         when it goes on, and the first of them when the second comes."""
-        gone: list[Evidence] = []
+        gone: list[Mark] = []
         left = assignment.left
         if left is not None and left[0] not in session.waiting and len(self._memory.at_tip(left[0])) > 1:
-            gone.append(Evidence(mark(Kind.LEFT, left[0]), session.id, now))
+            gone.append((mark(Kind.LEFT, left[0]), session.id, now))
         for given in kept:
             if given & KIND == _TIP:
                 first, *rest = self._memory.holders(given)
                 if rest == [session] and node_of(given) not in first.waiting:
-                    gone.append(Evidence(mark(Kind.LEFT, node_of(given)), first.id, now))
+                    gone.append((mark(Kind.LEFT, node_of(given)), first.id, now))
         return gone

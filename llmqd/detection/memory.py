@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple
+
+import msgspec
 
 from llmqd.detection.chain import KIND, Kind
 
@@ -32,7 +32,7 @@ class Asked(Enum):
     FAILED = 3
 
 
-class Latest(NamedTuple):
+class Latest(msgspec.Struct, frozen=True):
     """The exchange that a session has come to: the marks that tell it (its own, that of the answer, that of how the
     answer begins), the node and the time of the answer."""
 
@@ -41,8 +41,7 @@ class Latest(NamedTuple):
     at: float
 
 
-@dataclass(slots=True, eq=False)
-class Session:
+class Session(msgspec.Struct, eq=False):
     """A session as far as it is remembered. Times are Unix seconds.
 
     `marks` says when each was made, the oldest first. `waiting` holds the nodes at which it was answered and has not
@@ -56,11 +55,11 @@ class Session:
 
     id: str
     used: float
-    marks: dict[int, float] = field(default_factory=dict)
-    waiting: dict[int, float] = field(default_factory=dict)
-    asked: dict[int, tuple[Asked, float]] = field(default_factory=dict)
+    marks: dict[int, float] = {}
+    waiting: dict[int, float] = {}
+    asked: dict[int, tuple[Asked, float]] = {}
     latest: Latest | None = None
-    scoped: dict[int, int] = field(default_factory=dict)
+    scoped: dict[int, int] = {}
     traits: tuple[object, ...] = ()
     system: tuple[int, ...] = ()
     calls: int = 0

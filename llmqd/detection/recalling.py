@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from llmqd.detection.assignment import Evidence
 from llmqd.detection.chain import KIND, NOTES, PASSING, Kind, kind_of, node_of
 from llmqd.detection.memory import Asked, Latest, Memory, Session
@@ -45,7 +47,7 @@ def _restore(memory: Memory, session: Session, kind: Kind, row: Evidence) -> Non
         session.waiting.pop(node, None)
     elif kind in _OF_AN_ANSWER:
         if session.latest is not None and session.latest.at == row.at:
-            session.latest = session.latest._replace(marks=session.latest.marks | {row.mark})
+            session.latest = msgspec.structs.replace(session.latest, marks=session.latest.marks | {row.mark})
             return
         session.latest = Latest(frozenset((row.mark,)), _place(session, row), row.at)
         for given in [given for given in session.scoped if kind_of(given) is Kind.LINE]:

@@ -16,19 +16,16 @@ KEEP = 8192
 """Events that the ring holds: some megabytes at the most, and several seconds of a very busy daemon."""
 
 
-class Published:
+class Published(msgspec.Struct, eq=False):
     """An event with its id and its time (Unix seconds), shared by all listeners. Where several daemons share their
     lanes, `member` is the one that it happened in, and `own` whether that is this one."""
 
-    __slots__ = ("_data", "at", "event", "id", "member", "own")
-
-    def __init__(self, event: Event, event_id: int, at: float, member: str | None = None, *, own: bool = True) -> None:
-        self.event = event
-        self.member = member
-        self.own = own
-        self.id = event_id
-        self.at = at
-        self._data: bytes | None = None
+    event: Event
+    id: int
+    at: float
+    member: str | None = None
+    own: bool = True
+    _data: bytes | None = None
 
     @property
     def data(self) -> bytes:
@@ -84,7 +81,7 @@ class Ring:
         place = number % len(self._places)
         if (overwritten := self._places[place]) is not None:
             self.lost_id = overwritten.id
-        self._places[place] = Published(event, self.last_id, now, member, own=own)
+        self._places[place] = Published(event, self.last_id, now, member, own)
         self.count += 1
         return number
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+import msgspec
 import orjson
 
 from llmqd.messages.message import Media, Text, ToolCall, ToolResult
@@ -18,7 +19,7 @@ _NOTHING = blake2b(digest_size=8)
 """A copy of it is quicker made than another."""
 
 
-class Doing(NamedTuple):
+class Doing(msgspec.Struct, frozen=True):
     """`tools` are the names of the tools whose results a call brings; none where it brings a message."""
 
     digest: int

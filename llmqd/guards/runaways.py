@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from llmqd.config.budgets import amount_text
 from llmqd.usage import PICO
@@ -26,10 +27,9 @@ class Held(NamedTuple):
     reason: str
 
 
-@dataclass(slots=True)
-class _Session:
+class _Session(msgspec.Struct):
     did: deque[tuple[float, int]]
-    spent: deque[tuple[int, int, int]] = field(default_factory=deque)
+    spent: deque[tuple[int, int, int]] = msgspec.field(default_factory=deque)
     """Which part of time, calls, picodollars."""
     held: Held | None = None
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from llmqd.config.limits import Dimension, Limits
 from llmqd.usage import Usage
 
 
-class Ask(NamedTuple):
+class Ask(msgspec.Struct, frozen=True):
     """What a call that waits is going to need, in tokens.
 
     `group` is the model group it counts in, "" where its model is in none. `input_tokens` and `output_tokens` are to be

@@ -8,7 +8,8 @@ import re
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from typing import NamedTuple
+
+import msgspec
 
 from llmqd.lane.amounts import Ask
 from llmqd.usage import Sample, Usage
@@ -42,7 +43,7 @@ _MEDIA_MARKERS = (b";base64,", b'"data":"', b'"data": "')
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
 
 
-class BodySize(NamedTuple):
+class BodySize(msgspec.Struct, frozen=True):
     """Bytes of text, and how many pictures, sounds or documents stand beside it in base64."""
 
     text: int
@@ -66,7 +67,7 @@ def measure(body: bytes | mmap.mmap) -> BodySize:
     return BodySize(len(body) - taken_out, media)
 
 
-class EstimateError(NamedTuple):
+class EstimateError(msgspec.Struct, frozen=True):
     """How good the guesses have been lately. `calls` is how many there were in all; the rest are means.
 
     `input_error` is the distance from the real input as a share of it, `input_bias` the same with its sign (above 0:

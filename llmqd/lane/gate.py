@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+import msgspec
+
 from llmqd.config.limits import DIMENSIONS, Dimension, Limits
 from llmqd.lane.amounts import Ask, counted, least, reserved
 from llmqd.lane.gauge import Gauge
@@ -57,17 +59,14 @@ class _Charge(NamedTuple):
     amount: float
 
 
-class Reservation:
+class Reservation(msgspec.Struct):
     """What one attempt of a call holds of the limits, until it is settled or given back. `open` until then."""
 
-    __slots__ = ("ask", "charges", "open", "sent", "taken")
-
-    def __init__(self, ask: Ask, taken: float, charges: tuple[_Charge, ...]) -> None:
-        self.ask = ask
-        self.taken = taken
-        self.charges = charges
-        self.open = True
-        self.sent = False
+    ask: Ask
+    taken: float
+    charges: tuple[_Charge, ...]
+    open: bool = True
+    sent: bool = False
 
 
 class Gate:
@@ -152,7 +151,7 @@ class Gate:
             if position > 1:
                 each = before or ask
                 if gauge.limits.reserve_output == "refunded":  # what is not used will have come back by then
-                    each = each._replace(max_tokens=None)
+                    each = msgspec.structs.replace(each, max_tokens=None)
                 ahead = self._need(gauge, meter, each) * (position - 1)
             latest = max(latest, meter.eta(ahead + self._need(gauge, meter, ask), now))
         return latest - now

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
+import msgspec
+
 from llmqd.lane.amounts import Ask
 from llmqd.lane.forecast import forecast, rank
 from llmqd.lane.shares import SWEEP_ABOVE, Band, Group
@@ -47,7 +49,8 @@ class Tally:
         `ask`; that itself where nobody waits."""
         if not self.calls:
             return ask
-        return ask._replace(
+        return msgspec.structs.replace(
+            ask,
             input_tokens=max(self._input / self.calls, 0.0),
             output_tokens=max(self._output / self.calls, 0.0),
             max_tokens=None if ask.max_tokens is None else max(self._most / self.calls, 0.0),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from llmqd.lane.amounts import NO_TOKENS, Ask, Tokens, counted_tokens, reserved_tokens
 from llmqd.lane.brake import Brake, Pause
@@ -28,7 +29,7 @@ _IN_TOKENS: Mapping[Dimension, Setting] = {
 }
 
 
-class Demand(NamedTuple):
+class Demand(msgspec.Struct, frozen=True):
     """What a request says about its size: the body, and the longest answer it allows (None: it does not say)."""
 
     size: BodySize = BodySize(0)
@@ -43,8 +44,7 @@ class Hold(NamedTuple):
     group: str
 
 
-@dataclass(slots=True)
-class Grant:
+class Grant(msgspec.Struct):
     """One attempt of a call that was let through: what it holds, until it is settled or given back."""
 
     ask: Ask

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from llmqd.call import Dialect
 from llmqd.messages.chat_request import chat_parts, read_chat
@@ -18,8 +19,7 @@ _CONVERSING = frozenset({"chat", "messages", "generate_content", "responses", "c
 """Operations whose body is something said; the rest embeds, counts, lists or draws."""
 
 
-@dataclass(slots=True)
-class Said:
+class Said(msgspec.Struct):
     """What a request says, its messages still in the form they came in: most of them were read with an earlier request.
 
     `roles` and `turns` go together, one for each message that is not a system's; consecutive ones of the assistant are
@@ -27,9 +27,9 @@ class Said:
     answer). `system` holds the contents of system, developer and instruction texts, in their order.
     """
 
-    roles: list[Role] = field(default_factory=list)
-    turns: list[Turn] = field(default_factory=list)
-    system: list[Any] = field(default_factory=list)
+    roles: list[Role] = []
+    turns: list[Turn] = []
+    system: list[Any] = []
     previous_response: str | None = None
     by_response: bool = False
     """Whether its answer's id may be named by a later request instead of the history (Responses API)."""
@@ -38,7 +38,7 @@ class Said:
     keeps_items: bool = False
     """Whether the items of its answer may be named so."""
     read_parts: Callable[[Raw], list[Part]] = chat_parts
-    _read: dict[int, Message] = field(default_factory=dict)
+    _read: dict[int, Message] = {}
 
     def message(self, index: int) -> Message:
         """One of its messages, read in full; once, however often it is asked for."""

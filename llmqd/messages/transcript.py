@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
+import msgspec
 import orjson
 
 Place = tuple[int, int, int | None, int]
@@ -15,8 +15,7 @@ Mark = tuple[int, str, float]
 """Evidence by which a session is known again: (mark, session, since when in Unix seconds)."""
 
 
-@dataclass(slots=True)
-class Transcript:
+class Transcript(msgspec.Struct):
     """What is to be kept of what one call said.
 
     `session` is whose tree its nodes stand in, None for a call without one. `messages` counts those of the request;
@@ -31,8 +30,8 @@ class Transcript:
     tip: int | None = None
     answer: int | None = None
     system: tuple[int, ...] = ()
-    nodes: list[Place] = field(default_factory=list)
-    texts: dict[int, bytes] = field(default_factory=dict)
+    nodes: list[Place] = []
+    texts: dict[int, bytes] = {}
     marks: Sequence[Mark] = ()
     oldest: float = 0.0
 
@@ -48,7 +47,7 @@ def encode_transcript(said: Transcript) -> bytes:
         "system": said.system,
         "nodes": said.nodes,
         "texts": [(key, orjson.Fragment(text)) for key, text in said.texts.items()],
-        "marks": [(mark, session, at) for mark, session, at in said.marks],
+        "marks": said.marks,
     }
     try:
         return orjson.dumps(entry)

@@ -9,10 +9,11 @@ large is as good as missing.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum
 from typing import Any
+
+import msgspec
 
 from llmqd.usage import PICO, Usage
 
@@ -38,8 +39,7 @@ class Stage(IntEnum):
     """Both sides, for the whole answer."""
 
 
-@dataclass(slots=True)
-class Facts:
+class Facts(msgspec.Struct):
     """What is known of an answer so far. `usage` counts from `stage` INPUT on.
 
     `finished` is True once the format's own end marker was seen. `generated` is True when the answer is a model's work,
@@ -48,7 +48,7 @@ class Facts:
     `counts` holds the raw figures of formats that report them in several messages.
     """
 
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = msgspec.field(default_factory=Usage)
     stage: Stage = Stage.NOTHING
     model: str | None = None
     provider_id: str | None = None
@@ -58,12 +58,12 @@ class Facts:
     generated: bool = False
     text_bytes: int = 0
     text_key: str | None = None
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = {}
     known_output: int | None = None
     """The output's size where the provider reported nothing else."""
     function_calls: int = 0
     """How many calls of tools the answer holds, over all choices."""
-    calls: dict[object, object] = field(default_factory=dict)
+    calls: dict[object, object] = {}
     """Where a call was seen, and its id: later events bring the rest of it."""
 
     def name(self, *, model: object = None, provider_id: object = None) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from llmqd.store.entries import Entry
     from llmqd.store.position import Position
 
 
-class Appended(NamedTuple):
+class Appended(msgspec.Struct, frozen=True):
     """An entry in the journal: its bytes, what they say where that is known without reading them, and where it ends."""
 
     payload: bytes

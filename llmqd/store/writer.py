@@ -259,7 +259,8 @@ class Writer:
         entries: list[tuple[Entry, Position]] = []
         closed: set[str] = set()
         count = 0
-        for payload, made, end in reversed(batch):
+        for appended in reversed(batch):
+            payload, made, end = appended.payload, appended.entry, appended.end
             count += end > self._began
             if made is None and opened_id(payload) in closed:
                 continue

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+import msgspec
 import zstandard
 
 _BLOCK = 4 * 1024
@@ -13,7 +12,7 @@ many bytes are those of an answer that comes quickly, and is over before packing
 _pack = zstandard.ZstdCompressor(level=1).compress
 
 
-class Captured(NamedTuple):
+class Captured(msgspec.Struct, frozen=True):
     """An answer's body, decoded, as far as it came and was kept. `cut` says that there was more of it than was kept."""
 
     body: bytes

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+
+import msgspec
 
 from llmqd.call import Dialect
 from llmqd.messages.eventstream import EVENTSTREAM
@@ -28,8 +29,7 @@ _JSON_LINES = frozenset({"application/x-ndjson", "application/ndjson", "applicat
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(slots=True)
-class Reading:
+class Reading(msgspec.Struct):
     """What an answer said about itself.
 
     `usage` is None where an answer carries none by nature (a model list, a file). `model`, `provider_id` and

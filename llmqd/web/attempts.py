@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import aiohttp
+import msgspec
 from aiohttp import web
 
 from llmqd.call import Attempt, Outcome, Record
@@ -75,8 +76,7 @@ class _Failed:
     status: int | None = None
 
 
-@dataclass(slots=True)
-class _Tries:
+class _Tries(msgspec.Struct):
     """How one call has fared with the upstream where it is tried now."""
 
     failures: int = 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from llmqd.tap.decoding import decode_all
 from llmqd.tap.include_usage import add_include_usage
@@ -19,7 +21,7 @@ _MAX_EDITED = 32 * 1024 * 1024
 """Bodies larger than this are not edited to ask for usage; no provider takes larger chat requests."""
 
 
-class Outgoing(NamedTuple):
+class Outgoing(msgspec.Struct, frozen=True):
     """A body that leaves.
 
     `length` is its size where the client session cannot know it; `decoded` says that its Content-Encoding was undone,

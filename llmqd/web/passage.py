@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import msgspec
 from aiohttp import web
 
 from llmqd.auth.callers import ANYONE, Caller
@@ -29,8 +29,7 @@ _HEADER_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "
 """What may stand in a header as it is; the rest of a session id is percent-encoded."""
 
 
-@dataclass(slots=True)
-class Passage:
+class Passage(msgspec.Struct):
     """One call under way. `upstream` and `lane` are where it is tried now; `fallbacks` where it may go after that.
 
     `upgrade` says that it is a WebSocket handshake. `attempts` counts how often it was sent upstream. `standing` is
@@ -52,12 +51,12 @@ class Passage:
     facts: Facts
     body: Body
     passing: Passing | None = None
-    fallbacks: list[Hop] = field(default_factory=list)
-    standing: Standing = field(default_factory=Standing)
+    fallbacks: list[Hop] = []
+    standing: Standing = msgspec.field(default_factory=Standing)
     queued_ms: float | None = None
     upgrade: bool = False
     attempts: int = 0
-    heartbeat: Heartbeat = field(default_factory=Heartbeat)
+    heartbeat: Heartbeat = msgspec.field(default_factory=Heartbeat)
     conversation: Conversation | None = None
     caller: Caller = ANYONE
     admission: Callable[[Record], AbstractAsyncContextManager[None]] = lambda _: nullcontext()

@@ -148,7 +148,7 @@ class Proxy:
             hops = routing.hops(head.target, operation, model)
             first, *fallbacks = allowed_hops(hops, caller, model, asks_model=head.asks)
             call = self._describe(request, head, facts, first, arrived, caller, config)
-            call.request_bytes, (call.text_bytes, call.media) = body.size, facts.size
+            call.request_bytes, call.text_bytes, call.media = body.size, facts.size.text, facts.size.media
             fields = facts.let_go()
             if head.upgrade or (head.asks and operation.makes_batches):
                 self._admission.check_unmetered(call)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from llmqd.errors import CallRefused, UpstreamUnreachable
 from llmqd.outbound import Outbound
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from llmqd.web.passage import Passage
 
 
-class Sent(NamedTuple):
+class Sent(msgspec.Struct, frozen=True):
     """An upstream's answer whose headers are there; `strips`: a usage chunk was asked for on the client's behalf."""
 
     answer: Answer

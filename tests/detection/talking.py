@@ -82,7 +82,7 @@ class Program:
         self.now += 1
         message = said(answer) if isinstance(answer, str) else answer
         learned = self.detector.answered(assignment, message, provider_id, self.now, **more)
-        self.kept |= {(row.mark, row.session): row for row in learned.evidence}
+        self.kept |= {(given, session): Evidence(given, session, at) for given, session, at in learned.evidence}
         return learned
 
     def call(

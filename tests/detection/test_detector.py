@@ -440,7 +440,7 @@ def test_detection_can_be_switched_off_and_still_places_what_is_said() -> None:
     assignment = program.begin([HELLO])
     learned = program.end(assignment, HI)
     assert assignment.session is None
-    assert learned.evidence == []
+    assert not learned.evidence
     assert learned.node is not None
     assert learned.node.parent == assignment.nodes[0].key
 

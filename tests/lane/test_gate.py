@@ -367,7 +367,7 @@ def test_the_wait_is_that_of_the_slowest_limit() -> None:
 def test_where_unused_output_comes_back_those_ahead_count_with_what_they_are_expected_to_use() -> None:
     gate = Gate(Limits(requests_per_minute=0, tokens_per_minute=600, algorithm="bucket", reserve_output="refunded"))
     ask = Ask("m", input_tokens=10, output_tokens=20, max_tokens=200)
-    take(gate, ask._replace(max_tokens=600, input_tokens=0))
+    take(gate, Ask("m", output_tokens=20, max_tokens=600))
     one, other = gate.wait_for(1, ask, NOW), gate.wait_for(11, ask, NOW)
     assert other - one == pytest.approx(10 * 3 * 1.005)
 

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmqd.call import Record
-from llmqd.detection.assignment import Evidence
 from llmqd.errors import StoreError
 from llmqd.messages.transcript import Transcript
 from llmqd.store.entries import Closed, Opened, Run, Tally, decode, encode_closed, encode_opened, encode_run, opened_id
@@ -105,7 +104,7 @@ def test_what_is_told_without_reading_the_entry_is_what_reading_it_tells(record:
         (2**63 - 1, 5),
         [(7, 6, 3, 0), (8, 7, None, 1)],
         {3: b'{"role":"user","parts":[{"kind":"text","text":"said"}]}'},
-        [Evidence(9, "s", 1.5)],
+        [(9, "s", 1.5)],
     )
     entry, made = told(record)
     assert made is not None

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmqd.detection.assignment import Evidence
 from llmqd.errors import StoreError
 from llmqd.messages.message import Media, Message, Reasoning, Text, ToolCall, ToolResult
 from llmqd.messages.transcript import Place, Transcript, encode_transcript
@@ -44,7 +43,7 @@ def test_a_transcript_comes_back_from_the_journal_as_it_was(
     said: dict[int, Message], system: list[int], tip: int, reply: int | None
 ) -> None:
     nodes: list[Place] = [(key, tip, key, number) for number, key in enumerate(said)]
-    marks = [Evidence(key, "s", 1.5) for key in system]
+    marks = [(key, "s", 1.5) for key in system]
     written = {key: msgspec.json.encode(message) for key, message in said.items()}
     record = answer(make_record("s"))
     record.transcript = Transcript(7.5, "s", len(said), tip, reply, tuple(system), nodes, written, marks)
@@ -93,7 +92,7 @@ def test_a_transcript_that_is_none_is_told(said: Any) -> None:
 
 
 def test_a_session_that_utf8_cannot_hold_is_no_obstacle() -> None:
-    transcript = Transcript(1.0, "s\ud800", marks=[Evidence(1, "s\ud800", 1.0)])
+    transcript = Transcript(1.0, "s\ud800", marks=[(1, "s\ud800", 1.0)])
     assert read(transcript)["marks"] == [[1, "s?", 1.0]]
     assert read(transcript)["session"] == "s?"
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from llmqd.call import Dialect
 from llmqd.messages.eventstream import EVENTSTREAM
+from llmqd.tap.capture import Captured
 from llmqd.tap.tap import Reading, Tap
 from llmqd.usage import Usage
 from tests.tap.recordings import (
@@ -412,7 +413,7 @@ def test_answer_is_captured_decoded_and_up_to_a_limit() -> None:
         )
         for start in range(0, len(packed), 50):
             tap.feed(packed[start : start + 50])
-        assert tap.captured() == (OPENAI_CHAT.body[:limit], cut)
+        assert tap.captured() == Captured(OPENAI_CHAT.body[:limit], cut)
         assert tap.close(complete=True).usage == OPENAI_CHAT.reading.usage, "metering goes on"
 
 
@@ -436,7 +437,7 @@ def test_frames_of_bedrock_are_captured_even_if_broken() -> None:
     for part in (b"\x00\x00", b"\x01[{"):
         tap.feed(part)
     assert tap.close(complete=True).usage is None
-    assert tap.captured() == (b"\x00\x00\x01[{", False)
+    assert tap.captured() == Captured(b"\x00\x00\x01[{", False)
 
 
 def test_nothing_is_captured_unless_asked_for() -> None:
