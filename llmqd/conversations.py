@@ -150,8 +150,14 @@ class Conversations:
         call, answer = record.call, None
         try:
             if captured is not None and captured.body:
-                body, media_max = captured.body, self._media_max
-                answer = read_answer(call.dialect, call.operation, content_type, body, media_max=media_max)
+                answer = read_answer(
+                    call.dialect,
+                    call.operation,
+                    content_type,
+                    captured.body,
+                    media_max=self._media_max,
+                    plain=captured.plain,
+                )
             self._learn(conversation, record, answer, complete=complete)
         except Exception:
             logger.exception("what call %s was answered could not be taken down", call.id)

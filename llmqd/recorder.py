@@ -54,8 +54,8 @@ class Recorder:
         self._untold: list[Record] = []
 
     def since(self, call: Call) -> float:
-        """Milliseconds since the call arrived."""
-        return round((self._clock() - call.arrived) * 1000, 3)
+        """Milliseconds since the call arrived, to the microsecond."""
+        return round((self._clock() - call.arrived) * 1_000_000) / 1000
 
     def open(self, record: Record) -> None:
         """A call is about to be sent upstream."""

@@ -85,3 +85,10 @@ class Cost(msgspec.Struct, frozen=True, gc=False):
 
 PICO = 10**12
 """Picodollars in one US dollar."""
+
+
+def dollars(pico: int) -> str:
+    """Picodollars as dollars, with all digits that count and no more: `0.00135`, `12`."""
+    whole, rest = divmod(abs(pico), PICO)
+    text = f"{whole}.{rest:012}".rstrip("0").rstrip(".")
+    return f"-{text}" if pico < 0 else text

@@ -57,26 +57,22 @@ class Question(msgspec.Struct, frozen=True):
 class Trail(msgspec.Struct, frozen=True):
     """What a request says, in keys: what of it has to be remembered until it is answered.
 
-    `seed` is the scope's node, `start` the one before its first message; `keys` and `nodes` have one entry for each of
-    its messages, `system` one for each system text. `begun` is what the client has begun to say for the model at its
-    end, `has_history` whether it carries answers, `by_response` whether its own may be referred to by the id of its
-    response, `by_item` by that of an item.
+    `seed` is the scope's node, `start` the one before its first message and `end` that of the whole request; `keys` and
+    `nodes` have one entry for each of its messages, `system` one for each system text. `begun` is what the client has
+    begun to say for the model at its end, `has_history` whether it carries answers, `by_response` whether its own may
+    be referred to by the id of its response, `by_item` by that of an item.
     """
 
     seed: int
     start: int
     keys: list[int]
     nodes: list[int]
+    end: int
     system: tuple[int, ...]
     begun: tuple[Part, ...] = ()
     has_history: bool = False
     by_response: bool = False
     by_item: bool = False
-
-    @property
-    def end(self) -> int:
-        """The node of the whole request."""
-        return self.nodes[-1] if self.nodes else self.start
 
     def before(self, index: int) -> int:
         """The node before this message."""

@@ -172,12 +172,14 @@ class Detector:
         if said.previous_response is not None:
             start = step(seed, self._digests.name_key(said.previous_response))
         keys, roles = self._digests.keys(said), said.roles
+        nodes = nodes_of(start, keys)
         begun = said.message(len(keys) - 1).parts if keys and roles[-1] == "assistant" else ()
         return Trail(
             seed,
             start,
             keys,
-            nodes_of(start, keys),
+            nodes,
+            nodes[-1] if nodes else start,
             self._digests.system_keys(said),
             begun,
             "assistant" in roles,

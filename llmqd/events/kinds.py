@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import msgspec
 
-from llmqd.usage import PICO
+from llmqd.usage import dollars
 
 if TYPE_CHECKING:
     from llmqd.call import Call, Record
@@ -64,7 +63,7 @@ class Started(CallEvent, frozen=True, kw_only=True, gc=False):
     @classmethod
     def of(cls, call: Call, lane: str, *, waited: float, attempt: int = 1) -> Self:
         """`waited` in seconds since the call arrived."""
-        queued_ms = round(waited * 1000, 1)
+        queued_ms = round(waited * 10_000) / 10
         return cls(
             lane=lane,
             upstream=call.upstream,
@@ -114,7 +113,7 @@ class Finished(CallEvent, frozen=True, kw_only=True, gc=False):
             total_ms=outcome.total_ms,
             input_tokens=None if outcome.usage is None else outcome.usage.input,
             output_tokens=None if outcome.usage is None else outcome.usage.output,
-            cost_usd=None if outcome.cost is None else str(Decimal(outcome.cost.total) / PICO),
+            cost_usd=None if outcome.cost is None else dollars(outcome.cost.total),
         )
 
 

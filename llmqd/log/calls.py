@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from llmqd.call import Dialect, Record
 from llmqd.log.text import TextHandler
-from llmqd.usage import PICO, Usage
+from llmqd.usage import Usage, dollars
 
 LABELS: dict[Dialect, str] = {"openai": "OpenAI", "anthropic": "Anthropic", "gemini": "Gemini", "ollama": "Ollama"}
 
@@ -125,7 +125,7 @@ def _fields(record: Record) -> dict[str, object]:
         "prompt_tokens": usage.input if usage else None,
         "completion_tokens": usage.output if usage else None,
         "usage": outcome.usage.source if outcome.usage else None,
-        "cost_usd": _exact(outcome.cost.total) if outcome.cost else None,
+        "cost_usd": dollars(outcome.cost.total) if outcome.cost else None,
         "queued_ms": _rounded(outcome.queued_ms),
         "ttfb_ms": _rounded(outcome.first_byte_ms),
         "total_ms": _rounded(outcome.total_ms),
@@ -133,11 +133,5 @@ def _fields(record: Record) -> dict[str, object]:
     }
 
 
-def _exact(pico: int) -> str:
-    """All digits that count and no more: `0.00135`, `12`."""
-    whole, rest = divmod(pico, PICO)
-    return f"{whole}.{rest:012}".rstrip("0").rstrip(".")
-
-
 def _rounded(milliseconds: float | None) -> float | None:
-    return None if milliseconds is None else round(milliseconds, 1)
+    return None if milliseconds is None else round(milliseconds * 10) / 10

@@ -21,7 +21,7 @@ from llmqd.messages.message import Message, Text, ToolCall
 from llmqd.messages.ollama_answer import OllamaAnswer
 from llmqd.messages.responses_answer import ResponsesAnswer
 from llmqd.messages.runs import Walk
-from llmqd.providers.plain_chat import plain_chat
+from llmqd.providers.plain_chat import PlainChat, plain_chat
 
 MEDIA_MAX = 1024 * 1024
 """Of larger pictures, sounds and files only what they are and their size is read."""
@@ -59,15 +59,24 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def read_answer(
-    dialect: Dialect, operation: str, content_type: str, raw: bytes, *, media_max: int = MEDIA_MAX
+    dialect: Dialect,
+    operation: str,
+    content_type: str,
+    raw: bytes,
+    *,
+    media_max: int = MEDIA_MAX,
+    plain: PlainChat | None = None,
 ) -> Answer | None:
     """What a model said; None where nobody speaks: embeddings, lists, sounds, errors, what is no answer at all.
 
     `dialect` and `operation` are those of the route, `content_type` the answer's header and `raw` its decoded body as
     far as it came: of one that was cut off, what was said so far. The members decide on the format, not the dialect,
-    which is only asked where they leave it open. Media of more than `media_max` bytes come without them. A pure
-    function that never raises and takes time in proportion to `raw`; it may run in any thread.
+    which is only asked where they leave it open. Media of more than `media_max` bytes come without them. `plain` is
+    what `plain_chat` has made of `raw`, where somebody has asked it already. A pure function that never raises and
+    takes time in proportion to `raw`; it may run in any thread.
     """
+    if plain is not None:
+        return _plain_answer(plain) if operation in _SPEAKING else None
     gathering = _gathered(dialect, operation, content_type, raw)
     if gathering is None or isinstance(gathering, Answer):
         return gathering
@@ -89,8 +98,7 @@ def _gathered(dialect: Dialect, operation: str, content_type: str, raw: bytes) -
         events = media_type == "text/event-stream" or raw.startswith((b"data:", b"event:", b":"))
         return _streamed(raw, b"\n\n", dialect) if events else None
     if (plain := plain_chat(raw)) is not None:
-        message = Message("assistant", (Text(plain.text),))
-        return Answer(message, (), plain.finish_reason, plain.id)
+        return _plain_answer(plain)
     body = loads(raw)
     if body is None:
         gathering = _streamed(raw, b"\n", dialect) if raw.startswith(b"{") else None
@@ -98,6 +106,10 @@ def _gathered(dialect: Dialect, operation: str, content_type: str, raw: bytes) -
             return gathering
         body = mended(raw)
     return _collected(body if isinstance(body, list) else [body], dialect)
+
+
+def _plain_answer(plain: PlainChat) -> Answer:
+    return Answer(Message("assistant", (Text(plain.text),)), (), plain.finish_reason, plain.id)
 
 
 def _streamed(raw: bytes, separator: bytes, dialect: Dialect) -> Gathering | None:

@@ -79,14 +79,15 @@ class FileJournal:
         self._header = header
         self._fd: int | None = None
         self._retired: list[int] = []
-        self._end = BEGINNING
+        self.end = BEGINNING
+        """The position behind the last entry."""
         self._segments: tuple[int, ...] = ()
         self._finished: dict[int, int] = {}
         self._thin: set[int] = set()
         self._new_names = False
 
     def __repr__(self) -> str:
-        return f"<FileJournal {len(self._segments)} segments, {self.size} bytes, end {self._end}>"
+        return f"<FileJournal {len(self._segments)} segments, {self.size} bytes, end {self.end}>"
 
     @property
     def id(self) -> str:
@@ -94,14 +95,9 @@ class FileJournal:
         return self._directory.id
 
     @property
-    def end(self) -> Position:
-        """The position behind the last entry."""
-        return self._end
-
-    @property
     def size(self) -> int:
         """Bytes on disk."""
-        return sum(self._finished.values()) + self._end.offset
+        return sum(self._finished.values()) + self.end.offset
 
     def open(self) -> None:
         """Lock the directory, find earlier segments and begin a new one.
@@ -113,21 +109,21 @@ class FileJournal:
         self._segments = tuple(sorted(self._finished))
         if self._segments:
             last = self._segments[-1]
-            self._end = Position(last, self._finished.pop(last))
+            self.end = Position(last, self._finished.pop(last))
         self._begin_segment()
 
     def append(self, entry: bytes) -> None:
         """Add one entry with one write(2). Raises OSError when it cannot be stored; nothing of it remains then."""
         data = line(entry)
-        fd, (segment, offset) = self._fd, self._end
+        fd, (segment, offset) = self._fd, self.end
         if fd is None or offset + len(data) > self._segment_size:
             fd = self._begin_segment()
-            segment, offset = self._end
+            segment, offset = self.end
         written = os.write(fd, data)
         if written != len(data):
             self._undo(fd, offset)
             raise _cut_short(self._directory.segment(segment))
-        self._end = Position(segment, offset + written)
+        self.end = Position(segment, offset + written)
 
     def _undo(self, fd: int, size: int) -> None:
         """Take back a write that ended early; where that fails too, leave the segment for good."""
@@ -139,7 +135,7 @@ class FileJournal:
 
     def _begin_segment(self) -> int:
         """Put a new segment, with its header, behind the present one. Raises OSError and changes nothing."""
-        segment = self._end.segment + 1
+        segment = self.end.segment + 1
         fd = self._directory.create(segment)
         header = line(self._header)
         try:
@@ -151,12 +147,12 @@ class FileJournal:
             raise
         if self._fd is not None:
             self._retired.append(self._fd)
-        if self._end.segment:
-            self._finished[self._end.segment] = self._end.offset
+        if self.end.segment:
+            self._finished[self.end.segment] = self.end.offset
         self._fd = fd
         self._new_names = True
         # The end moves first: a reader that sees the new name must also see that the segment before it is finished.
-        self._end = Position(segment, len(header))
+        self.end = Position(segment, len(header))
         self._segments = (*self._segments, segment)
         return fd
 
@@ -165,7 +161,7 @@ class FileJournal:
 
         About `max_bytes` are read at once, more where a single entry is longer. Raises OSError.
         """
-        end = self._end
+        end = self.end
         segments = [number for number in self._segments if position.segment <= number <= end.segment]
         for segment in segments:
             offset = position.offset if segment == position.segment else 0
@@ -206,7 +202,7 @@ class FileJournal:
         """Rewrites a segment without texts. Safe in another thread while entries are appended; positions in it are
         others afterwards. Raises OSError."""
         for segment in [number for number in self._segments if number > after and number not in self._thin]:
-            if segment >= self._end.segment:
+            if segment >= self.end.segment:
                 break
             whole = parse(self._directory.segment(segment).read_bytes(), 0, final=True, max_entries=sys.maxsize)
             payloads, gone = thinned(payload for payload, _ in whole.entries)
@@ -231,11 +227,11 @@ class FileJournal:
 
     def behind(self, position: Position) -> int:
         """Bytes from `position` to the end."""
-        if position.segment == self._end.segment:
-            return self._end.offset - position.offset
+        if position.segment == self.end.segment:
+            return self.end.offset - position.offset
         rest = max(0, self._finished.get(position.segment, 0) - position.offset)
         return (
-            rest + sum(size for number, size in self._finished.items() if number > position.segment) + self._end.offset
+            rest + sum(size for number, size in self._finished.items() if number > position.segment) + self.end.offset
         )
 
     def sync(self) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import zstandard
+
+if TYPE_CHECKING:
+    from llmqd.providers.plain_chat import PlainChat
 
 _BLOCK = 4 * 1024
 """Bytes that are packed at once: the events of a stream are so much alike that a tenth of them is left. Pieces of as
@@ -13,10 +18,14 @@ _pack = zstandard.ZstdCompressor(level=1).compress
 
 
 class Captured(msgspec.Struct, frozen=True):
-    """An answer's body, decoded, as far as it came and was kept. `cut` says that there was more of it than was kept."""
+    """An answer's body, decoded, as far as it came and was kept. `cut` says that there was more of it than was kept.
+
+    `plain` is what it says where that was read already, and all of it was kept.
+    """
 
     body: bytes
     cut: bool
+    plain: PlainChat | None = None
 
 
 class Capture:
@@ -48,10 +57,10 @@ class Capture:
             self._pieces.clear()
             self._loose = 0
 
-    def take(self) -> Captured:
-        """All that was kept. It is given away: from then on nothing is kept."""
+    def take(self, plain: PlainChat | None) -> Captured:
+        """All that was kept, with what it says if that is known. It is given away: from then on nothing is kept."""
         body = b"".join([*map(zstandard.decompress, self._packed), *self._pieces])
         self._packed.clear()
         self._pieces.clear()
         self._room = 0
-        return Captured(body, self._cut)
+        return Captured(body, self._cut, None if self._cut else plain)

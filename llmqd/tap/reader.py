@@ -21,7 +21,7 @@ import orjson
 from llmqd.call import Dialect
 from llmqd.providers import anthropic, bedrock, cohere, gemini, llamacpp, ollama, openai
 from llmqd.providers.facts import Facts, Message, error_kind
-from llmqd.providers.plain_chat import plain_chat
+from llmqd.providers.plain_chat import PlainChat, plain_chat
 
 _LARGE = 64 * 1024
 """Above this size of a message its large members (images, embeddings, long texts) are passed over unparsed."""
@@ -72,6 +72,8 @@ class MessageReader:
 
     def __init__(self, dialect: Dialect) -> None:
         self.facts = Facts()
+        self.plain: PlainChat | None = None
+        """A whole answer that is nothing but a text."""
         self._assumed = _OWN_FORMAT[dialect]
         self._parsed = 0
         self._text_mark = b""
@@ -98,11 +100,11 @@ class MessageReader:
 
     def take_body(self, data: bytes) -> None:
         """A whole answer that is one message."""
-        plain = plain_chat(data) if self._assumed is openai else None
-        if plain is None:
+        self.plain = plain_chat(data) if self._assumed is openai else None
+        if self.plain is None:
             self.take(data)
         else:
-            openai.read_plain(plain, self.facts)
+            openai.read_plain(self.plain, self.facts)
 
     def take_all(self, messages: Sequence[bytes]) -> None:
         """Messages that have come together: the same as each by itself, in a fraction of the time where most of them

@@ -135,7 +135,7 @@ class Tap:
 
     def captured(self) -> Captured | None:
         """What was kept of the answer; None where nothing was to be. It is given away: a second time it is empty."""
-        return self._capture.take() if self._capture is not None else None
+        return self._capture.take(self._reader.plain) if self._capture is not None else None
 
     def _failed(self, error: Exception) -> None:
         """One line: whoever sends such answers may send thousands. The details are for those who look for them."""

@@ -89,6 +89,7 @@ class Passage(msgspec.Struct):
             "X-LLMQD-Queued-Ms": str(round(waited_ms if self.queued_ms is None else self.queued_ms)),
             "X-LLMQD-Attempts": str(self.attempts),
         }
-        if call.session.id is not None:
-            headers["X-LLMQD-Session-Id"] = quote(call.session.id, safe=_HEADER_SAFE)
+        if (session := call.session.id) is not None:
+            plain = session.isascii() and session.isalnum()  # as llmqd's own are
+            headers["X-LLMQD-Session-Id"] = session if plain else quote(session, safe=_HEADER_SAFE)
         return headers

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from llmqd.call import Dialect
+from llmqd.messages.answer import read_answer
 from llmqd.messages.eventstream import EVENTSTREAM
+from llmqd.providers.plain_chat import plain_chat
 from llmqd.tap.capture import Captured
 from llmqd.tap.tap import Reading, Tap
 from llmqd.usage import Usage
@@ -444,3 +446,27 @@ def test_nothing_is_captured_unless_asked_for() -> None:
     tap = Tap(dialect="openai", content_type="text/event-stream", content_encoding="", request_bytes=1)
     tap.feed(OPENAI_CHAT.body)
     assert tap.captured() is None
+
+
+@pytest.mark.parametrize("limit", [1 << 20, 100])
+def test_what_a_plain_answer_says_is_captured_with_it_unless_it_is_cut(limit: int) -> None:
+    body = orjson.dumps(
+        {
+            "id": "c1",
+            "model": "gpt-4o",
+            "choices": [
+                {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello. " * 20}}
+            ],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21},
+        }
+    )
+    tap = Tap(
+        dialect="openai", content_type="application/json", content_encoding="", request_bytes=1, capture_max=limit
+    )
+    tap.feed(body)
+    assert tap.close(complete=True).usage == Usage(input=9, output=12, source="exact")
+    captured = tap.captured()
+    assert captured is not None
+    assert captured.plain == (None if captured.cut else plain_chat(body))
+    read = read_answer("openai", "chat", "application/json", captured.body, plain=captured.plain)
+    assert read == read_answer("openai", "chat", "application/json", captured.body)
