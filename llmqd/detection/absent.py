@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class Absent:
@@ -26,11 +26,10 @@ class Absent:
                 self._old, self._young = self._young, set()
             self._young.add(given)
 
-    def discard(self, marks: Iterable[int]) -> None:
+    def discard(self, marks: Collection[int]) -> None:
         """Somebody is known by these from now on."""
-        for given in marks:
-            self._young.discard(given)
-            self._old.discard(given)
+        self._young.difference_update(marks)
+        self._old.difference_update(marks)
 
     def resize(self, size: int) -> None:
         """Another bound from now on."""

@@ -100,6 +100,8 @@ class Runaways:
         return session
 
     def _is_ignored(self, doing: Doing) -> bool:
+        if not (doing.tools and self.settings.ignore_tools):
+            return False
         return any(fnmatchcase(tool, one) for tool in doing.tools for one in self.settings.ignore_tools)
 
     def _repeating(self, session: _Session, doing: Doing, now: float) -> str | None:

@@ -21,13 +21,14 @@ class History:
 
     def add(self, amount: float, now: float) -> None:
         """Counts a call that was let through now."""
-        start = now // _SLOT * _SLOT
-        if not self._slots or self._slots[-1][0] < start:
-            self._slots.append([start, 0.0, 0.0])
-            while self._slots[0][0] < now - KEPT:
-                self._slots.popleft()
-        self._slots[-1][1] += amount
-        self._slots[-1][2] += 1
+        slots = self._slots
+        if not slots or now >= slots[-1][0] + _SLOT:
+            slots.append([now // _SLOT * _SLOT, 0.0, 0.0])
+            while slots[0][0] < now - KEPT:
+                slots.popleft()
+        slot = slots[-1]
+        slot[1] += amount
+        slot[2] += 1
 
     def remove(self, amount: float, at: float) -> None:
         """A call that was let through at `at` was refused or never sent."""
