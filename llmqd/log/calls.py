@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
 from llmqd.call import Dialect, Record
+from llmqd.log.journal import JournalHandler
+from llmqd.log.plain import Plain
 from llmqd.log.text import TextHandler
 from llmqd.usage import Usage, dollars
 
@@ -21,26 +23,16 @@ def log_calls(records: Sequence[Record]) -> None:
     """Logs a line for each of these calls, which have just ended."""
     if not logger.isEnabledFor(logging.INFO):
         return
-    lines = [call_line(record) for record in records]
-    handler = _only_handler()
-    if isinstance(handler, TextHandler) and handler.write_plain("INFO", logger.name, lines):
-        return
     code = log_calls.__code__
-    for message, fields in lines:
+    place = code.co_filename, code.co_firstlineno
+    said = [call_line(record) for record in records]
+    handler, written = _only_handler(), 0
+    if isinstance(handler, TextHandler | JournalHandler):
+        written = handler.write_plain(Plain(said, logging.INFO, logger.name, *place, code.co_name))
+    for message, fields in said[written:]:
         # As logger.info would, but that it looks for its caller each time.
-        logger.handle(
-            logger.makeRecord(
-                logger.name,
-                logging.INFO,
-                code.co_filename,
-                code.co_firstlineno,
-                message,
-                (),
-                None,
-                code.co_name,
-                {"fields": fields},
-            )
-        )
+        extra = {"fields": fields}
+        logger.handle(logger.makeRecord(logger.name, logging.INFO, *place, message, (), None, code.co_name, extra))
 
 
 def _only_handler() -> logging.Handler | None:

@@ -32,7 +32,7 @@ def configure(
     handler: logging.Handler
     redact = RedactSecrets()
     if format == "journal":
-        handler = JournalHandler(out)
+        handler = JournalHandler(out, redact)
     elif format == "json":
         handler = logging.StreamHandler(out)
         handler.setFormatter(JsonFormatter())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from llmqd.log.formats import TextFormatter, is_plain, opening
 
 if TYPE_CHECKING:
+    from llmqd.log.plain import Plain
     from llmqd.log.redact import RedactSecrets
 
 
@@ -21,26 +21,25 @@ class TextHandler(logging.StreamHandler[TextIO]):
         self.setFormatter(TextFormatter())
         self._redact = redact
 
-    def write_plain(self, level: str, name: str, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:
-        """Writes the lines that records of these messages and fields would have now, without making records.
+    def write_plain(self, plain: Plain) -> int:
+        """Writes the lines that records of these messages would have now, without making records.
 
-        What a message says beside words of ours and numbers must be among its fields, and no field be named as a secret
-        is. Writes nothing and is False where something has to be masked or quoted: then they need records.
+        Gives how many it has written. None where something has to be masked or quoted: then they need records.
         """
-        begin = opening(time.time(), level, name)
-        lines, texts = "", []
-        for message, fields in entries:
+        level, lines = logging.getLevelName(plain.level), ""
+        head = opening(time.time(), level, plain.name)
+        for message, fields in plain.said:
             pairs = [f"{field}={value}" for field, value in fields.items() if value is not None]
-            lines += f"{begin}{message} {' '.join(pairs)}\n"
-            texts += [value for value in fields.values() if value.__class__ is str]
+            lines += f"{head}{message} {' '.join(pairs)}\n"
+        texts = plain.texts()
         if not (is_plain(texts) and self._redact.passes(lines, "".join(texts))):
-            return False
+            return 0
         self.acquire()
         try:
             self.stream.write(lines)
             self.flush()
         except Exception:  # as `emit` does it: logging must not end the program
-            self.handleError(logging.makeLogRecord({"name": name, "levelname": level, "msg": lines}))
+            self.handleError(logging.makeLogRecord({"name": plain.name, "levelname": level, "msg": lines}))
         finally:
             self.release()
-        return True
+        return len(plain.said)

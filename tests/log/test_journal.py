@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import socket
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from llmqd.log.journal import VALUE_LIMIT, JournalHandler, encode, field_name, priority
+from llmqd.log.plain import Plain
+from llmqd.log.redact import RedactSecrets
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def record(message: str = "hello", level: int = logging.INFO, **fields: object) 
 
 
 def test_entry_has_message_priority_place_and_our_fields(journald: socket.socket) -> None:
-    handler = JournalHandler(io.StringIO(), journald.getsockname())
+    handler = JournalHandler(io.StringIO(), RedactSecrets(), journald.getsockname())
     handler.handle(record(request_id="01k2", session=None, total_ms=1.5))
     handler.close()
     assert parse(journald.recv(65536)) == {
@@ -62,7 +65,7 @@ def test_entry_has_message_priority_place_and_our_fields(journald: socket.socket
 
 
 def test_newlines_in_a_field_keep_to_that_field(journald: socket.socket) -> None:
-    handler = JournalHandler(io.StringIO(), journald.getsockname())
+    handler = JournalHandler(io.StringIO(), RedactSecrets(), journald.getsockname())
     handler.handle(record("a\nPRIORITY=0", session="x\nPRIORITY=0\n"))
     handler.close()
     entry = parse(journald.recv(65536))
@@ -70,7 +73,7 @@ def test_newlines_in_a_field_keep_to_that_field(journald: socket.socket) -> None
 
 
 def test_traceback_is_part_of_the_message(journald: socket.socket) -> None:
-    handler = JournalHandler(io.StringIO(), journald.getsockname())
+    handler = JournalHandler(io.StringIO(), RedactSecrets(), journald.getsockname())
     made = record("failed", logging.ERROR)
     try:
         raise KeyError("x")
@@ -84,7 +87,7 @@ def test_traceback_is_part_of_the_message(journald: socket.socket) -> None:
 
 
 def test_long_values_are_cut_between_characters(journald: socket.socket) -> None:
-    handler = JournalHandler(io.StringIO(), journald.getsockname())
+    handler = JournalHandler(io.StringIO(), RedactSecrets(), journald.getsockname())
     handler.handle(record(body="ü" * VALUE_LIMIT))
     handler.close()
     value = parse(journald.recv(1 << 20))["LLMQD_BODY"]
@@ -93,7 +96,7 @@ def test_long_values_are_cut_between_characters(journald: socket.socket) -> None
 
 def test_without_journald_records_go_to_stderr_with_their_level(tmp_path: Path) -> None:
     out = io.StringIO()
-    handler = JournalHandler(out, str(tmp_path / "nobody"))
+    handler = JournalHandler(out, RedactSecrets(), str(tmp_path / "nobody"))
     handler.handle(record("still said", logging.WARNING, request_id="01k2"))
     handler.close()
     assert out.getvalue().startswith("<4>")
@@ -102,7 +105,7 @@ def test_without_journald_records_go_to_stderr_with_their_level(tmp_path: Path) 
 
 def test_a_slow_journald_is_never_waited_for_and_the_loss_is_said(journald: socket.socket) -> None:
     out = io.StringIO()
-    handler = JournalHandler(out, journald.getsockname())
+    handler = JournalHandler(out, RedactSecrets(), journald.getsockname())
     for _ in range(1000):
         handler.handle(record("flood"))
     received = 0
@@ -132,3 +135,41 @@ def test_levels_between_the_named_ones_take_the_lower_priority() -> None:
 def test_field_forms_of_the_protocol() -> None:
     assert encode("A", 5) == b"A=5\n"
     assert encode("A", "b\nc") == b"A\n\x03\x00\x00\x00\x00\x00\x00\x00b\nc\n"
+
+
+def plain(*models: str) -> Plain:
+    said = [(f"Model: {model}", {"model": model, "error": None, "total_ms": 1.5}) for model in models]
+    return Plain(said, logging.INFO, "llmqd.web", "/x/web.py", 7, "answer")
+
+
+def test_plain_ones_are_sent_without_records_and_look_like_them(journald: socket.socket) -> None:
+    handler = JournalHandler(io.StringIO(), RedactSecrets(), journald.getsockname())
+    assert handler.write_plain(plain("gpt-4o", "gpt-5")) == 2
+    entries = [parse(journald.recv(65536)) for _ in range(2)]
+    for model in ("gpt-4o", "gpt-5"):
+        handler.handle(record(f"Model: {model}", model=model, error=None, total_ms=1.5))
+    handler.close()
+    assert entries == [parse(journald.recv(65536)) for _ in range(2)]
+
+
+def test_what_needs_a_record_is_left_to_one(tmp_path: Path, journald: socket.socket) -> None:
+    handler = JournalHandler(io.StringIO(), RedactSecrets(), journald.getsockname())
+    assert [handler.write_plain(plain(model)) for model in ("sk-abcdefghijkl", "a\nb")] == [0, 0]
+    handler.close()
+    handler = JournalHandler(io.StringIO(), RedactSecrets(), str(tmp_path / "nobody"))
+    assert handler.write_plain(plain("gpt-4o")) == 0, "it has to fall back"
+    handler.close()
+
+
+def test_plain_ones_that_are_lost_are_counted(journald: socket.socket) -> None:
+    handler = JournalHandler(io.StringIO(), RedactSecrets(), journald.getsockname())
+    many = plain(*["gpt-4o"] * 2000)
+    assert handler.write_plain(many) == 2000, "nobody waits for a slow journald"
+    arrived = 0
+    journald.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while journald.recv(65536):
+            arrived += 1
+    assert handler.write_plain(plain("gpt-5")) == 1
+    handler.close()
+    assert parse(journald.recv(65536))["LLMQD_LOG_DROPPED"] == str(2000 - arrived)
