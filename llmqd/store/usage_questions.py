@@ -242,7 +242,8 @@ class UsageQuestions:
         """How many sessions each value has had, where that is known of the dimension."""
         if dimension not in _VISITED:
             return {}
-        rows = await self._ask(_SESSIONS, dimension, window.start, window.end, window.start)
+        # A first visit has 0 for the hour of the one before, which is no hour of a window that begins in 1970.
+        rows = await self._ask(_SESSIONS, dimension, window.start, window.end, max(window.start, 1))
         return {row["value"]: row["sessions"] for row in rows}
 
 

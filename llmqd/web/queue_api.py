@@ -67,6 +67,8 @@ class QueueApi:
             ("POST", "/queue/{lane:.+}/resume", self.resume),
         ):
             app.router.add_route(method, path, handler)
+            if method == "GET":
+                app.router.add_route("HEAD", path, handler)
         for path in ("/queue", "/queue/{request_id}", "/queue/{lane:.+}/pause", "/queue/{lane:.+}/resume"):
             app.router.add_route("*", path, wrap(self.wrong_method))
 

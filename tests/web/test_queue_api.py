@@ -211,12 +211,14 @@ async def test_a_running_call_can_be_neither_moved_nor_cancelled(tmp_path: Path)
 async def test_other_methods_are_405_with_those_that_are_allowed(tmp_path: Path) -> None:
     async with steering(tmp_path) as queue:
         for method, path, allowed in (
-            ("POST", "/queue", "GET"),
-            ("PUT", "/queue/x", "DELETE, GET, PATCH"),
+            ("POST", "/queue", "GET, HEAD"),
+            ("PUT", "/queue/x", "DELETE, GET, HEAD, PATCH"),
             ("GET", "/queue/openai/pause", "POST"),
         ):
             async with queue.client.request(method, path) as response:
                 assert (response.status, response.headers["Allow"]) == (405, allowed)
+        async with queue.client.head("/queue") as response:
+            assert (response.status, await response.read()) == (200, b"")
 
 
 async def test_a_pause_of_an_upstream_holds_all_its_lanes_and_a_resume_of_one_lane_only_that(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ _AT = re.compile(r"^(?P<why>.*) - at `\$\.(?P<field>\w+)(?P<rest>.*)`$")
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>.*)`$", re.S)
 _DAY = re.compile(r"^\d{4}-\d\d-\d\d$")
 _DEAREST = Decimal(10**6)
-"""US dollars that any cost stays below: sums in picodollars fit into 64 bits."""
+"""US dollars, the most that may be asked about: sums in picodollars fit into 64 bits."""
 
 
 def read_query(request: web.Request, into: type[_Input]) -> _Input:
@@ -112,6 +112,6 @@ def pico(field: str, dollars: float | str | None) -> int | None:
         amount = Decimal(str(dollars))
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not amount.is_finite() or not 0 <= amount < _DEAREST:
+    if not amount.is_finite() or not 0 <= amount <= _DEAREST:
         raise bad(field, f"must be an amount in US dollars from 0 to {_DEAREST}")
     return int(amount * PICO)

@@ -14,6 +14,7 @@ from llmqd.web.api.values import encoded
 Format = Literal["csv", "json", "jsonl"]
 
 MEDIA_TYPES: dict[str, str] = {"csv": "text/csv", "json": "application/json", "jsonl": "application/x-ndjson"}
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def beginning(form: Format, row: type[msgspec.Struct]) -> bytes:
@@ -65,6 +66,11 @@ def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
     return None
 
 
+def _harmless(text: str) -> str:
+    """What a spreadsheet would take for a formula begins with an apostrophe: clients choose their own names."""
+    return f"'{text}" if text.startswith(_FORMULAS) else text
+
+
 def _cells(row: msgspec.Struct) -> list[Any]:
     cells: list[Any] = []
     hints = _hints(type(row))
@@ -74,7 +80,9 @@ def _cells(row: msgspec.Struct) -> list[Any]:
             cells += [""] * len(list(_columns(inner))) if value is None else _cells(value)
         elif isinstance(value, list | tuple):
             deep = any(isinstance(each, msgspec.Struct) for each in value)
-            cells.append(encoded(value).decode().strip() if deep else ",".join(map(str, value)))
+            cells.append(encoded(value).decode().strip() if deep else _harmless(",".join(map(str, value))))
+        elif isinstance(value, str):
+            cells.append(_harmless(value))
         elif isinstance(value, bool):
             cells.append("true" if value else "false")
         else:

@@ -48,6 +48,12 @@ async def test_overview(tmp_path: Path) -> None:
         assert pick(found, "from", "to") == ["2027-01-16T00:00:00.000Z", "2027-01-17T00:00:00.000Z"]
 
 
+async def test_sessions_are_counted_from_the_beginning_of_time_too(tmp_path: Path) -> None:
+    async with asking(tmp_path, *two_agents_and_a_failure()) as asked:
+        found = await asked.json("/analytics/overview?from=1970-01-01&to=2028-01-01")
+        assert pick(found, "total_requests", "unique_sessions") == [3, 2]
+
+
 async def test_an_empty_window_has_zeros_and_nulls(tmp_path: Path) -> None:
     async with asking(tmp_path) as asked:
         found = await asked.json("/analytics/overview")

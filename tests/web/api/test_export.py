@@ -47,6 +47,16 @@ async def test_a_csv_has_a_column_for_each_field_and_money_with_all_its_digits(t
         assert (attempt["http_status"], attempt["reason"]) == (429, "slow, please")
 
 
+async def test_no_name_in_a_csv_is_a_formula_to_a_spreadsheet(tmp_path: Path) -> None:
+    call = ended_call(MIDNIGHT, "-1+2", user="@SUM(1)", agent='=HYPERLINK("x")', cost=None)
+    async with asking(tmp_path, call) as asked:
+        response = await asked.response("/api/v1/export?format=csv")
+        [row] = csv.DictReader(io.StringIO(response.body.decode()))
+        assert (row["session_id"], row["user_id"], row["agent_name"]) == ("'-1+2", "'@SUM(1)", '\'=HYPERLINK("x")')
+        [plain] = await lines(asked, "")
+        assert plain["agent_name"] == '=HYPERLINK("x")'
+
+
 async def test_more_than_a_page_is_neither_cut_nor_repeated_whatever_is_filtered(tmp_path: Path) -> None:
     calls = [
         ended_call(MIDNIGHT + number * 40, f"s{number % 300}", model="even" if number % 2 == 0 else "odd")

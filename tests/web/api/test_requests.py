@@ -95,6 +95,7 @@ async def test_filters_and_pages(tmp_path: Path) -> None:
             ("upstream=none", []),
             ("start_date=2027-01-16T00:00:04Z", ids[:2]),
             ("min_cost=1", []),
+            ("max_cost=1000000", ids),
         ):
             found = await asked.json(f"/requests?{query}")
             assert [each["request_id"] for each in found["requests"]] == expected
