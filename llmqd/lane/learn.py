@@ -1,7 +1,8 @@
 """Learns a lane's limits from what answers say and from what is refused; only ever lowers what is configured.
 
 One Learner belongs to one model group of one lane. Requests are searched for from the first call on, where nothing is
-configured from a polite rate upwards; the other dimensions begin with the first header or refusal that names them.
+configured from a polite rate upwards; the other dimensions begin with the first header or refusal that names them, or
+that can hardly be about calls.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from llmqd.lane.amounts import NO_TOKENS, Tokens
 from llmqd.lane.history import MINUTE
 from llmqd.lane.limiting import Reset
 from llmqd.lane.search import Search
+from llmqd.lane.suspects import Suspects
 
 if TYPE_CHECKING:
     from llmqd.config.limits import Dimension as Setting
@@ -105,6 +107,9 @@ class Learner:
         known = {dimension: amount for dimension, amount in (configured or {}).items() if amount > 0}
         self._searches = {dimension: Search(*_beginning(known, dimension)) for dimension in _SEARCHED}
         self._requests, *in_tokens = self._searches.values()
+        self._suspects = Suspects(self._searches)
+        self._told = False
+        """Headers name limits a minute: then they tell what was met, and nothing has to be guessed."""
         self._in_tokens = tuple(in_tokens)
         """In the order of `Tokens`."""
         self._most_in_flight = known.get("concurrency", float("inf"))
@@ -155,9 +160,10 @@ class Learner:
             if amount:
                 search.unsent(amount, sent_at)
 
-    def began(self, took: float) -> None:
-        """An answer that is no refusal has begun, so many seconds after its call was granted."""
-        self._requests.answered(took)
+    def began(self, sent_at: float, now: float) -> None:
+        """An answer that is no refusal has begun, to a call that was granted at `sent_at`."""
+        self._requests.answered(now - sent_at)
+        self._suspects.passed(sent_at)
 
     def answered(self, observed: Iterable[Observed], sent_at: float, now: float) -> None:
         """The headers of an answer, refusal or not, to a call that was granted at `sent_at`."""
@@ -170,6 +176,7 @@ class Learner:
         for dimension, seen in tightest.items():
             search = self._searches[dimension]
             search.know(_per_minute(seen), f"header {seen.header}", now)
+            self._told = True
             self._count_remaining(seen, search, sent_at, now)
 
     def refused(
@@ -181,30 +188,36 @@ class Learner:
         ends_at: float | None = None,
         in_flight: int = 0,
         tokens: Tokens = NO_TOKENS,
-    ) -> None:
+    ) -> tuple[Dimension, ...]:
         """The provider refused the call that was granted at `sent_at`; `in_flight` counts those still running,
-        `ends_at` is when the window is thought to end that it met, where the provider says nothing.
+        `ends_at` is when the window is thought to end that it met, where the provider says nothing. Gives the limits
+        that it met, or may have met.
 
         Only `wait` and `slower` teach anything: other failures say nothing of rates.
         """
         if verdict.kind not in ("wait", "slower"):
-            return
+            return () if verdict.dimension is None else (verdict.dimension,)
         if verdict.dimension == "concurrency":
             self._fewer(in_flight, now)
             self.unsent(sent_at, tokens)
-            return
+            return (verdict.dimension,)
         source = "429 with Retry-After" if verdict.wait is not None else "429"
-        hit: Dimension = "requests" if verdict.dimension is None else verdict.dimension
+        hit = self._hit(verdict, sent_at, now)
+        guessed = verdict.dimension is None and hit != ("requests",)
         for (dimension, search), amount in zip(self._searches.items(), (1.0, *tokens), strict=True):
-            if dimension != hit:
+            if dimension not in hit:
                 if amount:
                     search.unsent(amount, sent_at)
+                if guessed:
+                    search.put_off(now)
                 continue
-            if search.refused(amount, sent_at, now, verdict.wait, source, ends_at) and verdict.kind == "slower":
+            changed = search.refused(amount, sent_at, now, verdict.wait, source, ends_at, guessed=guessed)
+            if changed and verdict.kind == "slower":
                 search.slow_down(_SLOWER, now)
             if verdict.limit and verdict.window is not None and 0 < verdict.window <= MINUTE:
                 search.know(verdict.limit * MINUTE / verdict.window, f"text of a 429: {verdict.limit:g}", now)
             self._capped_until = max(self._capped_until, search.capped_until)
+        return hit
 
     def export(self) -> Found:
         """What was found, for another Learner to go on with."""
@@ -308,6 +321,12 @@ class Learner:
         self._in_flight = max(int(min(in_flight, self._in_flight) * _FEWER), 1)
         self._changes += 1
         self._in_flight_since = self._in_flight_tried = now
+
+    def _hit(self, verdict: Verdict, sent_at: float, now: float) -> tuple[Dimension, ...]:
+        """The limits that a refusal met: the one that it names, else the one of calls, unless that is cleared."""
+        if verdict.dimension is not None:
+            return (verdict.dimension,)
+        return ("requests",) if self._told or verdict.limit else self._suspects.judge(sent_at, now)
 
     def __repr__(self) -> str:
         named = (f"{name} {search!r}" for name, search in self._searches.items() if search.rate < float("inf"))

@@ -46,6 +46,8 @@ _ON_THE_WAY, _CAREFUL_GROWTH = 2.5, 1.02
 seconds."""
 _REFUSED_WITHIN = 0.3
 """Seconds within which a refusal is expected, however long answers take."""
+_PUT_OFF = 5.0
+"""Seconds without growth after another limit was met."""
 _SAME_AS_BEFORE = 0.1
 """Weight of the latest answer in the time that answers are thought to take."""
 _ROUNDED = 0.5
@@ -165,10 +167,18 @@ class Search:
         self._set(min(self.rate, most) if self._belied else most, source, now)
 
     def refused(
-        self, amount: float, sent_at: float, now: float, wait: float | None, source: str, ends_at: float | None = None
+        self,
+        amount: float,
+        sent_at: float,
+        now: float,
+        wait: float | None,
+        source: str,
+        ends_at: float | None = None,
+        *,
+        guessed: bool = False,
     ) -> bool:
         """A call that was sent at `sent_at` was refused; `wait` is what the provider asked for, `ends_at` when its
-        window is thought to end where it said nothing.
+        window is thought to end where it said nothing. `guessed`: nobody said that it was this limit.
 
         True when that changed the rate: refusals of calls that were on their way together are one.
         """
@@ -179,7 +189,7 @@ class Search:
             return ends_at is not None and self._end_guessed(self._met, ends_at, source, now)
         if self._met is not None and not self._met.soon:
             self._earlier = self._met
-        self._met = wall = self._read(amount, sent_at, wait or 0.0)
+        self._met = wall = self._read(amount, sent_at, wait or 0.0)._replace(guessed=guessed)
         self.refusals += 1
         stumbled = self._stumbled(wall, now)
         self._belied = self._belied or (self._named < float("inf") and not stumbled)
@@ -221,6 +231,16 @@ class Search:
         self.history.remove(amount, at)
         if at >= self._cut_at:
             self._calls = max(self._calls - 1, 0)
+
+    @property
+    def trying(self) -> bool:
+        """Whether the rate grows beyond what is known to be let through."""
+        return self.rate < self.most and (self._tries > 0 or self._ceiling == float("inf"))
+
+    def put_off(self, now: float) -> None:
+        """Another limit was met: what is tried here waits until that is over."""
+        self._tried_at = max(self._tried_at, now)
+        self._rest_until = max(self._rest_until, now + _PUT_OFF)
 
     def ready_at(self, now: float) -> float:
         """When the next call may go as far as the last minute is concerned: what went too fast before must have left
@@ -270,7 +290,9 @@ class Search:
         if wall is None or sent_at >= wall.sent_at or self._grown:
             return False
         anew = self._read(wall.amount, sent_at, wall.wait)
-        self._met = anew._replace(proven=wall.proven, held=wall.held, soon=wall.soon, sure=wall.sure)
+        self._met = anew._replace(
+            proven=wall.proven, held=wall.held, soon=wall.soon, sure=wall.sure, guessed=wall.guessed
+        )
         self._cut(judge(self._met, self._earlier), source, now)
         return True
 

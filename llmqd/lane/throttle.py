@@ -183,7 +183,7 @@ class Throttle:
         group = self._group(grant.ask.group)
         group.brake.answered(grant.era, now)
         if group.learner is not None:
-            group.learner.began(now - grant.at)
+            group.learner.began(grant.at, now)
             if observed:
                 group.learner.answered(observed, grant.at, now)
         return self._apply(grant.ask.group, now)
@@ -193,14 +193,16 @@ class Throttle:
         grant.answered = True
         group = self._group(grant.ask.group)
         ends_at = group.brake.refused(verdict.wait, verdict.reason, grant.era, now, now - grant.at)
+        hit: tuple[Dimension, ...] = (verdict.dimension or "requests",)
         if group.learner is not None:
             left = self.in_flight - 1
-            group.learner.refused(verdict, grant.at, now, ends_at=ends_at, in_flight=left, tokens=grant.tokens)
+            hit = group.learner.refused(verdict, grant.at, now, ends_at=ends_at, in_flight=left, tokens=grant.tokens)
             group.learner.answered(observed, grant.at, now)
         self.in_flight -= 1
         self._gate.settle(grant.reservation, None, now, counted=False)
         changed = self._apply(grant.ask.group, now)
-        self._gate.refused(_IN_TOKENS.get(verdict.dimension or "requests"), grant.ask.group, now)
+        for dimension in hit:
+            self._gate.refused(_IN_TOKENS.get(dimension), grant.ask.group, now)
         return changed
 
     def settle(self, grant: Grant, usage: Usage | None, now: float, *, counted: bool) -> None:

@@ -78,6 +78,8 @@ class Wall(NamedTuple):
     """For some of the last minute calls did not have to wait: what it held is not all that might have gone."""
     young: bool
     """No minute of work was over yet: what the last one held is no limit, or a long wait would have been asked."""
+    guessed: bool = False
+    """Nobody said that it was this limit, but it is thought to be."""
 
 
 class Finding(NamedTuple):
@@ -138,7 +140,10 @@ def stumble(wall: Wall) -> Finding:
 
 def _first_of_all(wall: Wall) -> Finding:
     """Nothing was known so far. The last minute is the first guess, unless it held too little to be one: then others
-    have used this key up, and the pause that follows is all that can be done."""
+    have used this key up, and the pause that follows is all that can be done. Where it is but thought that this limit
+    was met, the window that a long wait points to is the guess: the next refusal may be blamed on a wrong one."""
+    if wall.guessed and wall.window is not None and wall.window > _FEW * wall.amount:
+        return full_minute(wall.window)
     if wall.minute > _FEW * wall.amount:
         return Finding(_SAFE * wall.minute, 1.1 * wall.minute)
     return Finding(float("inf"), float("inf"))

@@ -34,3 +34,15 @@ def test_a_bucket_that_was_refused_is_taken_to_be_empty(limits: str) -> None:
     case = Case(limits, "bucket", "named")
     course = case.play()
     assert case.is_met(course), told(case, course)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("limits", ["OTPM and ITPM", "ITPM and OTPM"])
+def test_a_refusal_that_names_no_limit_is_not_blamed_on_calls_that_had_passed_as_fast_before(
+    limits: str, kind: str, seed: int
+) -> None:
+    """First calls are met, then tokens, then calls again: what was found of the first is not given up meanwhile."""
+    case = Case(limits, kind, "Retry-After", calls=True)
+    course = case.play(seed)
+    assert case.is_met(course), told(case, course)
