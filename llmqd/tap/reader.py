@@ -106,6 +106,15 @@ class MessageReader:
         else:
             openai.read_plain(self.plain, self.facts)
 
+    def take_end(self, data: bytes) -> None:
+        """The end of a whole answer that is too large to be kept: its usage, where little stands behind that.
+
+        Formats are told apart by other members. So it is read of OpenAI's alone, which has such answers.
+        """
+        start = data.rfind(b'"usage"')
+        if start >= 0 and self._assumed is openai:
+            self.take(b"{" + data[start:])
+
     def take_all(self, messages: Sequence[bytes]) -> None:
         """Messages that have come together: the same as each by itself, in a fraction of the time where most of them
         only carry text."""

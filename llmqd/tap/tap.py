@@ -23,7 +23,10 @@ _BYTES_PER_TOKEN = 4
 """English text in current tokenizers; the base of every estimate."""
 
 _STREAM_LIMIT = 8
-"""A compressed stream may decode to so many times `max_body` in all."""
+"""What is compressed may decode to so many times `max_body` in all."""
+
+_END = 4096
+"""So much of the end of a body is kept that is too large to be kept whole."""
 
 _JSON_LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/stream+json"})
 _BOM = b"\xef\xbb\xbf"
@@ -50,8 +53,9 @@ class Tap:
 
     `dialect` is the first guess at the format, `content_type` and `content_encoding` are the answer's headers (empty
     where missing), `request_bytes` the size of the question, from which a missing input count is estimated. A plain
-    JSON body is kept in memory up to `max_body` bytes, an event up to `max_event`; of what is larger nothing is read.
-    Of an answer that may be something said, the first `capture_max` bytes are kept for `captured`, none with 0.
+    JSON body is kept in memory up to `max_body` bytes, an event up to `max_event`; of what is larger nothing is read
+    but the usage at the end of a body (embeddings of many texts, pictures). Of an answer that may be something said,
+    the first `capture_max` bytes are kept for `captured`, none with 0.
     `received` counts the bytes; `faulty` becomes True when reading failed through a fault of llmqd itself.
     """
 
@@ -88,8 +92,7 @@ class Tap:
             self._capture = Capture(capture_max)
         self._decoder: Decoder | None = None
         if content_encoding and content_encoding.strip().lower() != "identity":
-            limit = max_body if self._undecided else max_body * _STREAM_LIMIT
-            self._decoder = Decoder(content_encoding, limit)
+            self._decoder = Decoder(content_encoding, max_body * _STREAM_LIMIT)
 
     @property
     def finished(self) -> bool:
@@ -148,7 +151,9 @@ class Tap:
         if self._splitter is not None:
             for _, data in self._splitter.flush():
                 self._reader.take(data)
-        elif self._body and not self._body_overflowed:
+        elif self._body_overflowed:
+            self._reader.take_end(bytes(self._body))
+        elif self._body:
             self._reader.take_body(bytes(self._body))
 
     def _read(self, chunk: bytes) -> None:
@@ -200,11 +205,10 @@ class Tap:
         self._read(head)
 
     def _keep(self, chunk: bytes) -> None:
-        if len(self._body) + len(chunk) > self._max_body:
+        self._body += chunk
+        if self._body_overflowed or len(self._body) > self._max_body:
             self._body_overflowed = True
-            self._body.clear()
-        elif not self._body_overflowed:
-            self._body += chunk
+            del self._body[:-_END]
 
     def _usage(self, facts: Facts, complete: bool) -> Usage | None:
         whole = complete and facts.error is None

@@ -267,8 +267,29 @@ def test_error_in_a_gemini_array_is_told() -> None:
     assert reading == Reading(error="UNAVAILABLE")
 
 
-def test_body_over_the_cap_is_unknown() -> None:
-    assert read(orjson.dumps(PLAIN_CHAT), max_body=100, size=50).usage == Usage(source="unknown")
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"usage": {"prompt_tokens": 8}, "data": ["x" * 10_000]},
+        {"data": ["x" * 10_000, {"usage": {"prompt_tokens": 8}}]},
+        {"data": ["x" * 10_000], "usage": {"prompt_tokens": 8}, "more": "x" * 5000},
+    ],
+)
+def test_body_over_the_cap_is_unknown(body: dict[str, Any]) -> None:
+    assert read(orjson.dumps(body), max_body=9000, size=50).usage == Usage(source="unknown")
+
+
+@pytest.mark.parametrize("size", [0, 1000, 7])
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+def test_the_usage_at_the_end_of_a_body_over_the_cap_is_exact(size: int, encoding: str) -> None:
+    body = orjson.dumps({"data": ["usage" * 4000], "model": "e", "usage": {"prompt_tokens": 8, "total_tokens": 8}})
+    body = gzip.compress(body + b"\n") if encoding else body + b"\n"
+    assert read(body, encoding=encoding, max_body=9000, size=size).usage == Usage(8, 0, source="exact")
+
+
+def test_the_end_of_a_body_of_another_format_is_not_taken_for_openai_s() -> None:
+    body = orjson.dumps({"type": "message", "content": ["x" * 10_000], "usage": {"input_tokens": 8}})
+    assert read(body, dialect="anthropic", max_body=9000).usage == Usage(source="unknown")
 
 
 def test_large_embedding_is_exact() -> None:
