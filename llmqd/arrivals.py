@@ -184,7 +184,8 @@ def _number(name: str, value: str, *, least: float = 0.0, seconds: bool = False)
     except ValueError:
         number = math.nan
     if not (math.isfinite(number) and number >= least) or (name == "rate" and number == 0):
-        raise ValueError(f"{name}={value}: must be a {'duration' if seconds else 'number'}, at least {least:g}")
+        bound = "more than 0" if name == "rate" else f"at least {least:g}"
+        raise ValueError(f"{name}={value}: must be a {'duration' if seconds else 'number'}, {bound}")
     return number
 
 

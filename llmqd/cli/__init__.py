@@ -245,7 +245,7 @@ def _add_tail(command: argparse.ArgumentParser) -> None:
     command.add_argument("--errors", action="store_true", help="only calls that were not answered well, and alerts")
     kinds = command.add_mutually_exclusive_group()
     kinds.add_argument("--steps", action="store_true", help="also when calls are queued and get their turn")
-    kinds.add_argument("--types", metavar="T", help="only these types of event, a comma list")
+    kinds.add_argument("--types", metavar="T", type=_types, help="only these types of event, a comma list")
     command.add_argument("--held", action="store_true", help="begin with the events that the daemon still holds")
     command.add_argument("-n", "--count", metavar="N", type=_count, help="end after so many lines")
     command.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: auto")
@@ -264,6 +264,15 @@ def _add_location(command: argparse.ArgumentParser) -> None:
     place.add_argument("--config", type=Path, metavar="F", help="the configuration file that says where it listens")
     place.add_argument("--defaults", action="store_true", help="use no file, even if /etc/llmqd/llmqd.toml exists")
     command.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
+
+
+def _types(text: str) -> str:
+    from llmqd.events.kinds import TYPES  # not at the start: it takes as long as all the rest
+
+    for one in text.split(","):
+        if one.strip() not in TYPES:
+            raise argparse.ArgumentTypeError(f"{one!r} is no type of event; there are {', '.join(TYPES)}")
+    return text
 
 
 def _count(text: str) -> int:

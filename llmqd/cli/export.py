@@ -52,6 +52,12 @@ def _write(target: BinaryIO, pieces: Iterable[bytes]) -> None:
 
 
 def _save(path: Path, pieces: Iterable[bytes]) -> None:
+    """A device or a pipe is written to as it stands there, and so is what a link leads to; neither is replaced."""
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            _write(file, pieces)
+        return
+    path = path.resolve()
     unfinished = path.with_name(f"{path.name}.part")
     try:
         with unfinished.open("wb") as file:

@@ -204,6 +204,8 @@ def _remove_stale(path: Path) -> None:
                 if probe.connect_ex(str(path)) == 0:
                     raise OSError(errno.EADDRINUSE, "in use")
             path.unlink()
+        else:
+            raise OSError(errno.ENOTSOCK, "a file that is no socket is there, and stays")
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -215,4 +217,6 @@ def _reason(error: OSError) -> str:
         return "not permitted; ports below 1024 need the capability CAP_NET_BIND_SERVICE"
     if error.errno == errno.EADDRNOTAVAIL:
         return "this machine has no such address"
+    if error.errno == errno.ENOTSOCK:
+        return "there is a file that is no socket, and it stays; remove it or set [server] listen to another path"
     return os.strerror(error.errno) if error.errno else str(error)

@@ -65,6 +65,13 @@ def test_nobody_there_says_where_why_and_what_to_do() -> None:
     assert "systemctl status llmqd" in second
 
 
+async def test_a_daemon_that_speaks_no_tls_is_said() -> None:
+    async with answering(200, "{}") as daemon:
+        port = daemon.located.address.port
+        with pytest.raises(DaemonUnreachable, match=r"speaks no TLS \(WRONG_VERSION_NUMBER\)|RECORD_LAYER_FAILURE"):
+            await asyncio.to_thread(DaemonClient(locate(f"https://127.0.0.1:{port}", None, {})).ask, "GET", "/x")
+
+
 def test_a_missing_socket_is_said(tmp_path: Path) -> None:
     with pytest.raises(DaemonUnreachable, match="No such file or directory"):
         DaemonClient(locate(f"unix:{tmp_path}/none", None, {})).ask("GET", "/x")

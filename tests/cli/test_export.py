@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,20 @@ async def test_what_goes_wrong_leaves_no_file(tmp_path: Path, capsys: pytest.Cap
         assert "No such file" in capsys.readouterr().err
         assert await llmqd(asked, "everything") == USED_WRONGLY
         assert not target.exists()
+
+
+async def test_a_device_or_pipe_is_written_to_and_a_link_stays_one(tmp_path: Path) -> None:
+    async with asking(tmp_path, *two_agents_and_a_failure()) as asked:
+        pipe, file, link = tmp_path / "pipe", tmp_path / "file", tmp_path / "link"
+        os.mkfifo(pipe)
+        reading = asyncio.create_task(asyncio.to_thread(pipe.read_bytes))
+        assert await llmqd(asked, "requests", "-o", str(pipe)) == DONE
+        assert pipe.is_fifo()
+        assert len((await reading).splitlines()) == 3
+        file.write_text("old")
+        link.symlink_to(file)
+        assert await llmqd(asked, "requests", "-o", str(link)) == DONE
+        assert (link.is_symlink(), len(file.read_text().splitlines())) == (True, 3)
 
 
 async def test_an_answer_that_breaks_off_is_a_failure(

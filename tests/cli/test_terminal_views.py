@@ -161,7 +161,10 @@ async def test_top_without_a_terminal_says_what_to_use(
     assert orjson.loads(capsys.readouterr().out)["lanes"][0]["lane"] == "sim"
 
 
-@pytest.mark.parametrize("words", [["tail", "-n", "0"], ["tail", "--steps", "--types", "queued"], ["top", "extra"]])
+@pytest.mark.parametrize(
+    "words",
+    [["tail", "-n", "0"], ["tail", "--steps", "--types", "queued"], ["tail", "--types", "end"], ["top", "extra"]],
+)
 def test_wrong_use_is_said(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     from llmqd.cli import main
 

@@ -171,7 +171,7 @@ async def test_a_dead_socket_file_is_replaced_but_a_plain_file_is_not(tmp_path: 
         assert path.is_socket()
     plain = tmp_path / "plain"
     plain.write_text("precious")
-    with pytest.raises(ListenError):
+    with pytest.raises(ListenError, match="a file that is no socket"):
         async with listening(Address(path=str(plain))):
             pytest.fail("nothing may listen there")
     assert plain.read_text() == "precious"
