@@ -87,10 +87,14 @@ class Top:
         return await asyncio.to_thread(self._daemon.ask, method, path, body)
 
     async def _listen(self) -> None:
-        async for event in follow(self._daemon.located, [], connected=self._connected):
-            self._picture.happened(event)
-            self._look.set()
-            self._news.set()
+        while True:
+            with suppress(DaemonUnreachable):  # it has answered before there was a picture, so it will be back
+                async for event in follow(self._daemon.located, [], connected=self._connected):
+                    self._picture.happened(event)
+                    self._look.set()
+                    self._news.set()
+            self._connected(False)
+            await asyncio.sleep(_LOOK)
 
     def _connected(self, connected: bool) -> None:
         self._picture.connected = connected

@@ -9,6 +9,8 @@ from pathlib import Path
 import aiohttp
 import orjson
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from llmqd.cli.codes import DONE, FAILED, USED_WRONGLY
 from tests.cli.terminal import terminal
@@ -92,6 +94,23 @@ async def test_top_outlives_a_restart_of_the_daemon(daemon: LlmqdProcess, client
         assert await call(client, "after-restart") == 200
         await at.shows("after-restart")
         at.press("\x03")  # Ctrl-C
+        assert await at.end() == DONE
+
+
+async def test_top_outlives_a_daemon_that_stops_before_it_has_told_of_anything() -> None:
+    async def queue(_: web.Request) -> web.Response:
+        answer = {"lanes": [], "waiting": [], "running": [], "total": 0, "running_total": 0}
+        return web.json_response(answer, headers={"Server": "llmqd/1"})
+
+    async def stopping(_: web.Request) -> web.Response:
+        return web.Response(status=503, headers={"Server": "llmqd/1"})
+
+    app = web.Application()
+    app.router.add_get("/queue", queue)
+    app.router.add_get("/events", stopping)
+    async with TestServer(app) as here, terminal("top", "--url", str(here.make_url(""))) as at:
+        await at.shows("AWAY")
+        at.press("q")
         assert await at.end() == DONE
 
 
