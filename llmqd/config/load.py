@@ -148,6 +148,8 @@ def secret_sources(path: Path) -> list[tuple[str, SecretSource]]:
         table = left.pop(0)
         left += [inner for tables in table.inside.values() for inner in tables]
         for name, value in table.values.items():
+            if name == "tls_certificate" and "tls_key" in table.values:
+                continue  # everybody may read a certificate that stands in a file without its key
             if isinstance(value, SecretSource):
                 found.append((f"{table.title} {name}", value))
             elif name == "headers":

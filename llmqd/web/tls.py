@@ -45,8 +45,9 @@ def _context(certificate: Path, key: Path | None) -> ssl.SSLContext:
     try:
         context.load_cert_chain(certificate, key, _no_password)
     except ssl.SSLError as error:
+        reason = error.reason or "they hold no certificate and private key (PEM)"  # OpenSSL gives none for other text
         raise ListenError(
-            f"[server] tls_certificate {certificate} and tls_key {key or certificate} cannot be used: {error.reason}"
+            f"[server] tls_certificate {certificate} and tls_key {key or certificate} cannot be used: {reason}"
         ) from error
     except (OSError, ValueError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)

@@ -54,6 +54,17 @@ def test_files_of_secrets(tmp_path: Path) -> None:
     assert (second.level, "llmqd_closed" in second.text) == ("ok", True)
 
 
+@pytest.mark.parametrize(("key", "level"), [("", "fault"), ('tls_key = "credential:key"\n', "ok")])
+def test_a_certificate_is_no_secret_unless_its_key_is_in_the_same_file(tmp_path: Path, key: str, level: str) -> None:
+    for name, mode in (("certificate", 0o644), ("key", 0o600)):
+        (tmp_path / name).write_text("PEM")
+        (tmp_path / name).chmod(mode)
+    path = tmp_path / "llmqd.toml"
+    path.write_text(f'[server]\ntls_certificate = "credential:certificate"\n{key}')
+    [found] = look_at_secrets(secret_sources(path), {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert found.level == level
+
+
 def test_the_state_directory_and_what_lies_in_it(tmp_path: Path) -> None:
     state = tmp_path / "state"
     [missing] = look_at_state(state)
