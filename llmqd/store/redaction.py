@@ -67,7 +67,8 @@ def _shape(name: str, hints: tuple[str, ...], text: str) -> Shape:
     return Shape(pattern, rf"\g<1>[redacted:{name}]" if pattern.groups else f"[redacted:{name}]", hints)
 
 
-_START = r"(?<![A-Za-z0-9])"
+_START = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4})|(?<=\\x[0-9A-Fa-f]{2})|(?<=%[0-9A-Fa-f]{2}))"
+"""Where a word begins: after a letter that ends an escape, too, as in the arguments of tools (JSON) and in URLs."""
 _TOKEN = "[A-Za-z0-9_-]"
 _PEM = r"[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
 
@@ -125,7 +126,7 @@ FAMILIES: tuple[Family, ...] = (
             _shape(
                 "url-password",
                 ("://",),
-                r"(://)[^\s:/?#@\"'<>\[\]]{1,128}:[^\s/?#@\"'<>\[\]]{3,256}(?=@[A-Za-z0-9\[])",
+                r"(://)[^\s:/?#@\"'<>\[\]]{0,128}:[^\s/?#@\"'<>\[\]]{3,256}(?=@[A-Za-z0-9\[])",
             ),
         ),
     ),

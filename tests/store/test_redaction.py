@@ -39,10 +39,18 @@ def test_each_kind_of_secret_is_replaced_by_its_name_and_nothing_around_it(name:
     assert Redaction().text(around.format(secret)) == around.format(f"[redacted:{shape}]")
 
 
+@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("escape", ["\\n", "\\t", "\\u003d", "\\x3D", "%3D", "key%20"])
+def test_a_secret_that_follows_an_escape_of_json_or_of_a_url_is_replaced(name: str, escape: str) -> None:
+    secret, shape = PLANTED[name]
+    assert Redaction().text(f'{{"file":"A=1{escape}{secret}"}}') == f'{{"file":"A=1{escape}[redacted:{shape}]"}}'
+
+
 def test_secrets_that_are_known_by_what_stands_before_them() -> None:
     clean = Redaction().text
     assert clean("Authorization: Bearer abcDEF123456_7890-xyz") == "Authorization: Bearer [redacted:bearer]"
     assert clean("postgres://joe:pa55word@db/x") == "postgres://[redacted:url-password]@db/x"
+    assert clean("redis://:pa55word@cache:6379/0") == "redis://[redacted:url-password]@cache:6379/0"
     assert clean(f"aws_secret_access_key = {LETTERS[:40]}") == "aws_secret_access_key = [redacted:aws-secret]"
     hook = "https://hooks.slack.com/services/"
     assert clean(hook + "T0000/B000/" + LETTERS[:24]) == hook + "[redacted:slack-token]"
