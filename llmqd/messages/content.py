@@ -90,8 +90,14 @@ def _text(block: Block) -> Part | None:
 
 
 def _reasoning(block: Block) -> Part | None:
-    text = word(block.get("thinking")) or word(block.get("text"))
-    return Reasoning(text) if text is not None else None
+    """Thoughts; Mistral's are a list of texts."""
+    thoughts = block.get("thinking")
+    text = _words(thoughts) if isinstance(thoughts, list) else word(thoughts) or word(block.get("text"))
+    return Reasoning(text) if text else None
+
+
+def _words(content: object) -> str:
+    return "".join([part.text for part in parts_of(content) if isinstance(part, Text)])
 
 
 def _nothing(_: Block) -> Part | None:
@@ -128,23 +134,28 @@ def _source(kind: str) -> Callable[[Block], Part | None]:
         source = _member(block, "source")
         if source.get("type") == "text":
             return Text(json_text(source.get("data")))
+        if source.get("type") == "content":
+            return _text({"text": _words(source.get("content"))})
         given = word(source.get("media_type")) or kind
-        url = source.get("url") or source.get("file_id")
+        url = source.get("url") or source.get("file_id") or block.get("url")
         return media(given, url, source.get("data") or source.get("bytes"), block.get("title") or block.get("name"))
 
     return read
 
 
 def _audio(block: Block) -> Part | None:
-    audio = _member(block, "input_audio")
+    audio = _member(block, "input_audio") or {"data": block.get("input_audio")}
     form = word(audio.get("format"))
     return media(f"audio/{form}" if form else "audio", None, audio.get("data"))
 
 
 def _file(block: Block) -> Part | None:
+    """`file_data` is a URL of either kind, or base64 by itself."""
     file = _member(block, "file") or block
-    url = file.get("file_id") or file.get("file_url")
-    return media("file", file.get("file_data") or url, None, file.get("filename"))
+    url, data = file.get("file_id") or file.get("file_url"), word(file.get("file_data"))
+    if data is not None and (data.startswith("data:") or "://" in data[:16]):
+        url, data = data, None
+    return media("file", url if data is None else None, data, file.get("filename"))
 
 
 def _video(block: Block) -> Part | None:
@@ -155,6 +166,16 @@ def _document(block: Block) -> Part | None:
     """Anthropic's `document` has a source, Cohere's holds fields of any kind."""
     held = block.get("document")
     return Text(json_text(held)) if held is not None else _source("file")(block)
+
+
+def _document_url(block: Block) -> Part | None:
+    return media("file", block.get("document_url"), name=block.get("document_name"))
+
+
+def _search_result(block: Block) -> Part | None:
+    """What a search found, as the client hands it to the model (Anthropic): where it stands, and its words."""
+    lines = (word(block.get("title")), word(block.get("source")), _words(block.get("content")))
+    return _text({"text": "\n".join([line for line in lines if line])})
 
 
 def _json(block: Block) -> Part | None:
@@ -192,13 +213,15 @@ _READERS: Mapping[str, Callable[[Block], Part | None]] = {
     ),
     "toolUse": _converse_call,
     "toolResult": _converse_result,
-    **dict.fromkeys(("image_url", "input_image"), _image_url),
+    **dict.fromkeys(("image_url", "input_image", "computer_screenshot"), _image_url),
     "image": _source("image"),
     "video": _source("video"),
     "input_audio": _audio,
-    **dict.fromkeys(("file", "input_file"), _file),
+    **dict.fromkeys(("file", "input_file", "container_upload"), _file),
     "video_url": _video,
     "document": _document,
+    "document_url": _document_url,
+    "search_result": _search_result,
     "json": _json,
     "compaction": _compaction,
 }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmqd.messages.content import json_text, media, word
-from llmqd.messages.message import Part, Reasoning, Text, ToolCall, ToolResult
+from llmqd.messages.message import Media, Part, Reasoning, Text, ToolCall, ToolResult
 from llmqd.messages.turns import Raw, Turns, role_of
 
 
@@ -57,7 +57,8 @@ def _part(part: object) -> Part | None:
         return ToolCall(name, json_text(call.get("args")), word(call.get("id")))
     result = _member(part, "functionResponse", "function_response")
     if result:
-        return ToolResult(json_text(result.get("response")), word(result.get("id")), word(result.get("name")))
+        media = tuple(part for part in gemini_parts(dict(result)) if isinstance(part, Media))
+        return ToolResult(json_text(result.get("response")), word(result.get("id")), word(result.get("name")), media)
     return _medium(part)
 
 

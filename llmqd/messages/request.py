@@ -88,7 +88,7 @@ def read_request(dialect: Dialect, operation: str, fields: Mapping[str, Any]) ->
         said.reference = last_reference(fields["input"])
         said.keeps_items = fields.get("store") is not False
         return said
-    return _said(_prompted(fields.get("prompt")), _instructions(fields, "system"))
+    return _said(_prompted(fields.get("prompt"), fields.get("images")), _instructions(fields, "system"))
 
 
 def _said(turns: Turns, system: list[Any], read_parts: Callable[[Raw], list[Part]] = chat_parts) -> Said:
@@ -101,10 +101,10 @@ def _instructions(fields: Mapping[str, Any], name: str) -> list[Any]:
     return [content] if content else []
 
 
-def _prompted(prompt: object) -> Turns:
-    """A prompt of text, or several; lists of token numbers say nothing that can be read."""
+def _prompted(prompt: object, images: object) -> Turns:
+    """A prompt of text, or several; lists of token numbers say nothing that can be read. Ollama's may show `images`."""
     turns = Turns()
     for text in prompt if isinstance(prompt, list) else [prompt]:
         if isinstance(text, str) and text:
-            turns.add("user", {"role": "user", "content": text})
+            turns.add("user", {"role": "user", "content": text} | ({"images": images} if images else {}))
     return turns

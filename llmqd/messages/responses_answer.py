@@ -6,7 +6,7 @@ from typing import Any
 
 from llmqd.messages.content import media, parts_of, word
 from llmqd.messages.gathering import Gathering, Raw, place
-from llmqd.messages.message import Part, Reasoning
+from llmqd.messages.message import Part
 from llmqd.messages.responses_request import item_parts
 from llmqd.providers.facts import member, members
 
@@ -111,9 +111,6 @@ def _parts(item: dict[str, Any]) -> list[Part]:
     kind = item.get("type")
     if kind in _PASSED_OVER:
         return []
-    if kind == "reasoning":
-        texts = [*members(item, "summary"), *members(item, "content")]
-        return [Reasoning(text) for text in [word(block.get("text")) for block in texts] if text is not None]
     if kind == "image_generation_call" and isinstance(item.get("result"), str):
         form = word(item.get("output_format"))
         return [*item_parts(item), media(f"image/{form}" if form else "image", None, item["result"])]

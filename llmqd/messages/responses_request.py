@@ -5,10 +5,14 @@ from __future__ import annotations
 from llmqd.messages.content import json_text, parts_of, tool_result, word
 from llmqd.messages.message import Part, Reasoning, Role, Text, ToolCall
 from llmqd.messages.turns import Raw, Turns, role_of
+from llmqd.providers.facts import members
 
 _PASSED_OVER = frozenset({"mcp_list_tools", "compaction", "compaction_trigger"})
 _ARGUMENTS = ("arguments", "input", "action", "operation", "code", "queries", "prompt")
 """Where the items of the different tools have what the model asked for."""
+
+_GIVEN_BACK = ("output", "outputs", "results", "error")
+"""Where some of them have what came of it."""
 
 
 def read_items(given: object) -> Turns:
@@ -41,12 +45,14 @@ def item_parts(item: Raw) -> list[Part]:
     if kind is None or kind == "message" or not isinstance(kind, str):
         return parts_of(item.get("content"))
     if kind == "reasoning":
-        texts = [part.text for part in parts_of(item.get("summary")) if isinstance(part, Text)]
+        thoughts = [*parts_of(item.get("summary")), *parts_of(item.get("content"))]
+        texts = [part.text for part in thoughts if isinstance(part, Text | Reasoning)]
         return [Reasoning("\n".join(texts))] if texts else []
     if _is_output(kind):
         return [tool_result(item.get("output", item.get("tools")), item.get("call_id"), item.get("name"))]
     if kind.endswith("_call"):
-        return [_call(kind, item)]
+        call = _call(kind, item)
+        return [call, *_given_back(item, call.id)]
     return parts_of(item.get("content"))
 
 
@@ -58,6 +64,15 @@ def _call(kind: str, item: Raw) -> ToolCall:
         json_text(asked),
         word(item.get("call_id")) or word(item.get("id")),
     )
+
+
+def _given_back(item: Raw, call_id: str | None) -> list[Part]:
+    """What a tool that runs at the provider gave back, in the item of its call: MCP, file search, code."""
+    given = next((item[name] for name in _GIVEN_BACK if item.get(name)), None)
+    if given is None:
+        return []
+    logs = [word(block.get("logs")) for block in members({"given": given}, "given")]
+    return [tool_result("\n".join([text for text in logs if text]) or given, call_id)]
 
 
 def _is_reference(item: Raw) -> bool:

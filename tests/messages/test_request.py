@@ -286,3 +286,65 @@ def test_calls_as_they_were_before_tools_and_custom_ones() -> None:
         one("tool", ToolResult("7", None, "add")),
         one("assistant", ToolCall("sh", "ls", "c")),
     ]
+
+
+def test_documents_and_findings_that_anthropics_clients_hand_over() -> None:
+    words = [{"type": "text", "text": "found"}]
+    found = {"type": "search_result", "title": "t", "source": "https://s", "content": words}
+    result = {"type": "tool_result", "tool_use_id": "c", "content": [{"type": "text", "text": "a"}, found]}
+    blocks = [
+        found,
+        {"type": "document", "source": {"type": "content", "content": words}},
+        {"type": "container_upload", "file_id": "f1"},
+        {"type": "search_result", "content": []},
+        result,
+    ]
+    said = read("anthropic", "messages", messages=[{"role": "user", "content": blocks}])
+    assert messages(said) == [
+        one(
+            "user",
+            Text("t\nhttps://s\nfound"),
+            Text("found"),
+            Media("file", "f1"),
+            ToolResult("a\nt\nhttps://s\nfound", "c"),
+        )
+    ]
+
+
+def test_files_in_base64_by_itself_are_bytes_and_no_url() -> None:
+    def file(data: str) -> dict[str, Any]:
+        return {"type": "input_file", "filename": "n", "file_data": data}
+
+    content = [file("QUJD"), file("data:application/pdf;base64,QUJD"), file("https://x/y.pdf")]
+    said = read("openai", "responses", input=[{"role": "user", "content": content}])
+    assert messages(said) == [
+        one(
+            "user",
+            Media("file", None, "QUJD", 3, "n"),
+            Media("application/pdf", None, "QUJD", 3, "n"),
+            Media("file", "https://x/y.pdf", None, 0, "n"),
+        )
+    ]
+
+
+def test_a_picture_that_a_tool_gave_back_is_a_medium() -> None:
+    shot = {"type": "computer_screenshot", "image_url": "data:image/png;base64,QUJD"}
+    said = read("openai", "responses", input=[{"type": "computer_call_output", "call_id": "c", "output": shot}])
+    assert messages(said) == [one("tool", ToolResult("", "c", None, (Media("image/png", None, "QUJD", 3),)))]
+    response = {"name": "f", "response": {}, "parts": [{"inlineData": {"mimeType": "image/png", "data": "QUJD"}}]}
+    said = read("gemini", "generate_content", contents=[{"parts": [{"functionResponse": response}]}])
+    assert messages(said) == [one("tool", ToolResult("{}", None, "f", (Media("image/png", None, "QUJD", 3),)))]
+
+
+def test_thoughts_and_documents_of_mistral() -> None:
+    thoughts = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}, {"type": "text", "text": "m"}]}
+    content = [thoughts, {"type": "document_url", "document_url": "https://d", "document_name": "n"}]
+    content.append({"type": "input_audio", "input_audio": "QUJD"})
+    said = read("openai", "chat", messages=[{"role": "assistant", "content": content}])
+    medium = (Media("file", "https://d", None, 0, "n"), Media("audio", None, "QUJD", 3))
+    assert messages(said) == [one("assistant", Reasoning("hmm"), *medium)]
+
+
+def test_pictures_beside_a_prompt_of_ollama() -> None:
+    said = read("ollama", "chat", prompt="what is it?", images=["QUJD"])
+    assert messages(said) == [one("user", Text("what is it?"), Media("image", None, "QUJD", 3))]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmqd.messages.message import Media, Message, Reasoning, Text, ToolCall
+from llmqd.messages.message import Media, Message, Reasoning, Text, ToolCall, ToolResult
 from tests.messages.answers import read, said, same
 from tests.tap.recordings import sse
 
@@ -113,3 +113,35 @@ def test_tools_at_the_provider_are_calls() -> None:
 def test_open_weights_reasoning_is_read_too() -> None:
     item = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]}
     assert read(response([item, SPOKEN]), operation="responses").message.parts[0] == Reasoning("hm")
+
+
+def test_what_tools_at_the_provider_gave_back_is_said_too() -> None:
+    output: list[dict[str, Any]] = [
+        {"type": "mcp_call", "id": "m", "name": "roll", "arguments": "{}", "output": "four"},
+        {"type": "mcp_call", "id": "e", "name": "roll", "arguments": "{}", "error": "no dice", "output": None},
+        {"type": "code_interpreter_call", "id": "c", "code": "1+1", "outputs": [{"type": "logs", "logs": "2"}]},
+        {"type": "file_search_call", "id": "f", "queries": ["q"], "results": [{"filename": "a", "text": "b"}]},
+    ]
+    answer = read(response(output), operation="responses")
+    assert answer.message.parts == (
+        ToolCall("roll", "{}", "m"),
+        ToolResult("four", "m"),
+        ToolCall("roll", "{}", "e"),
+        ToolResult("no dice", "e"),
+        ToolCall("code_interpreter", "1+1", "c"),
+        ToolResult("2", "c"),
+        ToolCall("file_search", '["q"]', "f"),
+        ToolResult("b", "f"),
+    )
+    assert answer.message.parts == said({"input": output}, operation="responses")[0].parts
+
+
+def test_passages_of_reasoning_are_lines_of_their_own_and_open_models_thoughts_come_back() -> None:
+    item = {
+        "type": "reasoning",
+        "summary": [{"type": "summary_text", "text": "one"}, {"type": "summary_text", "text": "two"}],
+        "content": [{"type": "reasoning_text", "text": "three"}],
+    }
+    answer = read(response([item]), operation="responses")
+    assert answer.message.parts == (Reasoning("one\ntwo\nthree"),)
+    assert answer.message == said({"input": [item]}, operation="responses")[0]
