@@ -34,7 +34,7 @@ class Query:
     """What is looked for: `match` for the index, None where the index has nothing of it.
 
     Where `exact`, a message of the index that matches has all that is wanted; else it has to be read (`said_in`).
-    `wanted` are the words, casefolded.
+    `wanted` are the words, casefolded and with their letters composed.
     """
 
     match: str | None
@@ -46,7 +46,7 @@ class Query:
         said = spoken_words(message)
         if said is None:
             return False
-        said = said.casefold()
+        said = _folded(said)
         return all(word in said for word in self.wanted)
 
     @property
@@ -64,7 +64,7 @@ class Query:
 def query(text: str) -> Query:
     """What a person looks for: words in any case and order, all in one message. One that ends in `*` is the beginning
     of a word."""
-    wanted = tuple(text.casefold().split())
+    wanted = tuple(_folded(text).split())
     matches: list[str] = []
     exact = True
     for word in wanted:
@@ -75,6 +75,11 @@ def query(text: str) -> Query:
         if bare != word and pieces:
             matches[-1] += "*"
     return Query(" ".join(matches) or None, exact, tuple(word.rstrip("*") or word for word in wanted))
+
+
+def _folded(text: str) -> str:
+    """Letters that come apart (NFD, as on macOS) are the composed ones, as for the index."""
+    return unicodedata.normalize("NFC", text.casefold())
 
 
 def document(message: bytes) -> str | None:

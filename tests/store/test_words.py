@@ -58,6 +58,8 @@ def test_tools_are_words_too_and_thoughts_are_not() -> None:
         ("Un café “noir”", "café noir", True),
         ("foo_bar.py", "foo_bar", True),
         ("foo bar", "foo_bar", False),
+        (unicodedata.normalize("NFD", "une école"), "école", True),
+        ("une école", unicodedata.normalize("NFD", "école"), True),
     ],
 )
 def test_what_the_index_cannot_tell_is_read(said: str, wanted: str, there: bool) -> None:
