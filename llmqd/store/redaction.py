@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -216,13 +217,16 @@ def _redacted(part: Part, clean: Callable[[str], str]) -> Part:
             cleaned = clean(text)
             return part if cleaned == text else type(part)(cleaned)
         case ToolCall():
-            cleaned = clean(part.arguments)
-            return part if cleaned == part.arguments else msgspec.structs.replace(part, arguments=cleaned)
+            cleaned, called = clean(part.arguments), clean(part.name)
+            if (cleaned, called) == (part.arguments, part.name):
+                return part
+            return msgspec.structs.replace(part, name=called, arguments=cleaned)
         case ToolResult():
             cleaned, media = clean(part.text), tuple([_redacted(one, clean) for one in part.media])
-            if cleaned == part.text and all(new is old for new, old in zip(media, part.media, strict=True)):
+            tool = part.name and clean(part.name)
+            if (cleaned, tool) == (part.text, part.name) and all(map(operator.is_, media, part.media)):
                 return part
-            return msgspec.structs.replace(part, text=cleaned, media=media)
+            return msgspec.structs.replace(part, text=cleaned, name=tool, media=media)
         case Media():
             url, name = part.url and clean(part.url), part.name and clean(part.name)
             return part if (url, name) == (part.url, part.name) else msgspec.structs.replace(part, url=url, name=name)

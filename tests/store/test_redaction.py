@@ -114,15 +114,15 @@ def test_every_text_of_a_message_is_redacted_and_a_clean_one_is_left_as_it_is() 
         (
             Text(f"a {secret}"),
             Reasoning(f"b {secret}"),
-            ToolCall("f", f'{{"key":"{secret}"}}', "id"),
-            ToolResult(f"c {secret}", "id", None, (Media("image", f"https://x/?key={secret}"),)),
+            ToolCall(f"f-{secret}", f'{{"key":"{secret}"}}', "id"),
+            ToolResult(f"c {secret}", "id", f"f-{secret}", (Media("image", f"https://x/?key={secret}"),)),
             Media("image/png", None, "c2stcHJvai0=", 8, f"{secret}.png"),
         ),
         secret,
     )
     cleaned = Redaction().message(message)
     assert secret not in repr(cleaned)
-    assert repr(cleaned).count("[redacted:provider-key]") == 7
+    assert repr(cleaned).count("[redacted:provider-key]") == 9
     assert cleaned.parts[4] == Media("image/png", None, "c2stcHJvai0=", 8, "[redacted:provider-key].png")
     plain = Message("user", (Text("nothing"), ToolResult("here", "x")))
     assert Redaction().message(plain) is plain

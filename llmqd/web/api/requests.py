@@ -38,7 +38,7 @@ class Requests:
         """One call with everything that is known of it."""
         request_id = asked.path["request_id"]
         record = await self._ledger.call(request_id)
-        if record is None and await self._ledger.settled(SETTLE):
+        if (record is None or record.outcome.status == "running") and await self._ledger.settled(SETTLE):
             record = await self._ledger.call(request_id)
         if record is None and (imported := await self._ledger.requests.imported_as(request_id)):
             record = await self._ledger.call(imported)
@@ -52,7 +52,8 @@ class Requests:
         if asked.key is not None:
             await self.show_request(asked)  # raises where it is not theirs
         said = await self._ledger.messages_of_call(request_id)
-        if said is None and await self._ledger.settled(SETTLE):
+        # Of a call whose end the database does not have yet, nothing is told that was said.
+        if (said is None or not said.captured) and await self._ledger.settled(SETTLE):
             said = await self._ledger.messages_of_call(request_id)
         if said is None and (imported := await self._ledger.requests.imported_as(request_id)):
             said = await self._ledger.messages_of_call(imported)

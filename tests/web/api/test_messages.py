@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from llmqd.call import Record, new_call_id
+from llmqd.config.store import Store
 from llmqd.messages.message import Message, Text, ToolCall
+from llmqd.store.ledger import Ledger
+from llmqd.web.api.endpoint import Asked
+from llmqd.web.api.requests import Requests
 from tests.store.conversing import Scribe
 from tests.store.usage_records import MIDNIGHT
 from tests.web.api.asking import asking, pick
@@ -91,3 +95,30 @@ async def test_sessions_are_found_by_what_was_said(tmp_path: Path) -> None:
             assert (len(found["sessions"]), found["total"], found["next"]) == (count, count, None)
         assert (await asked.refused("/sessions?text=%20"))["param"] == "text"
         assert (await asked.refused("/sessions?text=x&offset=1"))["param"] == "offset"
+
+
+async def test_a_call_that_has_just_ended_is_waited_for_and_not_said_to_have_no_words(tmp_path: Path) -> None:
+    scribe = Scribe()
+    async with Ledger(Store(), tmp_path, transcripts=scribe.transcripts) as ledger:
+        record = scribe.record({"messages": [{"role": "user", "content": "hi"}]}, ["hello"])
+        asked: Asked[Any, Any] = Asked({"request_id": record.call.id}, None, None)
+        ledger.opened(record)
+        assert await ledger.settled(10)
+        running = await Requests(ledger).request_messages(asked)
+        assert not running.captured
+        ledger.closed(record)
+        ended = await Requests(ledger).request_messages(asked)
+        assert ended.captured
+        assert ended.response is not None
+        assert ended.response.text == "hello"
+
+
+async def test_a_call_that_has_just_ended_is_not_shown_as_running(tmp_path: Path) -> None:
+    scribe = Scribe()
+    async with Ledger(Store(), tmp_path, transcripts=scribe.transcripts) as ledger:
+        record = scribe.record({"messages": [{"role": "user", "content": "hi"}]}, ["hello"])
+        ledger.opened(record)
+        assert await ledger.settled(10)
+        ledger.closed(record)
+        shown = await Requests(ledger).show_request(Asked({"request_id": record.call.id}, None, None))
+        assert shown.status == "done"
