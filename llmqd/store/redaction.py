@@ -71,6 +71,8 @@ def _shape(name: str, hints: tuple[str, ...], text: str) -> Shape:
 _START = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4})|(?<=\\x[0-9A-Fa-f]{2})|(?<=%[0-9A-Fa-f]{2}))"
 """Where a word begins: after a letter that ends an escape, too, as in the arguments of tools (JSON) and in URLs."""
 _TOKEN = "[A-Za-z0-9_-]"
+_SLASH = r"\\?/"
+"""Some write it with a backslash in JSON (PHP)."""
 _PEM = r"[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
 
 FAMILIES: tuple[Family, ...] = (
@@ -116,18 +118,22 @@ FAMILIES: tuple[Family, ...] = (
             _shape(
                 "aws-secret",
                 ("aws_secret", "AWS_SECRET", "SecretAccessKey"),
-                r"(?<=[\"' =:])(?<![A-Za-z0-9/+])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])",
+                rf"(?<=[\"' =:])(?<![A-Za-z0-9/+])(?:[A-Za-z0-9+]|{_SLASH}){{40}}(?![A-Za-z0-9/+=])",
             ),
-            _shape("slack-token", ("hooks.slack.com/",), r"(hooks\.slack\.com/services/)[A-Za-z0-9/]{20,}"),
+            _shape(
+                "slack-token",
+                ("hooks.slack.com",),
+                rf"(hooks\.slack\.com{_SLASH}services{_SLASH})(?:[A-Za-z0-9]|{_SLASH}){{20,}}",
+            ),
             _shape(
                 "bearer",
                 ("earer ", "EARER "),
-                r"([Bb](?:earer|EARER) )(?=[^\s]{0,200}[0-9])[A-Za-z0-9._~+/-]{16,}=*",
+                rf"([Bb](?:earer|EARER) )(?=[^\s]{{0,200}}[0-9])(?:[A-Za-z0-9._~+-]|{_SLASH}){{16,}}=*",
             ),
             _shape(
                 "url-password",
-                ("://",),
-                r"(://)[^\s:/?#@\"'<>\[\]]{0,128}:[^\s/?#@\"'<>\[\]]{3,256}(?=@[A-Za-z0-9\[])",
+                ("://", ":\\/\\/"),
+                r"(:(?:\\?/){2})[^\s:/?#@\"'<>\[\]]{0,128}:[^\s/?#@\"'<>\[\]]{3,256}(?=@[A-Za-z0-9\[])",
             ),
         ),
     ),

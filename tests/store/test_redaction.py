@@ -56,6 +56,21 @@ def test_secrets_that_are_known_by_what_stands_before_them() -> None:
     assert clean(hook + "T0000/B000/" + LETTERS[:24]) == hook + "[redacted:slack-token]"
 
 
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("postgres://joe:pa55word@db", "postgres://[redacted:url-password]@db"),
+        (f"hooks.slack.com/services/T0/B0/{LETTERS[:24]}", "hooks.slack.com/services/[redacted:slack-token]"),
+        (f"aws_secret={LETTERS[:20]}/{LETTERS[:10]}/{LETTERS[:8]}", "aws_secret=[redacted:aws-secret]"),
+        (f"Bearer abc/{LETTERS}/x==", "Bearer [redacted:bearer]"),
+    ],
+)
+def test_slashes_may_be_escaped_as_some_write_json(text: str, redacted: str) -> None:
+    clean = Redaction().text
+    assert clean(text) == redacted
+    assert clean(f'{{"a": "{text}"}}'.replace("/", "\\/")) == f'{{"a": "{redacted}"}}'.replace("/", "\\/")
+
+
 def test_a_private_key_goes_whole_even_where_its_end_is_missing() -> None:
     assert Redaction().text(f"here: {PEM} there") == "here: [redacted:private-key] there"
     assert Redaction().text(f"here: {PEM[:60]}") == "here: [redacted:private-key]"
