@@ -73,6 +73,8 @@ class _Choice:
         content = said.get("content")
         if isinstance(content, list):
             self.blocks += content
+        elif self.blocks and isinstance(content, str) and content:
+            self.blocks.append(content)  # Mistral's models think in blocks and then speak in words
         else:
             self.words("content", content)
         # Some servers say the same under both names while their clients move from one to the other.

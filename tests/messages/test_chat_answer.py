@@ -138,3 +138,13 @@ def test_first_chunk_without_choices_says_nothing() -> None:
     stream = sse({"choices": [], "id": "", "prompt_filter_results": []}, chunk({"content": "Hi"}), b"[DONE]")
     answer = read(stream)
     assert (answer.message.text, answer.provider_id) == ("Hi", "chatcmpl-1")
+
+
+def test_words_that_follow_blocks_stand_behind_them() -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    answer = read(
+        chat_stream([{"content": [thought]}, {"content": [thought]}, {"content": "so"}, {"content": " be it"}])
+    )
+    assert answer.message.parts == (Reasoning("hmhm"), Text("so be it"))
+    sent_back = {"role": "assistant", "content": [thought, thought, {"type": "text", "text": "so be it"}]}
+    assert same(answer.message, said({"messages": [sent_back]})[0])
