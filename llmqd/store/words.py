@@ -25,6 +25,7 @@ _MOST_KNOWN = 20_000
 """Characters whose part in words is remembered: those of all scripts in use."""
 _WORD = re.compile(r"[0-9A-Za-z\x80-\U0010ffff]+")
 """As SQLite's tokenizer `ascii` takes them."""
+_STRAIGHT = (("\u2018", "'"), ("\u2019", "'"), ("\u201c", '"'), ("\u201d", '"'))
 
 _decode = msgspec.json.Decoder(Message).decode
 
@@ -78,8 +79,13 @@ def query(text: str) -> Query:
 
 
 def _folded(text: str) -> str:
-    """Letters that come apart (NFD, as on macOS) are the composed ones, as for the index."""
-    return unicodedata.normalize("NFC", text.casefold())
+    """Letters that come apart (NFD, as on macOS) are the composed ones, and quotation marks those of a keyboard."""
+    folded = text.casefold()
+    if folded.isascii():
+        return folded
+    for curly, straight in _STRAIGHT:
+        folded = folded.replace(curly, straight)
+    return unicodedata.normalize("NFC", folded)
 
 
 def document(message: bytes) -> str | None:

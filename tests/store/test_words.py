@@ -59,6 +59,8 @@ def test_tools_are_words_too_and_thoughts_are_not() -> None:
         ("foo_bar.py", "foo_bar", True),
         ("foo bar", "foo_bar", False),
         (unicodedata.normalize("NFD", "une école"), "école", True),
+        ("I don\u2019t say \u201cno\u201d", 'don\'t "no"', True),
+        ("I don't", "don\u2019t", True),
         ("une école", unicodedata.normalize("NFD", "école"), True),
     ],
 )
