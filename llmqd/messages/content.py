@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import orjson
 
@@ -78,6 +80,8 @@ def media(kind: str, url: object = None, data: object = None, name: object = Non
     link, inline = word(url), word(data)
     if link is not None and link.startswith("data:"):
         head, _, inline = link.partition(",")
+        if not head.endswith(";base64"):
+            inline = b64encode(unquote_to_bytes(inline.encode("utf-8", "replace"))).decode()
         link, kind = None, head[5:].partition(";")[0] or kind
     size = int(len(inline) * _BASE64_RATIO) if inline else 0
     return Media(kind, link, inline or None, size, word(name))

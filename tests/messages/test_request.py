@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -245,6 +246,9 @@ def test_a_data_url_is_its_bytes() -> None:
     block = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     [message] = messages(read("openai", "chat", messages=[{"role": "user", "content": [block]}]))
     assert message.parts == (Media("image/png", None, "AAAA", 3),)
+    block = {"type": "image_url", "image_url": {"url": "data:image/svg+xml;charset=utf-8,%3Csvg/%3E"}}
+    [message] = messages(read("openai", "chat", messages=[{"role": "user", "content": [block]}]))
+    assert message.parts == (Media("image/svg+xml", None, b64encode(b"<svg/>").decode(), 6),)
 
 
 def test_media_of_every_kind() -> None:
