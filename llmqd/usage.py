@@ -73,14 +73,14 @@ class Cost(msgspec.Struct, frozen=True, gc=False):
     """What one call cost, in picodollars (1e-12 USD): whole numbers, so that sums are exact.
 
     `input` is the price of the input that was neither read from nor written to the cache. The parts add up to `total`,
-    except where the provider itself reported the total.
+    except where the provider itself reported the total. Parts that nobody knows are None.
     """
 
     total: int
-    input: int = 0
-    output: int = 0
-    cache_read: int = 0
-    cache_write: int = 0
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
 
 
 PICO = 10**12

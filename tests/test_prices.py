@@ -47,7 +47,7 @@ def total(
 ) -> Decimal:
     found = cost(usage, model, provider, at=at, prices=prices)
     assert found is not None
-    assert found.total == found.input + found.output + found.cache_read + found.cache_write
+    assert found.total == sum(part or 0 for part in (found.input, found.output, found.cache_read, found.cache_write))
     return Decimal(found.total).scaleb(-12)
 
 
@@ -188,7 +188,8 @@ def test_more_parts_than_the_whole_never_cost_less_than_nothing() -> None:
         Usage(10, 10, cached=50, cache_write_5m=50, cache_write_1h=50, input_audio=50, reasoning=50, output_audio=50)
     )
     assert found is not None
-    assert min(found.input, found.output, found.cache_read, found.cache_write) >= 0
+    parts = (found.input, found.output, found.cache_read, found.cache_write)
+    assert all(part is not None and part >= 0 for part in parts)
 
 
 def sold_by_tokens() -> list[tuple[str, str]]:

@@ -150,5 +150,8 @@ def preset_at(base_url: str) -> Preset | None:
 def is_own_host(preset: Preset, base_url: str) -> bool:
     if not preset.base_url:
         return True
-    own, host = urlsplit(preset.base_url).hostname or "", urlsplit(base_url).hostname or ""
+    known, asked = urlsplit(preset.base_url), urlsplit(base_url)
+    if known.port not in (None, asked.port):  # one's own machine has many a server
+        return False
+    own, host = known.hostname or "", asked.hostname or ""
     return host == own or host.endswith(f".{own}")

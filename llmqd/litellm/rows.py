@@ -151,8 +151,9 @@ def _cost(spend: object, breakdown: Mapping[str, Any]) -> Cost | None:
     total = _pico(spend)
     if total is None:
         return None
-    paid_in, paid_out = _pico(breakdown.get("input_cost")) or 0, _pico(breakdown.get("output_cost")) or 0
-    return Cost(total, input=paid_in, output=paid_out) if paid_in + paid_out <= total else Cost(total)
+    paid_in, paid_out = _pico(breakdown.get("input_cost")), _pico(breakdown.get("output_cost"))
+    fits = (paid_in or 0) + (paid_out or 0) <= total
+    return Cost(total, input=paid_in, output=paid_out) if fits else Cost(total)
 
 
 def _session(row: Mapping[str, Any], request: Mapping[str, Any]) -> tuple[SessionRef, bool]:

@@ -118,7 +118,7 @@ def within(outcome: Outcome) -> Outcome:
     usage, cost = outcome.usage, outcome.cost
     if usage is not None and not _fit((*_usage_counts(usage), usage.cost_reported_pico or 0)):
         outcome = msgspec.structs.replace(outcome, usage=_bounded(usage))
-    if cost is not None and not _fit(_cost_fields(cost)):
+    if cost is not None and not _fit(tuple([part or 0 for part in _cost_fields(cost)])):
         outcome = msgspec.structs.replace(outcome, cost=_bounded(cost))
     return outcome
 

@@ -248,6 +248,9 @@ def test_a_fault_on_the_command_line_names_the_option(option: str, overrides: Ov
 def test_the_host_of_the_base_url_tells_the_type() -> None:
     assert names(load(None, {}, Overrides(base_url="https://api.anthropic.com"))) == ["anthropic"]
     assert names(load(None, {}, Overrides(base_url="http://10.0.0.5:8000"))) == ["openai"]
+    assert names(load(None, {}, Overrides(base_url="http://127.0.0.1:11434"))) == ["ollama"]
+    assert names(load(None, {}, Overrides(base_url="http://127.0.0.1:8000/v1"))) == ["vllm"]
+    assert names(load(None, {}, Overrides(base_url="http://127.0.0.1:9000/v1"))) == ["openai"]
     assert names(load(None, {}, Overrides(api_key="k"))) == ["openai"]
 
 

@@ -194,10 +194,10 @@ def _tokens(record: Record) -> Tokens | None:
 
 
 def _costs(record: Record) -> Costs | None:
+    """None where no part is known; one part beside known ones is nothing."""
     cost = record.outcome.cost
-    if cost is None:
-        return None
-    return Costs(*[dollars(part) for part in (cost.input, cost.output, cost.cache_read, cost.cache_write)])
+    parts = (cost.input, cost.output, cost.cache_read, cost.cache_write) if cost is not None else (None,) * 4
+    return None if parts == (None,) * 4 else Costs(*[dollars(part or 0) for part in parts])
 
 
 class RequestPage(Struct, kw_only=True):

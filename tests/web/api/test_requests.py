@@ -41,6 +41,13 @@ async def test_everything_that_is_known_of_a_call(tmp_path: Path) -> None:
         assert listed == shown
 
 
+async def test_what_the_parts_of_a_cost_are_is_null_where_only_the_whole_is_known(tmp_path: Path) -> None:
+    record = ended_call(MIDNIGHT, "s", usage=Usage(input=100, output=20, source="exact"), cost=Cost(total=10**9))
+    async with asking(tmp_path, record) as asked:
+        shown = await asked.json(f"/requests/{record.call.id}")
+        assert pick(shown, "cost", "costs") == [0.001, None]
+
+
 async def test_a_call_shows_the_key_by_which_it_is_found(tmp_path: Path) -> None:
     record = ended_call(MIDNIGHT, "s", client="127.0.0.1", key="team-a")
     async with asking(tmp_path, record) as asked:
