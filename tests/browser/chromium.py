@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
@@ -66,8 +66,8 @@ class Page:
             try:
                 if holds():
                     return
-            except StaleElementReferenceException:
-                pass  # the page has just painted anew
+            except (StaleElementReferenceException, ElementClickInterceptedException):
+                pass  # the page has just painted anew, or what was done before is still being told over it
             if time.monotonic() > end:
                 raise AssertionError(f"{what} did not come; the page has:\n{self.text}")
             time.sleep(0.05)
