@@ -24,7 +24,7 @@ class TextHandler(logging.StreamHandler[TextIO]):
     def write_plain(self, plain: Plain) -> int:
         """Writes the lines that records of these messages would have now, without making records.
 
-        Gives how many it has written. None where something has to be masked or quoted: then they need records.
+        Gives how many it has written: 0 where something has to be masked or quoted, as that needs records.
         """
         level, lines = logging.getLevelName(plain.level), ""
         head = opening(time.time(), level, plain.name)
